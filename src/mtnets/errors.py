@@ -1,0 +1,17 @@
+"""The errors that a user can mend: one sentence with the value, what was expected, and the remedy."""
+
+
+class MtnetsError(Exception):
+    """What mtnets raises on purpose. The command line prints it without a traceback and exits with status 1."""
+
+
+class DataError(MtnetsError, ValueError):
+    """Data that cannot be used as they are."""
+
+
+class RunError(MtnetsError, RuntimeError):
+    """A run folder, checkpoint or saved learner that cannot be used, or a run that cannot go on."""
+
+
+class OptionError(MtnetsError, ValueError):
+    """An option or argument outside what is possible."""

@@ -1,0 +1,147 @@
+"""The meta-gradient: mean over a batch of tasks, batched within a device and sharded over devices."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+
+from mtnets.adapt import Inner, inner_loop
+from mtnets.estimators import Hold
+from mtnets.losses import accuracy, cross_entropy
+from mtnets.methods import Meta
+from mtnets.task import Distribution, Task
+
+AXIS = "tasks"
+
+
+class MetaStep(NamedTuple):
+    """What a batch of tasks says.
+
+    Attributes:
+      gradient: mean gradient of the query loss after adaptation with respect to everything meta-learned.
+      state: state of the network, averaged over tasks.
+      metrics: means over tasks: `pre_loss` (on the support set, before adaptation), `post_loss` (on the query set, after
+        it) and, in classification, `accuracy` (on the query set, after it).
+    """
+
+    gradient: Meta
+    state: Any
+    metrics: dict[str, Array]
+
+
+def task_gradient(inner: Inner, meta: Meta, state: Any, inner_lr: Any, task: Task, key: Array) -> MetaStep:
+    """The meta-gradient of a single task."""
+    inner_key, query_key = jax.random.split(key)
+
+    def objective(meta: Meta, hold: Hold) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        adapted = inner_loop(inner, meta, state, inner_lr, task.support, inner_key, hold=hold)
+        # with statistics of the support set, the query set is predicted, here as in use; else it is a batch to learn from
+        learning = None if inner.model.norm == "support" else query_key
+        prediction, new_state = inner.model.apply(adapted.params, adapted.state, task.query.x, learning)
+        loss = inner.loss(prediction, task.query.y)
+        metrics = {"pre_loss": adapted.support_loss[0] if inner.steps else loss, "post_loss": loss}
+        if inner.loss is cross_entropy:
+            metrics["accuracy"] = accuracy(prediction, task.query.y)
+        # statistics of one support set mean nothing to the next task
+        return loss, (state if inner.model.norm == "support" else new_state, metrics)
+
+    (_, (new_state, metrics)), gradient = inner.method.estimator(objective)(meta)
+    return MetaStep(gradient, new_state, metrics)
+
+
+def meta_gradient(
+    inner: Inner,
+    meta: Meta,
+    state: Any,
+    inner_lr: Any,
+    tasks: Distribution,
+    keys: Array,
+    *,
+    at_once: int = 1,
+    mesh: Mesh | None = None,
+) -> MetaStep:
+    """The mean meta-gradient over tasks drawn with the given keys.
+
+    Args:
+      inner: the inner problem.
+      meta: what is meta-learned.
+      state: state of the network.
+      inner_lr: α.
+      tasks: where tasks come from.
+      keys: one per task, `[tasks]`; a task is drawn and learned with nothing else, so that the result does not depend on
+        how tasks are batched.
+      at_once: tasks that a device runs at the same time; the rest wait their turn.
+      mesh: devices to share the tasks; their number must divide that of the tasks.
+    """
+
+    def one(everything: Any, key: Array) -> MetaStep:
+        meta, state, inner_lr, tasks = everything
+        draw, learn = jax.random.split(key)
+        return task_gradient(inner, meta, state, inner_lr, tasks.sample(draw), learn)
+
+    return mean_over(one, (meta, state, inner_lr, tasks), keys, at_once=at_once, mesh=mesh)
+
+
+def mean_over(
+    f: Callable[[Any, Array], Any], context: Any, keys: Array, *, at_once: int = 1, mesh: Mesh | None = None
+) -> Any:
+    """Mean of `f(context, key)` over keys, in chunks of `at_once` per device."""
+
+    def mean(context: Any, keys: Array) -> Any:
+        size = largest_divisor(len(keys), at_once)
+        chunks = keys.reshape(-1, size)
+        # a batch of one would turn every convolution and product into a batched one
+        total = (lambda ks: f(context, ks[0])) if size == 1 else (lambda ks: _sum(jax.vmap(lambda k: f(context, k))(ks)))
+        if len(chunks) == 1:
+            result = total(chunks[0])
+        else:
+            shapes = jax.eval_shape(total, chunks[0])
+            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            result, _ = jax.lax.scan(lambda acc, ks: (jax.tree.map(jnp.add, acc, total(ks)), None), zero, chunks)
+        return jax.tree.map(lambda leaf: leaf / len(keys), result)
+
+    if mesh is None or mesh.size == 1:
+        return mean(context, keys)
+    sharded = jax.shard_map(
+        lambda context, keys: jax.lax.pmean(mean(context, keys), AXIS),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+        out_specs=PartitionSpec(),
+        check_vma=False,  # else gradients of what is replicated arrive summed already
+    )
+    return sharded(context, keys)
+
+
+def map_over(
+    f: Callable[[Any, Array], Any], context: Any, keys: Array, *, at_once: int = 1, mesh: Mesh | None = None
+) -> Any:
+    """`f(context, key)` for every key, stacked, in chunks of `at_once` per device."""
+
+    def stacked(context: Any, keys: Array) -> Any:
+        if at_once == 1:
+            return jax.lax.map(lambda key: f(context, key), keys)
+        return jax.lax.map(lambda key: f(context, key), keys, batch_size=min(at_once, len(keys)))
+
+    if mesh is None or mesh.size == 1:
+        return stacked(context, keys)
+    specs = {"in_specs": (PartitionSpec(), PartitionSpec(AXIS)), "out_specs": PartitionSpec(AXIS)}
+    return jax.shard_map(stacked, mesh=mesh, **specs, check_vma=False)(context, keys)
+
+
+def task_mesh(devices: int | None = None, tasks: int = 1) -> Mesh | None:
+    """A mesh over the first `devices` devices of JAX (all of them unless given) whose number divides that of the tasks."""
+    found = jax.devices()
+    count = largest_divisor(tasks, min(devices or len(found), len(found)))
+    return None if count == 1 else Mesh(found[:count], (AXIS,))
+
+
+def largest_divisor(n: int, limit: int) -> int:
+    """The largest divisor of `n` that is at most `limit`."""
+    return next(d for d in range(max(1, min(n, limit)), 0, -1) if n % d == 0)
+
+
+def _sum(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.sum(0), tree)

@@ -1,0 +1,53 @@
+"""A model is a pair of pure functions over pytrees: `init` and `apply`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mtnets.layers import Layer, find_layers
+
+Norm = Literal["transductive", "support", "running", "none"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A network as pure functions.
+
+    Attributes:
+      init: `init(key) -> (params, state)`.
+      apply: `apply(params, state, x, key) -> (y, state)` with `x` of shape `[examples, *input_shape]`. With a key the
+        network learns: dropout is on, batch statistics come from the current batch and the new state is returned. With
+        `key=None` it predicts: nothing is random, statistics come from the state, and the state is returned as it is.
+      input_shape: shape of one input.
+      norm: what batch norm means in this network.
+        `transductive`: always the statistics of the current batch, so that a prediction depends on the others in its
+        batch (as in the papers of MAML and MT-net);
+        `support`: predictions use statistics of the support set, taken in one more pass at the adapted weights;
+        `running`: predictions use averages that training carried along, over tasks and meta-steps;
+        `none`: no batch norm.
+      config: what the model can be built from again: `{"network": name, **options}`; None for a network of the user's.
+      own_weights: whether `init` ignores its key and returns the weights that the network came with.
+    """
+
+    init: Callable[[Array], tuple[Any, Any]]
+    apply: Callable[[Any, Any, Array, Array | None], tuple[Array, Any]]
+    input_shape: tuple[int, ...]
+    norm: Norm = "none"
+    config: Mapping[str, Any] | None = None
+    own_weights: bool = False
+
+    @functools.cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in the order of their first use."""
+        params, state = jax.eval_shape(self.init, jax.random.key(0))
+        x = jnp.zeros((2, *self.input_shape))
+        return find_layers(lambda params: self.apply(params, jax.tree.map(_zeros, state), x, None), params)
+
+
+def _zeros(leaf: Any) -> Array:
+    return jnp.zeros(leaf.shape, leaf.dtype)

@@ -1,0 +1,66 @@
+"""A multilayer perceptron with ReLUs between its layers."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from flax import nnx
+from jax import Array
+
+from mtnets.adapters import from_nnx
+from mtnets.errors import OptionError
+from mtnets.model import Model, Norm
+from mtnets.models.norm import batch_norm_factory
+
+
+class _Mlp(nnx.Module):
+    def __init__(self, sizes: tuple[int, ...], norm: Norm, init_std: float, rngs: nnx.Rngs) -> None:
+        weights = nnx.initializers.truncated_normal(init_std)
+        self.layers = nnx.List(
+            [nnx.Linear(a, b, kernel_init=weights, rngs=rngs) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        )
+        make = batch_norm_factory(norm)
+        self.norms: Any = nnx.List([make(size, rngs=rngs) for size in sizes[1:-1]]) if make else None
+
+    def __call__(self, x: Array) -> Array:
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i < len(self.layers) - 1:
+                x = jax.nn.relu(self.norms[i](x) if self.norms is not None else x)
+        return x
+
+
+def mlp(*sizes: int, norm: Norm = "none", init_std: float = 0.01) -> Model:
+    """A multilayer perceptron: `mlp(1, 40, 40, 1)` is the paper's network for sine regression.
+
+    Args:
+      sizes: inputs, hidden units of each layer, outputs.
+      norm: batch norm before each ReLU, see `Model`.
+      init_std: weights start from a normal distribution of this scale, truncated at two of it; biases from zero.
+
+    Raises:
+      OptionError: for fewer than two sizes, or one below 1.
+    """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise OptionError(f"An MLP needs at least two sizes, inputs and outputs, each at least 1; got {sizes}.")
+    config = {"network": "mlp", "sizes": list(sizes), "norm": norm, "init_std": init_std}
+    return from_nnx(lambda rngs: _Mlp(sizes, norm, init_std, rngs), (sizes[0],), norm=norm, config=config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mlp:
+    """Options of the MLP that a task family uses.
+
+    Attributes:
+      hidden: units of each hidden layer.
+      norm: what batch norm means: transductive, support, running, or none.
+    """
+
+    hidden: tuple[int, ...] = (40, 40)
+    norm: Norm = "none"
+
+    def build(self, inputs: int, outputs: int) -> Model:
+        """The network for this many inputs and outputs."""
+        return mlp(inputs, *self.hidden, outputs, norm=self.norm)
+
+

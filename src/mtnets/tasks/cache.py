@@ -1,0 +1,92 @@
+"""Images unpacked once into one array, kept in a cache folder."""
+
+import contextlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from mtnets.errors import DataError
+
+T = TypeVar("T")
+
+
+def cache_folder(path: str = "") -> Path:
+    """The folder given, else `$MTNETS_CACHE`, else `$XDG_CACHE_HOME/mtnets`, else `~/.cache/mtnets`."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(path or os.environ.get("MTNETS_CACHE") or Path(home, "mtnets")).expanduser()
+
+
+def cached(
+    folder: Path, name: str, make: Callable[[], tuple[NDArray[np.uint8], Any]]
+) -> tuple[NDArray[np.uint8], Any]:
+    """An array with notes, from the cache; made, and kept for the next time, where it is absent or damaged.
+
+    Args:
+      folder: the cache folder.
+      name: names the content: it must change when the content would.
+      make: returns the array and its notes (JSON).
+
+    Returns:
+      The array and its notes, as JSON gives them back (lists for tuples).
+
+    Raises:
+      DataError: the cache folder cannot be written.
+    """
+    arrays, notes = folder / f"{name}.npy", folder / f"{name}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError):  # absent or damaged
+        record = json.loads(notes.read_text("utf-8"))
+        array = np.load(arrays, allow_pickle=False)
+        if _checksum(array) == record["crc32"]:
+            return array, record["notes"]
+    array, made = make()
+    text = json.dumps({"crc32": _checksum(array), "notes": made})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The notes come last: they hold the checksum by which a reader knows that the pair is whole.
+        with replacing(arrays) as file:
+            np.save(file, array)
+        with replacing(notes) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise DataError(
+            f"The cache folder {folder} cannot be written: {error}; set MTNETS_CACHE to another one."
+        ) from error
+    return array, json.loads(text)["notes"]
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Any]:
+    """A binary file that takes its place at `path` when the block ends well, and vanishes when it does not."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        mask = os.umask(0)  # mkstemp's files are private; these are ordinary ones
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def progress(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+    """The items, with a progress bar on standard error where that is a terminal."""
+    console = Console(stderr=True)
+    return track(
+        items, description, total=total, console=console, transient=True, disable=not console.is_terminal
+    )
+
+
+def _checksum(array: NDArray[np.uint8]) -> str:
+    shape = f"{array.dtype} {array.shape}"
+    return f"{shape} {zlib.crc32(np.ascontiguousarray(array).data):08x}"
