@@ -1,0 +1,53 @@
+"""Few-shot learning by gradient descent: MT-nets, T-nets, MAML and their kin as points of one update rule.
+
+    import mtnets
+
+    tasks = mtnets.tasks.sinusoid(shots=10)
+    learner = mtnets.meta_train(mtnets.models.mlp(1, 40, 40, 1), mtnets.mt_net(inner_lr=0.01), tasks, meta_steps=60_000)
+    print(mtnets.evaluate(learner, tasks, num_tasks=600))
+    model = learner.adapt(x_support, y_support)
+    y = model(x_query)
+"""
+
+from mtnets import models, tasks
+from mtnets.adapters import from_nnx
+from mtnets.errors import DataError, MtnetsError, OptionError, RunError
+from mtnets.evaluate import Estimate, evaluate
+from mtnets.learner import AdaptedModel, Learner, load
+from mtnets.methods import METHODS, Meta, Method, fomaml, m_net, maml, meta_sgd, method, mt_net, mt_net_full, t_net
+from mtnets.model import Model
+from mtnets.task import Batch, Distribution, Task
+from mtnets.train import meta_train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "METHODS",
+    "AdaptedModel",
+    "Batch",
+    "DataError",
+    "Distribution",
+    "Estimate",
+    "Learner",
+    "Meta",
+    "Method",
+    "Model",
+    "MtnetsError",
+    "OptionError",
+    "RunError",
+    "Task",
+    "evaluate",
+    "fomaml",
+    "from_nnx",
+    "load",
+    "m_net",
+    "maml",
+    "meta_sgd",
+    "meta_train",
+    "method",
+    "models",
+    "mt_net",
+    "mt_net_full",
+    "t_net",
+    "tasks",
+]

@@ -17,7 +17,7 @@ from mtnets.rules import Rule
 from mtnets.task import Batch
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Inner:
     """The inner problem: all that is fixed about how a task is learned.
 
@@ -79,7 +79,8 @@ def inner_loop(
     layers = tuple(inner.method.adapts(model.layers))
     leaves = leaves_by_path(meta.params)
     weights = {path: leaves[path] for layer in layers for path in layer.paths}
-    rule_key, steps_key, support_key = jax.random.split(key, 3)
+    # fold_in, not split: a key that nothing uses then costs nothing
+    rule_key, steps_key, support_key = (jax.random.fold_in(key, i) for i in range(3))
     updates = (rule or inner.method.rule).begin(layers, meta.rule, inner_lr, rule_key)
 
     def folded(weights: Any) -> Any:

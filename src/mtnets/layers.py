@@ -53,16 +53,24 @@ class Layer:
         """The paths of the weight and, where there is one, of the bias."""
         return (self.weight,) if self.bias is None else (self.weight, self.bias)
 
-    def map_units(self, f: Callable[[Array], Array], leaves: Mapping[str, Array]) -> dict[str, Array]:
-        """Applies `f`, a function of arrays `[..., units]` that keeps their shape, to the weight and the bias."""
-        ndim = len(self.shape)
-        last = tuple(range(ndim - len(self.out_axes), ndim))
-        weight = jnp.moveaxis(leaves[self.weight], self.out_axes, last)
-        moved = f(weight.reshape(-1, self.units)).reshape(weight.shape)
-        result = {self.weight: jnp.moveaxis(moved, last, self.out_axes)}
-        if self.bias is not None:
-            result[self.bias] = f(leaves[self.bias].reshape(self.units)).reshape(self.out_shape)
-        return result
+    def matrix(self, leaves: Mapping[str, Array]) -> Array:
+        """The weight with the bias as its last row, `[inputs (+ 1), units]`."""
+        weight = jnp.moveaxis(leaves[self.weight], self.out_axes, self._last).reshape(-1, self.units)
+        if self.bias is None:
+            return weight
+        return jnp.concatenate([weight, leaves[self.bias].reshape(1, self.units)])
+
+    def leaves(self, matrix: Array) -> dict[str, Array]:
+        """The inverse of `matrix`."""
+        inputs = math.prod(self.shape) // self.units
+        front = tuple(size for axis, size in enumerate(self.shape) if axis not in self.out_axes)
+        weight = matrix[:inputs].reshape(*front, *self.out_shape)
+        result = {self.weight: jnp.moveaxis(weight, self._last, self.out_axes)}
+        return result if self.bias is None else result | {self.bias: matrix[inputs].reshape(self.out_shape)}
+
+    @property
+    def _last(self) -> tuple[int, ...]:
+        return tuple(range(len(self.shape) - len(self.out_axes), len(self.shape)))
 
 
 def path_of(keys: Sequence[Any]) -> str:

@@ -34,7 +34,7 @@ class MetaStep(NamedTuple):
 
 def task_gradient(inner: Inner, meta: Meta, state: Any, inner_lr: Any, task: Task, key: Array) -> MetaStep:
     """The meta-gradient of a single task."""
-    inner_key, query_key = jax.random.split(key)
+    inner_key, query_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
 
     def objective(meta: Meta, hold: Hold) -> tuple[Array, tuple[Any, dict[str, Array]]]:
         adapted = inner_loop(inner, meta, state, inner_lr, task.support, inner_key, hold=hold)
@@ -79,7 +79,7 @@ def meta_gradient(
 
     def one(everything: Any, key: Array) -> MetaStep:
         meta, state, inner_lr, tasks = everything
-        draw, learn = jax.random.split(key)
+        draw, learn = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         return task_gradient(inner, meta, state, inner_lr, tasks.sample(draw), learn)
 
     return mean_over(one, (meta, state, inner_lr, tasks), keys, at_once=at_once, mesh=mesh)
@@ -129,6 +129,15 @@ def map_over(
         return stacked(context, keys)
     specs = {"in_specs": (PartitionSpec(), PartitionSpec(AXIS)), "out_specs": PartitionSpec(AXIS)}
     return jax.shard_map(stacked, mesh=mesh, **specs, check_vma=False)(context, keys)
+
+
+def default_at_once(params: Any, tasks: int, *, most: int = 10**6) -> int:
+    """How many tasks a device runs at the same time unless told: all on an accelerator; on a CPU all for small networks
+    (below 30 000 parameters, where the cost is in starting each operation) and one for larger ones (where batching only
+    spills the caches). Measured in `benchmarks/batching.py`.
+    """
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return 1 if jax.default_backend() == "cpu" and size >= 30_000 else min(tasks, most)
 
 
 def task_mesh(devices: int | None = None, tasks: int = 1) -> Mesh | None:

@@ -65,9 +65,8 @@ def metric() -> Fold:
         folded = dict(weights)
         for layer in layers:
             # full precision: a GPU's TF32 would round W even at T = I
-            folded |= layer.map_units(
-                lambda w, t=arrays[layer.name]: jnp.matmul(w, t, precision=jax.lax.Precision.HIGHEST), weights
-            )
+            matrix = jnp.matmul(layer.matrix(weights), arrays[layer.name], precision=jax.lax.Precision.HIGHEST)
+            folded |= layer.leaves(matrix)
         return folded
 
     return Fold(init, apply)

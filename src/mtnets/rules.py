@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.flatten_util import ravel_pytree
 
 from mtnets.errors import OptionError
 from mtnets.layers import Layer
@@ -57,13 +58,13 @@ def chain(**rules: Rule) -> Rule:
     """Rules one after another, in the order given; the names are those of their arrays."""
 
     def init(layers: Sequence[Layer], weights: Weights, inner_lr: Any, key: Array) -> Arrays:
-        keys = jax.random.split(key, len(rules))
-        return {n: r.init(layers, weights, inner_lr, k) for (n, r), k in zip(rules.items(), keys, strict=True)}
+        items = enumerate(rules.items())
+        return {n: r.init(layers, weights, inner_lr, jax.random.fold_in(key, i)) for i, (n, r) in items}
 
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
-        keys = jax.random.split(key, len(rules))
-        parts = [r.begin(layers, arrays[n], inner_lr, k) for (n, r), k in zip(rules.items(), keys, strict=True)]
-        return optax.chain(*parts)
+        # fold_in, not split: a key that no rule uses then costs nothing
+        items = enumerate(rules.items())
+        return optax.chain(*(r.begin(layers, arrays[n], inner_lr, jax.random.fold_in(key, i)) for i, (n, r) in items))
 
     def moving(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
         return {name: share for n, r in rules.items() for name, share in r.moving(layers, arrays[n]).items()}
@@ -114,7 +115,7 @@ def row_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
         def update(updates: Any, params: Any = None) -> Any:
             masked = dict(updates)
             for layer in layers:
-                masked |= layer.map_units(lambda g, m=masks[layer.name]: g * m, updates)
+                masked |= layer.leaves(layer.matrix(updates) * masks[layer.name])
             return masked
 
         return optax.stateless(update)
@@ -187,8 +188,9 @@ def _masks(logits: Mapping[str, Array], key: Array, temperature: float, use: Mas
         return {name: jax.nn.sigmoid(zeta) for name, zeta in logits.items()}
     if use == "threshold":
         return {name: (zeta > 0).astype(zeta.dtype) for name, zeta in logits.items()}
-    keys = jax.random.split(key, len(logits))
-    return {n: straight_through_mask(z, k, temperature) for (n, z), k in zip(logits.items(), keys, strict=True)}
+    # drawn as one vector: random numbers cost by the call more than by the number
+    flat, unravel = ravel_pytree(dict(logits))
+    return unravel(straight_through_mask(flat, key, temperature))
 
 
 def _check_mask(temperature: float, use: str) -> None:

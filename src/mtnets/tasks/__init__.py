@@ -1,7 +1,8 @@
 """Where tasks come from.
 
-Each family is one frozen dataclass: its fields are the options, `build()` makes the family. The functions of the same names
-in lower case take the same arguments and build at once: `sinusoid(shots=5)` is `Sinusoid(shots=5).build()`.
+Each family is one frozen dataclass: its fields are the options, `build()` makes the family. The functions of
+the same names in lower case take the same arguments and build at once: `sinusoid(shots=5)` is
+`Sinusoid(shots=5).build()`.
 """
 
 import inspect
@@ -38,7 +39,8 @@ def _builder(options: Callable[P, Options]) -> Callable[P, Family]:
     return build
 
 
-# These take the names of the modules they come from, on purpose: `from mtnets.tasks.omniglot import download` still works.
+# These take the names of the modules they come from, on purpose: `from mtnets.tasks.omniglot import download`
+# still works.
 sinusoid = _builder(Sinusoid)
 polynomial = _builder(Polynomial)
 glyphs = _builder(Glyphs)

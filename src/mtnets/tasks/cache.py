@@ -44,7 +44,8 @@ def cached(
     arrays, notes = folder / f"{name}.npy", folder / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError):  # absent or damaged
         record = json.loads(notes.read_text("utf-8"))
-        array = np.load(arrays, allow_pickle=False)
+        with arrays.open("rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
         if _checksum(array) == record["crc32"]:
             return array, record["notes"]
     array, made = make()
@@ -65,7 +66,7 @@ def cached(
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Any]:
-    """A binary file that takes its place at `path` when the block ends well, and vanishes when it does not."""
+    """A binary file that takes its place at `path` when the block ends well, and vanishes otherwise."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

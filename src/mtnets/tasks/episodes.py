@@ -15,7 +15,7 @@ from mtnets.tasks.images import Images
 
 
 def episode(x: Array, shots: int) -> Task:
-    """A task from examples of its classes: the first `shots` of each class are its support, the rest its queries.
+    """A task from examples of its classes: the first `shots` of each are support, the others queries.
 
     Args:
       x: examples, `[ways, shots + queries, ...]`; the label of a class is its place.
@@ -24,13 +24,12 @@ def episode(x: Array, shots: int) -> Task:
     Returns:
       Support `[ways * shots, ...]` and query `[ways * queries, ...]`, class after class.
     """
-    ways, examples = x.shape[:2]
+    ways = x.shape[0]
 
     def batch(part: Array) -> Batch:
         labels = jnp.repeat(jnp.arange(ways, dtype=jnp.int32), part.shape[1])
         return Batch(part.reshape(ways * part.shape[1], *part.shape[2:]), labels)
 
-    assert 0 < shots < examples
     return Task(batch(x[:, :shots]), batch(x[:, shots:]))
 
 
@@ -47,13 +46,14 @@ class Episodes:
     """Tasks drawn from images by class. Build one with `Episodes.of`, which checks what it is given.
 
     Attributes:
-      pixels: images of all classes, `[classes, examples, size, size, channels]` uint8; classes with fewer examples
-        are padded.
+      pixels: images of all classes, `[classes, examples, size, size, channels]` uint8; classes with fewer
+        examples are padded.
       counts: examples of each class, `[classes]` int32.
       ways: classes of a task.
       shots: support examples of each class.
       queries: query examples of each class.
-      rotations: whether each drawn class is turned by a random multiple of 90°, its support and queries alike.
+      rotations: whether each drawn class is turned by a random multiple of 90°, its support and queries
+        alike.
       images: how pixels become inputs.
     """
 
@@ -87,7 +87,8 @@ class Episodes:
 
         Raises:
           OptionError: ways below 2, shots or queries below 1.
-          DataError: fewer classes than ways, a class with fewer examples than shots + queries, images of another
+          DataError: fewer classes than ways, a class with fewer examples than shots + queries, images of
+          another
             shape or type than `images` says.
         """
         check_episode(ways, shots, queries)
@@ -114,7 +115,7 @@ class Episodes:
         return cls(jnp.asarray(padded), jnp.asarray(counts), ways, shots, queries, rotations, images)
 
     def sample(self, key: Array) -> Task:
-        """One task: support `[ways * shots, size, size, channels]`, query `[ways * queries, ...]`, labels int32."""
+        """One task: support `[ways * shots, size, size, channels]`, query `[ways * queries, ...]`."""
         key_class, key_example, key_turn = jax.random.split(key, 3)
         # The places of the largest of n random numbers are a sample without replacement, in random order,
         # at a tenth of the cost of a whole permutation.

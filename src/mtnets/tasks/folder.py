@@ -60,8 +60,10 @@ class Folder:
         """The family. The first call unpacks all images into the cache, about 2 000 a second.
 
         Raises:
-          OptionError: ways below 2, shots or queries below 1, a negative image_size, channels other than 0, 1, 3.
-          DataError: a split is absent, a class is in two splits, an image is damaged or unlike the others, or there
+          OptionError: ways below 2, shots or queries below 1, a negative image_size, channels other than 0,
+          1, 3.
+          DataError: a split is absent, a class is in two splits, an image is damaged or unlike the others, or
+          there
             are too few classes or images for such tasks.
         """
         check_episode(self.ways, self.shots, self.queries)
@@ -99,7 +101,7 @@ class Folder:
     def _read(self, source: Source) -> tuple[NDArray[np.uint8], list[tuple[str, str, int]]]:
         """All images `[images, size, size, channels]`, and split, class and count of each run of them."""
         files = find(source)
-        pixels = np.empty((0,))
+        pixels = np.empty((0, 0, 0, 0), np.uint8)
         for place, (file, _, _) in enumerate(progress(files, f"Unpacking {source.path.name}", len(files))):
             image = decode(source.read(file), f"{source.path}: {file}", self.image_size, self.channels)
             if place == 0:
@@ -111,8 +113,8 @@ class Folder:
             if image.shape != pixels.shape[1:]:
                 option = "--channels" if image.shape[:2] == pixels.shape[1:3] else "--image-size"
                 raise DataError(
-                    f"Images in {source.path} are not alike: {files[0][0]} is {_describe(pixels[0])}, {file} is "
-                    f"{_describe(image)}; make them so by {option}."
+                    f"Images in {source.path} are not alike: {files[0][0]} is {_describe(pixels[0])}, "
+                    f"{file} is {_describe(image)}; make them so by {option}."
                 )
             pixels[place] = image
         return pixels, [
@@ -127,7 +129,8 @@ def find(source: Source) -> list[tuple[str, str, str]]:
       DataError: a split is absent, an image is in no class, or a class is in two splits.
     """
     names = [name.split("/") for name in source.names if is_image(name)]
-    if names and names[0][0] not in SPLITS and len({parts[0] for parts in names}) == 1:
+    tops = {parts[0] for parts in names}
+    if len(tops) == 1 and not tops & SPLITS.keys() and all(len(parts) > 1 for parts in names):
         top, names = f"{names[0][0]}/", [parts[1:] for parts in names]
     else:
         top = ""
@@ -139,15 +142,21 @@ def find(source: Source) -> list[tuple[str, str, str]]:
             continue  # a folder of something else
         if folders.setdefault(split, parts[0]) != parts[0]:
             raise DataError(
-                f"{source.path} has two folders for {split}, {folders[split]} and {parts[0]}; remove one of them."
+                f"{source.path} has two folders for {split}, {folders[split]} and {parts[0]}; "
+                "remove one of them."
             )
         if len(parts) == 2:
             raise DataError(
-                f"{source.path}: {top}{'/'.join(parts)} is in no class folder; put it in one, as {parts[0]}/CLASS/{parts[1]}."
+                f"{source.path}: {top}{'/'.join(parts)} is in no class folder; put it in one, "
+                f"as {parts[0]}/CLASS/{parts[1]}."
             )
         files.append((top + "/".join(parts), split, parts[1]))
     _check(source.path, files)
-    return sorted(files, key=lambda file: (list(SPLITS.values()).index(file[1]), file[2], file[0]))
+    return sorted(files, key=_order)
+
+
+def _order(file: tuple[str, str, str]) -> tuple[int, str, str]:
+    return list(SPLITS.values()).index(file[1]), file[2], file[0]
 
 
 def _check(path: Path, files: list[tuple[str, str, str]]) -> None:
@@ -155,15 +164,15 @@ def _check(path: Path, files: list[tuple[str, str, str]]) -> None:
     missing = [split for split in ("train", "val", "test") if SPLITS[split] not in found]
     if missing:
         raise DataError(
-            f"{path} has no images in {' and '.join(missing)}; expected train/CLASS/IMAGE, val/CLASS/IMAGE and "
-            f"test/CLASS/IMAGE (move some classes there)."
+            f"{path} has no images in {' and '.join(missing)}; expected train/CLASS/IMAGE, val/CLASS/IMAGE "
+            f"and test/CLASS/IMAGE (move some classes there)."
         )
     splits: dict[str, str] = {}
-    for _, split, name in files:
+    for _, split, name in sorted(files, key=_order):
         if splits.setdefault(name, split) != split:
             raise DataError(
-                f"{path} has the class {name} both in {splits[name]} and in {split}; training, validation and test "
-                f"classes must differ: rename or remove one."
+                f"{path} has the class {name} both in {splits[name]} and in {split}; training, "
+                f"validation and test classes must differ: rename or remove one."
             )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import IO, Any, TypeVar
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import NDArray
@@ -16,7 +15,8 @@ from mtnets.errors import DataError, OptionError
 
 Pixels = TypeVar("Pixels", Array, NDArray[Any])
 
-# A file with another ending (README, labels.csv) is not an image and is passed over; one of these must be readable.
+# A file with another ending (README, labels.csv) is not an image and is passed over; one of these must be
+# readable.
 EXTENSIONS = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 )
@@ -41,7 +41,8 @@ def decode(
     Args:
       file: a path, the file's bytes, or an open file.
       name: what to call it in an error.
-      size: side in pixels to which it is resized (Lanczos; its aspect ratio is not kept); 0 leaves it as it is.
+      size: side in pixels to which it is resized (Lanczos; its aspect ratio is not kept); 0 leaves it as it
+        is.
       channels: 1 (grey) or 3 (RGB); 0 leaves it as it is.
 
     Returns:
@@ -61,7 +62,8 @@ def decode(
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            # Before resizing: Pillow resizes 1-bit and palette images by nearest neighbour, whatever it is asked.
+            # Before resizing: Pillow resizes 1-bit and palette images by nearest neighbour, whatever it is
+            # asked.
             image = image.convert(_MODES[channels])
             if size and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.LANCZOS)
@@ -77,7 +79,8 @@ def decode(
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """How image files become inputs of a network. Kept with a learner, so that new images are read as it needs them.
+    """How image files become inputs of a network. Kept with a learner, so that new images are read as it
+    needs them.
 
     Attributes:
       size: side in pixels; images are square.
@@ -101,8 +104,8 @@ class Images:
         return (self.size, self.size, self.channels)
 
     def read(self, file: str | Path | bytes | IO[bytes], name: str = "") -> NDArray[np.uint8]:
-        """Reads one image of any size and mode as `[size, size, channels]`. Raises DataError as `decode` does."""
-        return decode(file, name or str(getattr(file, "name", file)), self.size, self.channels)
+        """Reads one image of any kind as `[size, size, channels]`. Raises DataError as `decode` does."""
+        return decode(file, name or str(file), self.size, self.channels)
 
     def read_all(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
         """Reads images as one array `[images, size, size, channels]`. Raises DataError as `decode` does."""
@@ -111,9 +114,8 @@ class Images:
         )
 
     def to_inputs(self, pixels: Pixels) -> Pixels:
-        """Pixels 0…255 of any shape as float32 in [0, 1]. NumPy in, NumPy out; JAX in, JAX out, also when compiled."""
-        numbers = np if isinstance(pixels, np.ndarray) else jnp
-        inputs = pixels.astype(numbers.float32) / numbers.float32(255)
+        """Pixels 0…255 of any shape as float32 in [0, 1], NumPy's or JAX's as given, also when compiled."""
+        inputs: Any = pixels.astype(np.float32) / np.float32(255)
         return 1 - inputs if self.invert else inputs
 
 
@@ -125,7 +127,8 @@ def read_folder(path: str | Path, images: Images) -> dict[str, tuple[list[Path],
       images: how to read them.
 
     Returns:
-      For each class, in order of name: its files, in order of name, and their pixels `[files, size, size, channels]`.
+      For each class, in order of name: its files, in order of name, and their pixels `[files, size, size,
+      channels]`.
 
     Raises:
       DataError: the folder or a class has no images, or an image is damaged.

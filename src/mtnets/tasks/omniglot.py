@@ -6,6 +6,7 @@ import http.client
 import os
 import urllib.request
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -53,20 +54,21 @@ class Omniglot:
     """Omniglot as in MAML and the MT-net paper: 28×28, ink 1 on 0, drawn classes turned by multiples of 90°.
 
     Attributes:
-      root: folder with `images_background.zip` and `images_evaluation.zip`, or with these unpacked, or with a folder
-        `omniglot` of either; `$MTNETS_DATA`, else `data`, where it is empty.
+      root: folder with `images_background.zip` and `images_evaluation.zip`, or with these unpacked, or with a
+        folder `omniglot` of either; `$MTNETS_DATA`, else `data`, where it is empty.
       ways: classes of a task.
       shots: support examples of each class.
       queries: query examples of each class.
-      split: `random`: 1100 characters to train on, 100 for validation, 423 for test; `vinyals`: 1028, 172, 423.
+      split: `random`: 1100 characters to train on, 100 for validation, 423 for test; `vinyals`: 1028, 172,
+        423.
       split_seed: another one is another random split.
       rotations: whether each drawn class is turned by a random multiple of 90°, at test too.
       cache: folder for the unpacked images; `$MTNETS_CACHE`, else `~/.cache/mtnets`, where it is empty.
       network: the usual network of the family.
 
     References:
-      Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic program induction, Science
-      2015, https://github.com/brendenlake/omniglot.
+      Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic program induction,
+      Science 2015, https://github.com/brendenlake/omniglot.
       Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016, arXiv 1606.04080 (the split).
       Lee & Choi, ICML 2018, arXiv 1801.05558 (the recipe, from its code).
     """
@@ -102,8 +104,8 @@ class Omniglot:
             )
             for part in ("train", "validation", "test")
         )  # fmt: skip
-        # The paper's code adds its cross-entropy up over N·K examples and divides by K, N times our mean: its rates .4 at 5 ways
-        # and .1 at 20 ways are both 2.0 here, and so is ours for any other number of ways.
+        # The paper's code adds its cross-entropy up over N·K examples and divides by K, N times our mean: its
+        # rates .4 at 5 ways and .1 at 20 ways are both 2.0 here, and so is ours for any other number of ways.
         recipe = Recipe(
             inner_lr=2.0, inner_steps=1, meta_batch=16 if self.ways >= 20 else 32, meta_steps=40_000
         )
@@ -120,17 +122,17 @@ def data_root(root: str = "") -> Path:
 
 
 def random_split(names: Mapping[str, Any], seed: int) -> dict[str, tuple[str, ...]]:
-    """1100 / 100 / 423 characters at random, by a shuffle that no library's generator can change: in order of the
-    SHA-256 of `seed:name`."""
-    # Differs from Lee & Choi (2018): their split follows the order of a directory listing, their code drops one training
-    # class and tests on the 100 validation classes.
+    """1100 / 100 / 423 characters at random, by a shuffle that no library's generator can change: in order of
+    the SHA-256 of `seed:name`."""
+    # Differs from Lee & Choi (2018): their split follows the order of a directory listing, their code drops
+    # one training class and tests on the 100 validation classes.
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     return {"train": tuple(order[:1100]), "validation": tuple(order[1100:1200]), "test": tuple(order[1200:])}
 
 
 def vinyals_split(names: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """1028 / 172 / 423 characters after Vinyals et al. (2016): the first 1200 in order, of which five alphabets are for
-    validation, and the rest for test."""
+    """1028 / 172 / 423 characters after Vinyals et al. (2016): the first 1200 in order, of which five
+    alphabets are for validation, and the rest for test."""
     order = list(names)
     held = [name.split("/")[0] in _VALIDATION for name in order[:1200]]
     return {
@@ -173,8 +175,9 @@ def _find(root: Path, name: str) -> Path:
             if path.exists():
                 return path
     raise DataError(
-        f"Omniglot is not in {root}: expected {name}.zip or the folder {name} there (or in {root / 'omniglot'}); "
-        f"fetch it with `mtnets data omniglot --root {root}`, or set --root or MTNETS_DATA."
+        f"Omniglot is not in {root}: expected {name}.zip or the folder {name} there (or in "
+        f"{root / 'omniglot'}); fetch it with `mtnets data omniglot --root {root}`, "
+        f"or set --root or MTNETS_DATA."
     )
 
 
@@ -185,22 +188,29 @@ def _fingerprint(path: Path) -> str:
 
 def _unpack(path: Path, name: str, characters: int) -> dict[str, NDArray[np.uint8]]:
     with open_source(path) as source:
-        files = _drawings(source, name)
-        wrong = {character: len(each) for character, each in files.items() if len(each) != DRAWINGS}
-        if len(files) != characters or wrong:
-            found = f"{len(files)} characters"
-            if wrong:
-                found += f", of which {next(iter(wrong))} has {next(iter(wrong.values()))} drawings"
-            raise DataError(
-                f"{path} is not complete: found {found}; expected {characters} characters with {DRAWINGS} drawings "
-                f"each; fetch it again with `mtnets data omniglot --root DIR`."
-            )
-        # Differs from Lee & Choi (2018): MAML's script, which made their images, asks for a Lanczos filter but resizes 1-bit
-        # images, for which Pillow silently takes the nearest neighbour. Ours are made grey first, so the filter is applied.
+        files = _complete(source, name, characters)
+        # Differs from Lee & Choi (2018): MAML's script, which made their images, asks for a Lanczos filter
+        # but resizes 1-bit images, for which Pillow silently takes the nearest neighbour. Ours are made grey
+        # first, so that the filter is applied.
         return {
             character: np.stack([IMAGES.read(source.read(file), f"{path}: {file}") for file in each])
             for character, each in progress(files.items(), f"Unpacking {path.name}", len(files))
         }
+
+
+def _complete(source: Source, name: str, characters: int) -> dict[str, list[str]]:
+    """The files of each character. Raises DataError unless there are all of them."""
+    files = _drawings(source, name)
+    wrong = {character: len(each) for character, each in files.items() if len(each) != DRAWINGS}
+    if len(files) != characters or wrong:
+        found = f"{len(files)} characters"
+        if wrong:
+            found += f", of which {next(iter(wrong))} has {next(iter(wrong.values()))} drawings"
+        raise DataError(
+            f"{source.path} is not complete: found {found}; expected {characters} characters with "
+            f"{DRAWINGS} drawings each; fetch it again with `mtnets data omniglot --root DIR`."
+        )
+    return files
 
 
 def _drawings(source: Source, name: str) -> dict[str, list[str]]:
@@ -210,7 +220,8 @@ def _drawings(source: Source, name: str) -> dict[str, list[str]]:
         parts = file.removeprefix(f"{name}/").split("/")
         if len(parts) == 3 and is_image(file):
             characters.setdefault(f"{parts[0]}/{parts[1]}", []).append(file)
-    # As in listings of the archives: by alphabet, then character; "Angelic" < "Angelic_2", whatever "/" sorts as.
+    # As in listings of the archives: by alphabet, then character; "Angelic" < "Angelic_2", whatever "/" sorts
+    # as.
     return dict(sorted(characters.items(), key=lambda item: item[0].split("/")))
 
 
@@ -225,10 +236,10 @@ def download(
       The archives.
 
     Raises:
-      DataError: an archive cannot be fetched, has another checksum than the published one, or is not complete.
+      DataError: an archive cannot be fetched, has another checksum than the published one, or is not
+      complete.
     """
     folder = data_root(str(root))
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.zip" for name in archives]
     for path, archive in zip(paths, archives.values(), strict=True):
         if not (path.exists() and _whole(path, archive)):
@@ -242,7 +253,9 @@ def _whole(path: Path, archive: Archive) -> bool:
         if hashlib.file_digest(file, "md5").hexdigest() == archive.md5:
             return True
     try:  # the same drawings packed by someone else do as well
-        _unpack(path, path.stem, archive.characters)
+        with open_source(path) as source:
+            for file in chain.from_iterable(_complete(source, path.stem, archive.characters).values()):
+                source.read(file)
     except DataError:
         return False
     return True
@@ -250,6 +263,7 @@ def _whole(path: Path, archive: Archive) -> bool:
 
 def _fetch(path: Path, archive: Archive) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(archive.url, timeout=60) as answer, replacing(path) as file:
             length = int(answer.headers.get("Content-Length") or 0)
             blocks = iter(lambda: answer.read(1 << 16), b"")
@@ -259,10 +273,11 @@ def _fetch(path: Path, archive: Archive) -> None:
                 digest.update(block)
             if digest.hexdigest() != archive.md5:
                 raise DataError(
-                    f"{archive.url} has the checksum {digest.hexdigest()}; expected {archive.md5}. Nothing was kept; "
-                    f"try again, or put {path.name} into {path.parent} yourself."
+                    f"{archive.url} has the checksum {digest.hexdigest()}; expected {archive.md5}. "
+                    f"Nothing was kept; try again, or put {path.name} into {path.parent} yourself."
                 )
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
-            f"{archive.url} cannot be fetched: {error}; try again, or put {path.name} into {path.parent} yourself."
+            f"{archive.url} cannot be fetched: {error}; try again, or put {path.name} into "
+            f"{path.parent} yourself."
         ) from error

@@ -10,7 +10,7 @@ from mtnets.errors import OptionError
 from mtnets.models import Mlp
 from mtnets.task import Batch, Task
 from mtnets.tasks.family import Family, Recipe
-from mtnets.tasks.sinusoid import check_counts, uniform
+from mtnets.tasks.sinusoid import between, check_counts
 
 
 @jax.tree_util.register_static
@@ -38,10 +38,11 @@ class Polynomial:
 
     def sample(self, key: Array) -> Task:
         """One task: support `[shots, 1]`, query `[queries, 1]`, from the same polynomial."""
-        key_c, key_x = jax.random.split(key)
         powers = jnp.arange(self.order + 1)
-        coefficients = uniform(key_c, (-1.0, 1.0), powers.shape) / 2.0**powers
-        x = uniform(key_x, self.inputs, (self.shots + self.queries, 1))
+        # all numbers of a task in one draw: random numbers cost by the call more than by the number
+        u = jax.random.uniform(key, (len(powers) + self.shots + self.queries,))
+        coefficients = between(u[: len(powers)], (-1.0, 1.0)) / 2.0**powers
+        x = between(u[len(powers) :, None], self.inputs)
         y = jnp.polyval(coefficients[::-1], x)
         return Task(Batch(x[: self.shots], y[: self.shots]), Batch(x[self.shots :], y[self.shots :]))
 

@@ -12,9 +12,9 @@ from mtnets.task import Batch, Task
 from mtnets.tasks.family import Family, Recipe
 
 
-def uniform(key: Array, bounds: tuple[float, float], shape: tuple[int, ...] = ()) -> Array:
-    """Uniform numbers between the two bounds."""
-    return jax.random.uniform(key, shape, minval=bounds[0], maxval=bounds[1])
+def between(u: Array, bounds: tuple[float, float]) -> Array:
+    """Numbers between two bounds from numbers between 0 and 1."""
+    return bounds[0] + (bounds[1] - bounds[0]) * u
 
 
 def check_counts(**counts: int) -> None:
@@ -55,10 +55,11 @@ class Sinusoid:
 
     def sample(self, key: Array) -> Task:
         """One task: support `[shots, 1]`, query `[queries, 1]`, from the same curve."""
-        key_a, key_p, key_f, key_x = jax.random.split(key, 4)
-        amplitude, phase = uniform(key_a, self.amplitude), uniform(key_p, self.phase)
-        frequency = uniform(key_f, self.frequency)
-        x = uniform(key_x, self.inputs, (self.shots + self.queries, 1))
+        # all numbers of a task in one draw: random numbers cost by the call more than by the number
+        u = jax.random.uniform(key, (3 + self.shots + self.queries,))
+        amplitude, phase = between(u[0], self.amplitude), between(u[1], self.phase)
+        frequency = between(u[2], self.frequency)
+        x = between(u[3:, None], self.inputs)
         y = amplitude * jnp.sin(frequency * x - phase)
         return Task(Batch(x[: self.shots], y[: self.shots]), Batch(x[self.shots :], y[self.shots :]))
 

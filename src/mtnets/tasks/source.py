@@ -19,7 +19,8 @@ class Source:
     Attributes:
       path: the folder or archive.
       names: the files in it, in order, as paths with `/` relative to it; hidden ones are left out.
-      fingerprint: changes when the content does. Archives: names, sizes and CRCs; folders: names, sizes and times.
+      fingerprint: changes when the content does. Archives: names, sizes and CRCs; folders: names, sizes and
+        times.
       read: the bytes of a file by name. Raises DataError naming archive and file where its checksum is wrong.
     """
 
@@ -34,7 +35,8 @@ def open_source(path: Path) -> Iterator[Source]:
     """Opens a folder or a zip archive.
 
     Raises:
-      DataError: it is neither, is a damaged archive, or is an archive with an entry that points outside of it.
+      DataError: it is neither, is a damaged archive, or is an archive with an entry that points outside of
+      it.
     """
     if path.is_dir():
         yield _folder(path)

@@ -1,0 +1,131 @@
+"""The outer loop as one compiled program: many meta-steps between two visits of the host."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import Mesh
+
+from mtnets.adapt import Inner
+from mtnets.meta import meta_gradient
+from mtnets.methods import Meta
+from mtnets.task import Distribution
+
+
+class Outer(NamedTuple):
+    """State of one training.
+
+    Attributes:
+      meta: everything meta-learned.
+      optimiser: state of the meta-optimiser.
+      state: state of the network.
+      skipped: meta-steps left out so far because a loss or gradient was not finite.
+      failed: the meta-step at which this training ended early, one skip too many; −1 while it has not.
+    """
+
+    meta: Meta
+    optimiser: Any
+    state: Any
+    skipped: Array
+    failed: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """All that is fixed about the outer loop.
+
+    Attributes:
+      inner: the inner problem.
+      optimiser: the meta-optimiser.
+      meta_batch: tasks per meta-step.
+      skip: how many meta-steps with a loss or gradient that is not finite may be left out.
+      at_once: tasks that a device runs at the same time.
+      mesh: devices that share the tasks.
+      runs: trainings side by side, one per seed.
+    """
+
+    inner: Inner
+    optimiser: optax.GradientTransformation
+    meta_batch: int
+    skip: int
+    at_once: int
+    mesh: Mesh | None
+    runs: int
+
+    def init(self, keys: Array, inner_lr: float) -> Outer:
+        """The start of each run, from keys `[runs]`; all arrays have a leading axis of runs."""
+
+        def one(key: Array) -> Outer:
+            model_key, method_key = jax.random.split(jax.random.fold_in(key, 0))
+            params, state = self.inner.model.init(model_key)
+            meta = self.inner.method.init(method_key, self.inner.model.layers, params, inner_lr)
+            return Outer(meta, self.optimiser.init(meta), state, jnp.zeros((), jnp.int32), -jnp.ones((), jnp.int32))
+
+        return _over_runs(one, self.runs)(keys)
+
+    def step(self, outer: Outer, key: Array, i: Array, inner_lr: Any, tasks: Distribution) -> tuple[Outer, dict]:
+        """Meta-step `i` of one run; it draws from `fold_in(key, i)` and nothing else."""
+        keys = jax.random.split(jax.random.fold_in(key, i), self.meta_batch)
+        result = meta_gradient(
+            self.inner, outer.meta, outer.state, inner_lr, tasks, keys, at_once=self.at_once, mesh=self.mesh
+        )
+
+        def update() -> Outer:
+            updates, optimiser = self.optimiser.update(result.gradient, outer.optimiser, outer.meta)  # type: ignore[arg-type]
+            meta: Any = optax.apply_updates(outer.meta, updates)  # type: ignore[arg-type]
+            return outer._replace(meta=meta, optimiser=optimiser, state=result.state)
+
+        def skip() -> Outer:
+            skipped = outer.skipped + running
+            return outer._replace(skipped=skipped, failed=jnp.where(skipped > self.skip, i, outer.failed))
+
+        running = outer.failed < 0
+        counts = running & _finite((result.metrics["post_loss"], result.gradient, result.state))
+        # a mean over the meta-steps that counted; the caller divides
+        metrics = {name: jnp.where(counts, value, 0.0) for name, value in result.metrics.items()}
+        metrics["count"] = counts.astype(jnp.float32)
+        return jax.lax.cond(counts, update, skip), metrics
+
+    @functools.cached_property
+    def chunk(self) -> Callable[[Outer, Array, Array, Array, Any, Distribution], tuple[Outer, dict[str, Array]]]:
+        """`chunk(outer, keys, start, stop, inner_lr, tasks) -> (outer, summed metrics)`: meta-steps start…stop − 1.
+
+        The bounds are arguments of the program, so that one compilation serves chunks of every length.
+        """
+
+        @jax.jit
+        def run(outer: Outer, keys: Array, start: Array, stop: Array, inner_lr: Any, tasks: Distribution) -> Any:
+            def one(outer: Outer, key: Array) -> Any:
+                def body(i: Array, carry: Any) -> Any:
+                    outer, total = carry
+                    outer, metrics = self.step(outer, key, i, inner_lr, tasks)
+                    return outer, jax.tree.map(jnp.add, total, metrics)
+
+                shapes = jax.eval_shape(self.step, outer, key, start, inner_lr, tasks)[1]
+                zero = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+                return jax.lax.fori_loop(start, stop, body, (outer, zero))
+
+            return _over_runs(one, self.runs)(outer, keys)
+
+        return run
+
+
+def _over_runs(f: Callable[..., Any], runs: int) -> Callable[..., Any]:
+    """`f` over a leading axis of runs. A single run is not batched: that would batch every product within it."""
+    if runs > 1:
+        return jax.vmap(f)
+
+    def single(*args: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[None], f(*jax.tree.map(lambda leaf: leaf[0], args)))
+
+    return single
+
+
+def _finite(tree: Any) -> Array:
+    # as one vector: a reduction for each of many small leaves would cost more than the update
+    return jnp.isfinite(jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])).all()

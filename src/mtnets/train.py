@@ -1,0 +1,502 @@
+"""Meta-training: the outer loop with validation, checkpoints and a record of everything."""
+
+import dataclasses
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from mtnets.adapt import Inner
+from mtnets.checkpoint import Checkpoints
+from mtnets.errors import OptionError, RunError
+from mtnets.evaluate import evaluate
+from mtnets.files import write_json
+from mtnets.learner import Learner
+from mtnets.losses import LOSSES, METRICS
+from mtnets.meta import default_at_once, largest_divisor, task_mesh
+from mtnets.methods import Meta, Method
+from mtnets.model import Model
+from mtnets.outer import Outer, Program
+from mtnets.progress import Display
+from mtnets.task import Distribution
+from mtnets.tasks import FAMILIES
+from mtnets.tasks.family import Family
+
+VALIDATION_SEED = 20180606
+DISPLAY_SECONDS = 1.0  # a chunk of meta-steps takes about this long
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Settings of the outer loop: arguments of `meta_train`, options of the command line, and their record.
+
+    Attributes:
+      meta_steps: length of the training; the task family's unless given.
+      meta_batch: tasks per meta-step; the task family's unless given.
+      inner_steps: gradient steps within a task; the task family's unless given.
+      meta_lr: rate of the meta-optimiser.
+      schedule: of that rate: constant, or cosine to zero over the training.
+      clip_value: clips each element of the meta-gradient.
+      clip_norm: clips the norm of the meta-gradient.
+      skip_nonfinite: meta-steps that may be left out because a loss or gradient was not finite.
+      validate_every: meta-steps between two validations; the best learner is kept; 0 keeps the last one.
+      validation_tasks: tasks of a validation.
+      test_tasks: tasks of the test at the end of a run with a folder.
+      log_every: meta-steps that one line of metrics.jsonl is a mean of.
+      checkpoint_seconds: time between two checkpoints.
+      devices: how many to share the tasks of a meta-step; all that divide their number unless given.
+      tasks_at_once: tasks that a device runs at the same time; measured defaults, see `mtnets.meta.default_at_once`.
+    """
+
+    meta_steps: int | None = None
+    meta_batch: int | None = None
+    inner_steps: int | None = None
+    meta_lr: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    skip_nonfinite: int = 0
+    validate_every: int = 500
+    validation_tasks: int = 200
+    test_tasks: int = 600
+    log_every: int = 100
+    checkpoint_seconds: float = 60.0
+    devices: int | None = None
+    tasks_at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        least = {
+            "meta_steps": 0,
+            "meta_batch": 1,
+            "inner_steps": 0,
+            "skip_nonfinite": 0,
+            "validate_every": 0,
+            "validation_tasks": 1,
+            "test_tasks": 1,
+            "log_every": 1,
+            "checkpoint_seconds": 0,
+            "devices": 1,
+            "tasks_at_once": 1,
+        }
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= bound:
+                raise OptionError(f"{name} is {value}; it must be at least {bound}.")
+        for name in ("meta_lr", "clip_value", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise OptionError(f"{name} is {value}; it must be a number above 0.")
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam with the schedule and clipping asked for."""
+        assert self.meta_steps is not None
+        rate = self.meta_lr if self.schedule == "constant" else optax.cosine_decay_schedule(self.meta_lr, max(1, self.meta_steps))
+        clip = [optax.clip(self.clip_value)] if self.clip_value else []
+        clip += [optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []
+        # as one vector: one operation instead of one per leaf, most of the cost for small networks
+        return optax.flatten(optax.chain(*clip, optax.adam(rate)))
+
+
+class Best(NamedTuple):
+    """The best learner of each run on validation tasks so far: score, meta-step, and what was learned by then."""
+
+    score: Array
+    step: Array
+    meta: Meta
+    state: Any
+
+
+@overload
+def meta_train(
+    model: Model | None,
+    method: Method,
+    tasks: Family | Distribution,
+    *,
+    seed: int = 0,
+    loss: str | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> Learner: ...
+@overload
+def meta_train(
+    model: Model | None,
+    method: Method,
+    tasks: Family | Distribution,
+    *,
+    seed: Sequence[int],
+    loss: str | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    out: None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> list[Learner]: ...
+def meta_train(
+    model: Model | None,
+    method: Method,
+    tasks: Family | Distribution,
+    *,
+    seed: int | Sequence[int] = 0,
+    loss: str | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> Learner | list[Learner]:
+    """Meta-trains a network so that a few examples and a few gradient steps teach it a new task.
+
+    Args:
+      model: the network; the task family's usual one for None.
+      method: how it adapts, for example `mtnets.mt_net()`.
+      tasks: a family, or a bare distribution that serves for training, validation and test.
+      seed: of the starting weights and of all tasks; several seeds are trained side by side in one program, and one
+        learner each is returned.
+      loss: `"mse"` or `"cross-entropy"`; the family's unless given.
+      optimiser: the meta-optimiser, any Optax transformation; Adam as set by `meta_lr`, `schedule` and `clip_…` unless given.
+      out: folder for config, metrics, checkpoints, the best learner and its result on test tasks.
+      resume: goes on from the last checkpoint in that folder. On the same backend, number of devices and batching of tasks
+        the result is bit for bit that of an uninterrupted run.
+      overwrite: empties the folder first.
+      progress: whether to show progress on standard error.
+      **settings: fields of `Training`, for example `meta_steps=60_000`.
+
+    Returns:
+      The learner that did best on validation tasks; a list of them for several seeds.
+
+    Raises:
+      OptionError: for settings that are not possible.
+      RunError: if the folder cannot be used, or a loss or gradient is not finite more often than `skip_nonfinite` allows.
+    """
+    family = tasks if isinstance(tasks, Family) else None
+    if family is None and (loss is None or model is None):
+        raise OptionError("A bare task distribution needs a network and a loss: meta_train(model, method, tasks, loss='mse').")
+    seeds = [seed] if isinstance(seed, int) else [int(s) for s in seed]
+    if not seeds or (out is not None and len(seeds) > 1):
+        raise OptionError(f"seed is {seed}; it must be one seed, or several without a folder (out=None).")
+    unknown = settings.keys() - {field.name for field in dataclasses.fields(Training)}
+    if unknown:
+        raise OptionError(f"meta_train has no setting {', '.join(sorted(unknown))}; see mtnets.train.Training.")
+    training = Training(**settings)
+    if family is not None:
+        recipe = family.recipe
+        training = dataclasses.replace(
+            training,
+            meta_steps=recipe.meta_steps if training.meta_steps is None else training.meta_steps,
+            meta_batch=training.meta_batch or recipe.meta_batch,
+            inner_steps=recipe.inner_steps if training.inner_steps is None else training.inner_steps,
+        )
+        if method.inner_lr is None:
+            method = dataclasses.replace(method, inner_lr=recipe.inner_lr)
+    if None in (training.meta_steps, training.meta_batch, training.inner_steps, method.inner_lr):
+        raise OptionError("A bare task distribution needs meta_steps, meta_batch, inner_steps and the method's inner_lr.")
+    model = model if model is not None else family.model()  # type: ignore[union-attr]
+    loss = loss or family.loss  # type: ignore[union-attr]
+    if loss not in LOSSES:
+        raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+    run = _Run(model, method, tasks, training, seeds, loss, optimiser, progress)
+    if out is None:
+        return run.train(None) if len(seeds) > 1 else run.train(None)[0]
+    return run.in_folder(Path(out), resume, overwrite)
+
+
+class _Run:
+    """One call of `meta_train`, with everything settled."""
+
+    def __init__(
+        self,
+        model: Model,
+        method: Method,
+        tasks: Family | Distribution,
+        training: Training,
+        seeds: list[int],
+        loss: str,
+        optimiser: optax.GradientTransformation | None,
+        progress: bool,
+    ) -> None:
+        assert training.meta_batch is not None
+        assert training.inner_steps is not None
+        assert method.inner_lr is not None
+        self.training, self.seeds, self.loss, self.progress = training, seeds, loss, progress
+        self.family = tasks if isinstance(tasks, Family) else None
+        self.tasks: Distribution = tasks.train if isinstance(tasks, Family) else tasks
+        self.validation: Distribution = tasks.validation if isinstance(tasks, Family) else tasks
+        self.custom_optimiser = optimiser is not None
+        self.inner_lr = float(method.inner_lr)
+        inner = Inner(model, method, LOSSES[loss], training.inner_steps)
+        # side by side, runs fill the device better than tasks shared over devices would
+        mesh = None if len(seeds) > 1 else task_mesh(training.devices, training.meta_batch)
+        shapes = jax.eval_shape(model.init, jax.random.key(0))[0]
+        per_device = training.meta_batch // (1 if mesh is None else mesh.size)
+        at_once = training.tasks_at_once or default_at_once(shapes, per_device)
+        self.program = Program(
+            inner,
+            optimiser or training.optimiser(),
+            training.meta_batch,
+            training.skip_nonfinite,
+            largest_divisor(per_device, at_once),
+            mesh,
+            len(seeds),
+        )
+        self.keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        self.compile_seconds = 0.0
+        self.train_seconds = 0.0
+        self.steps_taken = 0
+
+    # --- what is recorded
+
+    def config(self) -> dict[str, Any]:
+        """Everything that the learner depends on."""
+        options = self.family.options if self.family else None
+        name = next((name for name, kind in FAMILIES.items() if type(options) is kind), None)
+        method = self.program.inner.method
+        return json.loads(
+            json.dumps(
+                {
+                    "tasks": {"family": name, **(dataclasses.asdict(options) if name else {})},
+                    "model": self.program.inner.model.config and dict(self.program.inner.model.config),
+                    "method": {"name": method.name, **method.record()},
+                    "training": dataclasses.asdict(self.training),
+                    "seed": self.seeds[0],
+                    "loss": self.loss,
+                    "optimiser": "custom" if self.custom_optimiser else "adam",
+                },
+                default=str,
+            )
+        )
+
+    def machine(self) -> dict[str, Any]:
+        """What numbers of speed, and the last bits of a result, depend on."""
+        return {
+            "backend": jax.default_backend(),
+            "device": jax.devices()[0].device_kind,
+            "devices": 1 if self.program.mesh is None else self.program.mesh.size,
+            "tasks_at_once": self.program.at_once,
+            "jax": jax.__version__,
+            "python": sys.version.split()[0],
+        }
+
+    def learners(self, best: Best) -> list[Learner]:
+        """The best learner of each run."""
+        family, inner = self.family, self.program.inner
+        found = []
+        for i, seed in enumerate(self.seeds):
+            meta, state = jax.tree.map(lambda leaf, i=i: leaf[i], (best.meta, best.state))
+            record = {
+                **self.config(),
+                "seed": seed,
+                "meta_step": int(best.step[i]),
+                "validation": float(best.score[i]) if np.isfinite(best.score[i]) else None,
+                "classes": {name: list(names) for name, names in (family.classes if family else {}).items()},
+            }
+            images = family.images if family else None
+            args = (inner.model, inner.method, meta, state, self.inner_lr, inner.steps, self.loss, images, record)
+            found.append(Learner(*args))
+        return found
+
+    # --- a run in a folder
+
+    def in_folder(self, folder: Path, resume: bool, overwrite: bool) -> Learner:
+        config, exists = self.config(), (folder / "config.json").exists()
+        if folder.is_file():
+            raise RunError(f"{folder} is a file; name a folder for the run.")
+        if resume and exists:
+            _compare(json.loads((folder / "config.json").read_text()), config, folder)
+        elif exists and not overwrite:
+            raise RunError(f"{folder} holds a run already; go on with --resume, replace it with --overwrite, or name another.")
+        elif folder.exists() and not exists and any(folder.iterdir()):
+            raise RunError(f"{folder} is not empty and holds no run; name a new or empty folder.")
+        elif exists:
+            shutil.rmtree(folder)
+        write_json(folder / "config.json", config)
+
+        learner = self.train(folder)[0]
+        learner.save(folder)
+        result: dict[str, Any] = {
+            "meta_steps": self.training.meta_steps,
+            "best_meta_step": learner.record["meta_step"],
+            "validation": learner.record["validation"],
+            "norm": learner.model.norm,
+            "seconds_per_meta_step": self.train_seconds / self.steps_taken if self.steps_taken else None,
+            "compile_seconds": self.compile_seconds,
+            "moving": learner.moving(),
+            "machine": self.machine(),
+            "config": config,
+        }
+        if self.family is not None:
+            estimate = evaluate(learner, self.family, self.training.test_tasks)
+            estimate.save(folder / "scores.npz")
+            result["test"] = estimate.to_json()
+        result["peak_memory_bytes"] = peak_memory()
+        write_json(folder / "result.json", result)
+        return learner
+
+    # --- the loop
+
+    def train(self, folder: Path | None) -> list[Learner]:
+        training, program, runs = self.training, self.program, len(self.seeds)
+        total, sign = training.meta_steps, 1.0 if METRICS[self.loss][2] else -1.0
+        assert total is not None
+        outer = jax.jit(program.init)(self.keys, self.inner_lr)
+        nothing = jnp.full(runs, -jnp.inf)
+        best = Best(nothing, jnp.zeros(runs, jnp.int32), outer.meta, outer.state)
+        start = 0
+        checkpoints = Checkpoints(folder / "checkpoints") if folder else None
+        if checkpoints and (latest := checkpoints.latest) is not None:
+            outer, best = checkpoints.restore(latest, (outer, best))
+            start = latest
+        log = None if folder is None else _Log(folder / "metrics.jsonl", start)
+
+        with Display(start, total, self.progress) as display:
+            if program.inner.model.own_weights and runs > 1:
+                display.note("The network keeps its own starting weights: seeds differ in their tasks alone.")
+            chunk = self._compile(outer, total) if start < total else None
+            display.started(start)
+            done, length, saved = start, 1, time.perf_counter()
+            sums: dict[str, np.ndarray] = {}
+            while done < total:
+                assert chunk is not None
+                stop = min(done + length, _next(done, training.log_every), _next(done, training.validate_every), total)
+                begun = time.perf_counter()
+                outer, metrics = chunk(outer, self.keys, jnp.int32(done), jnp.int32(stop), self.inner_lr, self.tasks)
+                metrics = {name: np.asarray(value) for name, value in metrics.items()}
+                seconds = time.perf_counter() - begun
+                self.train_seconds += seconds
+                self.steps_taken += stop - done
+                length = max(1, min(4 * length, int((stop - done) * DISPLAY_SECONDS / max(seconds, 1e-9))))
+                done = stop
+                sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
+                self._check(outer, checkpoints)
+
+                moving = self._moving(outer)
+                means = {name: float(np.mean(value / np.maximum(sums["count"], 1))) for name, value in sums.items()}
+                display.update(done, means, moving)
+                logged = done % training.log_every == 0 or done == total
+                if logged:
+                    if log:
+                        log.write({"step": done, **means, "moving": moving, "skipped": int(outer.skipped.sum())})
+                    sums = {}
+                validated = bool(training.validate_every) and (done % training.validate_every == 0 or done == total)
+                if validated:
+                    best = self._validate(outer, best, done, sign)
+                    if log:
+                        log.write({"step": done, "validation": [float(s) for s in self._last_scores]})
+                due = time.perf_counter() - saved >= training.checkpoint_seconds
+                if checkpoints and logged and (due or done == total):
+                    checkpoints.save(done, (outer, best))
+                    saved = time.perf_counter()
+            if not training.validate_every or total == 0:
+                best = Best(nothing, jnp.full(runs, done, jnp.int32), outer.meta, outer.state)
+            if int(outer.skipped.sum()):
+                display.note(f"{int(outer.skipped.sum())} meta-steps were skipped: a loss or gradient was not finite.")
+        if checkpoints:
+            checkpoints.close()
+        return self.learners(best._replace(score=sign * best.score))
+
+    def _compile(self, outer: Outer, total: int) -> Any:
+        begun = time.perf_counter()
+        args = (outer, self.keys, jnp.int32(0), jnp.int32(total), self.inner_lr, self.tasks)
+        compiled = self.program.chunk.lower(*args).compile()  # type: ignore[attr-defined]
+        self.compile_seconds = time.perf_counter() - begun
+        return compiled
+
+    def _moving(self, outer: Outer) -> dict[str, float]:
+        """Share of units that move per layer, averaged over runs."""
+        inner = self.program.inner
+        layers = inner.method.adapts(inner.model.layers)
+        return {name: float(share) for name, share in inner.method.rule.moving(layers, outer.meta.rule).items()}
+
+    def _validate(self, outer: Outer, best: Best, step: int, sign: float) -> Best:
+        scores = []
+        for learner in self.learners(Best(best.score, best.step, outer.meta, outer.state)):
+            count = self.training.validation_tasks
+            estimate = evaluate(
+                learner,
+                self.validation,
+                count,
+                seed=VALIDATION_SEED,
+                devices=self.training.devices,
+                tasks_at_once=self.training.tasks_at_once,
+            )
+            scores.append(float(estimate.mean[-1]))
+        self._last_scores = scores
+        score = sign * jnp.asarray(scores)
+        better = ~(score <= best.score) & jnp.isfinite(score) & (outer.failed < 0)
+
+        def choose(new: Array, old: Array) -> Array:
+            return jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+        return jax.tree.map(choose, Best(score, jnp.full(len(scores), step, jnp.int32), outer.meta, outer.state), best)
+
+    def _check(self, outer: Outer, checkpoints: Checkpoints | None) -> None:
+        failed = np.asarray(outer.failed)
+        if (failed < 0).any():
+            return
+        kept = checkpoints.latest if checkpoints else None
+        where = f" The last good checkpoint is that of meta-step {kept} in {checkpoints.folder}." if kept else ""
+        raise RunError(
+            f"The loss or meta-gradient of meta-step {int(failed.max())} is not finite.{where} Try a smaller inner rate, fewer "
+            "inner steps, --clip-norm 10, or --skip-nonfinite 100 to leave such meta-steps out."
+        )
+
+
+class _Log:
+    """`metrics.jsonl`, one line at a time; lines beyond the checkpoint that a run goes on from are dropped."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= start]
+        path.write_text("".join(line + "\n" for line in kept))
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _next(done: int, every: int) -> int:
+    """The first multiple of `every` after `done`."""
+    return (done // every + 1) * every if every else sys.maxsize
+
+
+def _compare(old: Any, new: Any, folder: Path, where: str = "") -> None:
+    """Raises RunError where two configs differ in what a run depends on."""
+    free = {"training.meta_steps", "training.devices", "training.tasks_at_once", "training.checkpoint_seconds", "training.test_tasks"}
+    if new["training"]["schedule"] != "constant":
+        free.remove("training.meta_steps")
+    flat_old, flat_new = _flat(old), _flat(new)
+    for name in sorted(flat_old.keys() | flat_new.keys()):
+        a, b = flat_old.get(name), flat_new.get(name)
+        if a != b and name not in free:
+            raise RunError(
+                f"The run in {folder} has {name} = {a} and this one {b}; resume with the same configuration, or name another folder."
+            )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def peak_memory() -> int:
+    """Most memory used so far, in bytes: of the device where it tells, else of this process."""
+    stats = jax.devices()[0].memory_stats() or {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(stats.get("peak_bytes_in_use", 0)) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,185 @@
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw, image, png
+
+from mtnets.errors import DataError, OptionError
+from mtnets.tasks import Folder, Images, folder
+from mtnets.tasks import cache as caching
+
+SPLITS = ("train", "val", "test")
+SIZES = {"ways": 2, "shots": 1, "queries": 1}
+
+
+def files(classes: int = 3, examples: int = 4, names: tuple[str, ...] = SPLITS, **kind) -> dict[str, bytes]:
+    """Distinct images in the usual layout."""
+    numbers = itertools.count()
+    return {
+        f"{split}/{split}-{c}/{e}.png": png(image(next(numbers), **kind))
+        for split in names
+        for c in range(classes)
+        for e in range(examples)
+    }
+
+
+@pytest.mark.parametrize("name", ["data", "data.zip"])
+@pytest.mark.parametrize("top", ["", "some data/"])
+@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
+def test_layouts(write, name: str, top: str, validation: str) -> None:
+    layout = files(names=("train", validation, "test"))
+    extras = {"README.md": b"read me", "__MACOSX/._1.png": b"", ".DS_Store": b"", f"{top}labels.csv": b"a,b"}
+    root = write(name, {top + file: content for file, content in layout.items()} | extras)
+    family = folder(root=str(root), **SIZES)
+    assert family.images == Images(8, 3)
+    assert family.classes["train"] == ("train-0", "train-1", "train-2")
+    assert family.classes["validation"] == tuple(f"{validation}-{c}" for c in range(3))
+    # Pixels arrive as they were written, every split with its own.
+    stored = {np.asarray(image(i), np.float32).tobytes() for i in range(12, 24)}
+    drawn = draw(family.validation, 200)
+    seen = {np.rint(x * 255).astype(np.float32).tobytes() for x in drawn.support.x.reshape(-1, 8, 8, 3)}
+    assert seen == stored
+    assert not stored & {
+        np.rint(x * 255).astype(np.float32).tobytes()
+        for x in draw(family.test, 50).query.x.reshape(-1, 8, 8, 3)
+    }
+
+
+def test_classes_of_unequal_size(write) -> None:
+    layout = files() | {f"train/train-0/more-{i}.png": png(image(100 + i)) for i in range(5)}
+    family = folder(root=str(write("data", layout)), **SIZES)
+    np.testing.assert_array_equal(family.train.counts, [9, 4, 4])
+
+
+def test_size_channels_and_inversion(write) -> None:
+    root = write("data", files(size=(9, 12)))
+    family = folder(root=str(root), image_size=6, channels=1, invert=True, **SIZES)
+    assert family.images == Images(6, 1, invert=True)
+    assert draw(family.train, 2).support.x.shape == (2, 2, 6, 6, 1)
+
+
+def test_the_second_time_comes_from_the_cache(write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = write("data", files())
+    before = sorted(root.rglob("*"))
+    first = draw(folder(root=str(root), **SIZES).train, 3).support.x
+    assert sorted(root.rglob("*")) == before
+    decoded: list[str] = []
+    decode = Folder._read
+    monkeypatch.setattr(Folder, "_read", lambda self, source: decoded.append("again") or decode(self, source))
+    np.testing.assert_array_equal(draw(folder(root=str(root), **SIZES).train, 3).support.x, first)
+    assert not decoded
+    # Damaged in any way, it is made again; so it is when the images change.
+    (array,) = (tmp_path / "cache").glob("*.npy")
+    for damage in (b"", b"PK\x03\x04", array.read_bytes()[:-10], array.read_bytes()[:-1] + b"\x00"):
+        array.write_bytes(damage)
+        np.testing.assert_array_equal(draw(folder(root=str(root), **SIZES).train, 3).support.x, first)
+    assert len(decoded) == 4
+    (root / "train" / "train-0" / "0.png").write_bytes(png(image(999)))
+    folder(root=str(root), **SIZES)
+    assert len(decoded) == 5
+    assert not list((tmp_path / "cache").glob(".*"))  # no temporary files left
+
+
+def test_a_cache_that_cannot_be_written(write) -> None:
+    root = write("data", files())
+    with pytest.raises(DataError, match=r"cache folder .* cannot be written.*MTNETS_CACHE"):
+        folder(root=str(root), cache=str(root / "train" / "train-0" / "0.png"), **SIZES)
+
+
+def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with caching.replacing(tmp_path / "file") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
+Change = Callable[[dict[str, bytes]], dict[str, bytes]]
+
+
+@pytest.mark.parametrize("name", ["data", "data.zip"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda of: {f: c for f, c in of.items() if "val/" not in f},
+            "no images in val; expected train/CLASS",
+        ),
+        (lambda of: {}, "no images in train and val and test"),
+        (lambda of: {"1.png": png(image())}, "no images in train and val and test"),
+        (lambda of: of | {"test/train-1/0.png": png(image())}, "train-1 both in train and in test"),
+        (lambda of: of | {"valid/x/0.png": png(image())}, "two folders for validation, val and valid"),
+        (lambda of: of | {"test/0.png": png(image())}, "test/0.png is in no class folder"),
+        (
+            lambda of: of | {"test/test-1/9.png": png(image(size=9))},
+            "not alike: train/train-0/0.png is 8×8 RGB, test/test-1/9.png is 9×9 RGB; "
+            "make them so by --image-size",
+        ),
+        (
+            lambda of: of | {"test/test-1/9.png": png(image(mode="L"))},
+            "train/train-0/0.png is 8×8 RGB, test/test-1/9.png is 8×8 grey; make them so by --channels",
+        ),
+        (lambda of: of | {"test/test-1/9.png": b"no image"}, "test/test-1/9.png cannot be read"),
+        (lambda of: of | {"val/val-1/9.jpg": png(image(size=64))[:2000]}, "val/val-1/9.jpg cannot be read"),
+        (
+            lambda of: {f: c for f, c in of.items() if "test/" not in f or "test-0" in f},
+            "1 test classes, fewer than the 2 ways",
+        ),
+    ],
+)
+def test_data_that_cannot_be_used(write, name: str, change: Change, message: str) -> None:
+    root = write(name, {".keep": b""} | change(files()))
+    with pytest.raises(DataError) as raised:
+        folder(root=str(root), **SIZES)
+    assert message in str(raised.value)
+
+
+def test_images_that_are_not_square(write) -> None:
+    with pytest.raises(DataError, match=r"train/train-0/0\.png is 9×8 RGB, not square.*--image-size"):
+        folder(root=str(write("data", files(size=(9, 8)))), **SIZES)
+
+
+def test_too_few_examples(write) -> None:
+    with pytest.raises(DataError, match=r"train-0 has 4 examples, fewer than 3 shots [+] 2 queries"):
+        folder(root=str(write("data", files())), ways=2, shots=3, queries=2)
+
+
+def test_roots_that_are_neither_folder_nor_archive(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist; expected a folder or a zip archive"):
+        folder(root=str(tmp_path / "nothing"))
+    (tmp_path / "broken.zip").write_bytes(b"PK not a zip")
+    with pytest.raises(DataError, match=r"Archive .*broken\.zip cannot be read.*fetch it again"):
+        folder(root=str(tmp_path / "broken.zip"))
+
+
+@pytest.mark.parametrize(
+    "entry", ["../outside.png", "/etc/outside.png", "a/../../b.png", "..\\b.png", "C:\\b.png"]
+)
+def test_an_archive_entry_that_points_outside(write, entry: str) -> None:
+    with pytest.raises(DataError, match="points outside of it"):
+        folder(root=str(write("data.zip", files() | {entry: b""})), **SIZES)
+
+
+def test_a_damaged_archive(write) -> None:
+    root = write("data.zip", files())
+    content = bytearray(root.read_bytes())
+    content[100] ^= 0xFF  # within the first image
+    root.write_bytes(content)
+    with pytest.raises(DataError, match=r"data\.zip is damaged at train/train-0/0\.png.*fetch it again"):
+        folder(root=str(root), **SIZES)
+
+
+@pytest.mark.parametrize("options", [{"image_size": -1}, {"channels": 2}, {"ways": 1}, {"queries": 0}])
+def test_impossible_options(options: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match="must be"):
+        folder(root="anything", **options)
+
+
+def test_recipe_is_that_of_miniimagenet(write) -> None:
+    recipe = folder(root=str(write("data", files())), **SIZES).recipe
+    assert (recipe.inner_lr, recipe.inner_steps, recipe.meta_batch, recipe.meta_steps) == (0.05, 5, 4, 60_000)
