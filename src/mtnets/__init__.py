@@ -1,12 +1,12 @@
 """Few-shot learning by gradient descent: MT-nets, T-nets, MAML and their kin as points of one update rule.
 
-    import mtnets
+import mtnets
 
-    tasks = mtnets.tasks.sinusoid(shots=10)
-    learner = mtnets.meta_train(mtnets.models.mlp(1, 40, 40, 1), mtnets.mt_net(inner_lr=0.01), tasks, meta_steps=60_000)
-    print(mtnets.evaluate(learner, tasks, num_tasks=600))
-    model = learner.adapt(x_support, y_support)
-    y = model(x_query)
+tasks = mtnets.tasks.sinusoid(shots=10)
+learner = mtnets.meta_train(mtnets.models.mlp(1, 40, 40, 1), mtnets.mt_net(inner_lr=0.01), tasks, meta_steps=60_000)
+print(mtnets.evaluate(learner, tasks, num_tasks=600))
+model = learner.adapt(x_support, y_support)
+y = model(x_query)
 """
 
 from mtnets import models, tasks

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from mtnets.adapt import Inner, inner_loop
 from mtnets.errors import OptionError
-from mtnets.files import write_atomically
+from mtnets.files import replacing
 from mtnets.learner import Learner
 from mtnets.losses import METRICS
 from mtnets.meta import default_at_once, map_over, task_mesh
@@ -76,14 +76,16 @@ class Estimate:
             loss = self.losses.astype(np.float64).mean(0)
         columns = {"mean": self.mean, "ci95": self.ci95, "median": self.median, "diverged": self.diverged, "loss": loss}
         steps = [
-            {"step": step} | {name: float(values[step]) if np.isfinite(values[step]) else None for name, values in columns.items()}
+            {"step": step}
+            | {name: float(values[step]) if np.isfinite(values[step]) else None for name, values in columns.items()}
             for step in range(self.scores.shape[1])
         ]
         return {"metric": self.metric, "num_tasks": self.num_tasks, "inner_steps": steps}
 
     def save(self, path: str | Path) -> None:
         """Writes the scores and losses of every task into an `.npz` file."""
-        write_atomically(path, lambda file: np.savez_compressed(file, scores=self.scores, losses=self.losses))
+        with replacing(path) as file:
+            np.savez_compressed(file, scores=self.scores, losses=self.losses)
 
     def __str__(self) -> str:
         lines = [f"{self.metric} on {self.num_tasks} tasks", "inner steps         mean ± 95 %    median  diverged"]
@@ -163,4 +165,3 @@ def score_tasks(
         return inner_loop(inner, meta, state, inner_lr, task.support, learn, rule=rule, probe=probe).probed
 
     return map_over(one, (learned, tasks), keys, at_once=at_once, mesh=mesh)
-

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from mtnets.adapt import Inner, inner_loop
 from mtnets.errors import DataError, OptionError, RunError
-from mtnets.files import write_atomically, write_json
+from mtnets.files import replacing, write_json
 from mtnets.layers import leaves_by_path, path_of
 from mtnets.losses import LOSSES
 from mtnets.methods import METHODS, Meta, Method
@@ -174,7 +174,8 @@ class Learner:
         arrays = {f"{part}.{name}": np.asarray(a) for part, tree in self._parts().items() for name, a in tree.items()}
         card = self._card()
         data = safetensors.numpy.save(arrays, {"mtnets": json.dumps(card)})
-        write_atomically(Path(path) / WEIGHTS, lambda file: file.write(data))
+        with replacing(Path(path) / WEIGHTS) as file:
+            file.write(data)
         write_json(Path(path) / CARD, card)
 
     def _parts(self) -> dict[str, dict[str, Any]]:
@@ -207,7 +208,9 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
     """
     file = Path(path) / WEIGHTS
     if not file.is_file():
-        raise RunError(f"There is no learner in {path} (no {WEIGHTS}); name a folder written by a training or by save().")
+        raise RunError(
+            f"There is no learner in {path} (no {WEIGHTS}); name a folder written by a training or by save()."
+        )
     try:
         with safetensors.safe_open(file, "numpy") as opened:  # type: ignore[no-untyped-call]
             card = json.loads((opened.metadata() or {})["mtnets"])
@@ -224,7 +227,9 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
         options = dict(card["method"])
         name = options.pop("name")
         if name not in METHODS:
-            raise RunError(f"The method in {path} is {name!r}, which is not registered; pass it: load(path, method=...).")
+            raise RunError(
+                f"The method in {path} is {name!r}, which is not registered; pass it: load(path, method=...)."
+            )
         method = METHODS[name](**options)
 
     params, state = jax.eval_shape(model.init, jax.random.key(0))
@@ -243,7 +248,15 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
     images = None if card["images"] is None else Images(**card["images"])
     learned = Meta(fill("params"), fill("fold"), fill("rule"))
     return Learner(
-        model, method, learned, fill("state"), card["inner_lr"], card["inner_steps"], card["loss"], images, card["record"]
+        model,
+        method,
+        learned,
+        fill("state"),
+        card["inner_lr"],
+        card["inner_steps"],
+        card["loss"],
+        images,
+        card["record"],
     )
 
 
@@ -253,7 +266,9 @@ def _adapt(
 ) -> tuple[Any, Any, Array]:
     if used is not None:
         # a finite stand-in for −∞, whose gradient would be NaN
-        inner = dataclasses.replace(inner, loss=lambda logits, y: LOSSES["cross-entropy"](jnp.where(used, logits, -1e9), y))
+        inner = dataclasses.replace(
+            inner, loss=lambda logits, y: LOSSES["cross-entropy"](jnp.where(used, logits, -1e9), y)
+        )
     rule = inner.method.test_rule or inner.method.rule
     adapted = inner_loop(inner, meta, state, inner_lr, support, key, rule=rule)
     finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(adapted.params)]))

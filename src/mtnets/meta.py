@@ -94,7 +94,9 @@ def mean_over(
         size = largest_divisor(len(keys), at_once)
         chunks = keys.reshape(-1, size)
         # a batch of one would turn every convolution and product into a batched one
-        total = (lambda ks: f(context, ks[0])) if size == 1 else (lambda ks: _sum(jax.vmap(lambda k: f(context, k))(ks)))
+        total = (
+            (lambda ks: f(context, ks[0])) if size == 1 else (lambda ks: _sum(jax.vmap(lambda k: f(context, k))(ks)))
+        )
         if len(chunks) == 1:
             result = total(chunks[0])
         else:

@@ -100,7 +100,11 @@ class Training:
     def optimiser(self) -> optax.GradientTransformation:
         """Adam with the schedule and clipping asked for."""
         assert self.meta_steps is not None
-        rate = self.meta_lr if self.schedule == "constant" else optax.cosine_decay_schedule(self.meta_lr, max(1, self.meta_steps))
+        rate = (
+            self.meta_lr
+            if self.schedule == "constant"
+            else optax.cosine_decay_schedule(self.meta_lr, max(1, self.meta_steps))
+        )
         clip = [optax.clip(self.clip_value)] if self.clip_value else []
         clip += [optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []
         # as one vector: one operation instead of one per leaf, most of the cost for small networks
@@ -186,7 +190,9 @@ def meta_train(
     """
     family = tasks if isinstance(tasks, Family) else None
     if family is None and (loss is None or model is None):
-        raise OptionError("A bare task distribution needs a network and a loss: meta_train(model, method, tasks, loss='mse').")
+        raise OptionError(
+            "A bare task distribution needs a network and a loss: meta_train(model, method, tasks, loss='mse')."
+        )
     seeds = [seed] if isinstance(seed, int) else [int(s) for s in seed]
     if not seeds or (out is not None and len(seeds) > 1):
         raise OptionError(f"seed is {seed}; it must be one seed, or several without a folder (out=None).")
@@ -205,7 +211,9 @@ def meta_train(
         if method.inner_lr is None:
             method = dataclasses.replace(method, inner_lr=recipe.inner_lr)
     if None in (training.meta_steps, training.meta_batch, training.inner_steps, method.inner_lr):
-        raise OptionError("A bare task distribution needs meta_steps, meta_batch, inner_steps and the method's inner_lr.")
+        raise OptionError(
+            "A bare task distribution needs meta_steps, meta_batch, inner_steps and the method's inner_lr."
+        )
     model = model if model is not None else family.model()  # type: ignore[union-attr]
     loss = loss or family.loss  # type: ignore[union-attr]
     if loss not in LOSSES:
@@ -292,8 +300,8 @@ class _Run:
             "python": sys.version.split()[0],
         }
 
-    def learners(self, best: Best) -> list[Learner]:
-        """The best learner of each run."""
+    def learners(self, best: Best, failed: Array | None = None) -> list[Learner]:
+        """The best learner of each run; `failed` tells at which meta-step a run ended early."""
         family, inner = self.family, self.program.inner
         found = []
         for i, seed in enumerate(self.seeds):
@@ -302,6 +310,7 @@ class _Run:
                 **self.config(),
                 "seed": seed,
                 "meta_step": int(best.step[i]),
+                "failed": None if failed is None or failed[i] < 0 else int(failed[i]),
                 "validation": float(best.score[i]) if np.isfinite(best.score[i]) else None,
                 "classes": {name: list(names) for name, names in (family.classes if family else {}).items()},
             }
@@ -319,7 +328,9 @@ class _Run:
         if resume and exists:
             _compare(json.loads((folder / "config.json").read_text()), config, folder)
         elif exists and not overwrite:
-            raise RunError(f"{folder} holds a run already; go on with --resume, replace it with --overwrite, or name another.")
+            raise RunError(
+                f"{folder} holds a run already; go on with --resume, replace it with --overwrite, or name another."
+            )
         elif folder.exists() and not exists and any(folder.iterdir()):
             raise RunError(f"{folder} is not empty and holds no run; name a new or empty folder.")
         elif exists:
@@ -407,7 +418,7 @@ class _Run:
                 display.note(f"{int(outer.skipped.sum())} meta-steps were skipped: a loss or gradient was not finite.")
         if checkpoints:
             checkpoints.close()
-        return self.learners(best._replace(score=sign * best.score))
+        return self.learners(best._replace(score=sign * best.score), outer.failed)
 
     def _compile(self, outer: Outer, total: int) -> Any:
         begun = time.perf_counter()
@@ -477,7 +488,13 @@ def _next(done: int, every: int) -> int:
 
 def _compare(old: Any, new: Any, folder: Path, where: str = "") -> None:
     """Raises RunError where two configs differ in what a run depends on."""
-    free = {"training.meta_steps", "training.devices", "training.tasks_at_once", "training.checkpoint_seconds", "training.test_tasks"}
+    free = {
+        "training.meta_steps",
+        "training.devices",
+        "training.tasks_at_once",
+        "training.checkpoint_seconds",
+        "training.test_tasks",
+    }
     if new["training"]["schedule"] != "constant":
         free.remove("training.meta_steps")
     flat_old, flat_new = _flat(old), _flat(new)

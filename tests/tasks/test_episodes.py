@@ -13,10 +13,7 @@ TINY = Images(1, 3)
 
 def numbered(counts: list[int]) -> dict[str, np.ndarray]:
     """Images of one pixel that says class and example: (class, example, 255)."""
-    return {
-        f"class {c}": np.array([[[[c, e, 255]]] for e in range(count)], np.uint8)
-        for c, count in enumerate(counts)
-    }
+    return {f"class {c}": np.array([[[[c, e, 255]]] for e in range(count)], np.uint8) for c, count in enumerate(counts)}
 
 
 def read(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,9 +81,7 @@ def test_drawn_classes_are_turned_as_one() -> None:
     turned = np.stack([np.rot90(upright[0], k) / 255 for k in range(4)])
     quarters = (support.x[:, :, None] == turned).all((-3, -2, -1))
     assert (quarters.sum(-1) == 1).all()
-    np.testing.assert_array_equal(
-        query.x.reshape(300, 3, 2, 4, 4, 1), np.repeat(support.x[:, :, None], 2, axis=2)
-    )
+    np.testing.assert_array_equal(query.x.reshape(300, 3, 2, 4, 4, 1), np.repeat(support.x[:, :, None], 2, axis=2))
     shares = quarters.mean((0, 1))
     np.testing.assert_allclose(shares, 0.25, atol=5 * np.sqrt(0.25 * 0.75 / 900))
     # The classes of one task turn independently.
@@ -105,16 +100,12 @@ def test_too_few_classes() -> None:
 
 
 def test_too_few_examples() -> None:
-    with pytest.raises(
-        DataError, match=r"class 1 has 4 examples, fewer than 2 shots [+] 3 queries; use fewer"
-    ):
+    with pytest.raises(DataError, match=r"class 1 has 4 examples, fewer than 2 shots [+] 3 queries; use fewer"):
         Episodes.of(numbered([5, 4, 5]), TINY, ways=2, shots=2, queries=3)
 
 
 def test_images_of_another_shape() -> None:
-    with pytest.raises(
-        DataError, match=r"class 0 is uint8 \[5, 1, 1, 3\]; expected uint8 \[examples, 2, 2, 3\]"
-    ):
+    with pytest.raises(DataError, match=r"class 0 is uint8 \[5, 1, 1, 3\]; expected uint8 \[examples, 2, 2, 3\]"):
         Episodes.of(numbered([5, 5]), Images(2, 3), ways=2, shots=1, queries=1)
 
 

@@ -8,7 +8,7 @@ from conftest import draw, image, png
 
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks import Folder, Images, folder
-from mtnets.tasks import cache as caching
+from mtnets.files import replacing
 
 SPLITS = ("train", "val", "test")
 SIZES = {"ways": 2, "shots": 1, "queries": 1}
@@ -42,8 +42,7 @@ def test_layouts(write, name: str, top: str, validation: str) -> None:
     seen = {np.rint(x * 255).astype(np.float32).tobytes() for x in drawn.support.x.reshape(-1, 8, 8, 3)}
     assert seen == stored
     assert not stored & {
-        np.rint(x * 255).astype(np.float32).tobytes()
-        for x in draw(family.test, 50).query.x.reshape(-1, 8, 8, 3)
+        np.rint(x * 255).astype(np.float32).tobytes() for x in draw(family.test, 50).query.x.reshape(-1, 8, 8, 3)
     }
 
 
@@ -90,7 +89,7 @@ def test_a_cache_that_cannot_be_written(write) -> None:
 
 def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> None:
-        with caching.replacing(tmp_path / "file") as file:
+        with replacing(tmp_path / "file") as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -117,8 +116,7 @@ Change = Callable[[dict[str, bytes]], dict[str, bytes]]
         (lambda of: of | {"test/0.png": png(image())}, "test/0.png is in no class folder"),
         (
             lambda of: of | {"test/test-1/9.png": png(image(size=9))},
-            "not alike: train/train-0/0.png is 8×8 RGB, test/test-1/9.png is 9×9 RGB; "
-            "make them so by --image-size",
+            "not alike: train/train-0/0.png is 8×8 RGB, test/test-1/9.png is 9×9 RGB; make them so by --image-size",
         ),
         (
             lambda of: of | {"test/test-1/9.png": png(image(mode="L"))},
@@ -157,9 +155,7 @@ def test_roots_that_are_neither_folder_nor_archive(tmp_path: Path) -> None:
         folder(root=str(tmp_path / "broken.zip"))
 
 
-@pytest.mark.parametrize(
-    "entry", ["../outside.png", "/etc/outside.png", "a/../../b.png", "..\\b.png", "C:\\b.png"]
-)
+@pytest.mark.parametrize("entry", ["../outside.png", "/etc/outside.png", "a/../../b.png", "..\\b.png", "C:\\b.png"])
 def test_an_archive_entry_that_points_outside(write, entry: str) -> None:
     with pytest.raises(DataError, match="points outside of it"):
         folder(root=str(write("data.zip", files() | {entry: b""})), **SIZES)

@@ -9,6 +9,8 @@ from mtnets.task import Task
 from mtnets.tasks import Images, glyphs
 from mtnets.tasks.glyphs import CONTROLS, SPLINE, STROKES, ink
 
+TASKS = 200
+
 
 def nearest(task: Task) -> float:
     """Accuracy of the nearest support image in pixels."""
@@ -19,10 +21,13 @@ def nearest(task: Task) -> float:
 
 
 def test_shapes_and_range() -> None:
-    task = draw(glyphs(ways=3, shots=2, queries=4).train, 50)
-    assert task.support.x.shape == (50, 6, 28, 28, 1)
-    assert task.query.x.shape == (50, 12, 28, 28, 1)
-    np.testing.assert_array_equal(task.support.y[0], [0, 0, 1, 1, 2, 2])
+    task = draw(glyphs().train, TASKS)
+    assert task.support.x.shape == (TASKS, 5, 28, 28, 1)
+    assert task.query.x.shape == (TASKS, 25, 28, 28, 1)
+    np.testing.assert_array_equal(task.support.y[0], range(5))
+    shapes = jax.eval_shape(glyphs(ways=3, shots=2, queries=4).train.sample, jax.random.key(0))
+    assert shapes.support.x.shape == (6, 28, 28, 1)
+    assert shapes.query.y.shape == (12,)
     ink_share = task.support.x.mean((2, 3, 4))
     assert task.support.x.min() >= 0
     assert 0.9 < task.support.x.max() <= 1
@@ -33,26 +38,24 @@ def test_shapes_and_range() -> None:
 
 
 def test_hard_but_not_too_hard() -> None:
-    accuracy = nearest(draw(glyphs().test, 400))
+    accuracy = nearest(draw(glyphs().test, TASKS))
     assert 0.45 < accuracy < 0.75  # chance is 0.2
 
 
 def test_a_key_is_a_task_and_drawings_differ() -> None:
     family = glyphs()
-    one, same, other = (draw(family.train, 2, seed=seed).query.x for seed in (1, 1, 2))
+    one, same, other = (draw(family.train, TASKS, seed=seed).query.x for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.5
-    drawings = one.reshape(2, 5, 5, 784)
+    drawings = one.reshape(TASKS, 5, 5, 784)
     assert (np.abs(drawings[:, :, 0] - drawings[:, :, 1]).max(-1) > 0.1).all()
 
 
 def test_splits_and_seeds_share_no_character() -> None:
     family = glyphs()
-    sources = [family.train, family.validation, family.test, glyphs(seed=1).train]
+    sources = [family.train, family.validation, family.test, glyphs(class_seed=1).train]
     shapes = [
-        np.asarray(jax.jit(jax.vmap(source.character))(jnp.arange(1000, dtype=jnp.uint32))[0]).reshape(
-            1000, -1
-        )
+        np.asarray(jax.jit(jax.vmap(source.character))(jnp.arange(1000, dtype=jnp.uint32))[0]).reshape(1000, -1)
         for source in sources
     ]
     assert len(np.unique(np.concatenate(shapes).round(5), axis=0)) == 4000

@@ -21,9 +21,7 @@ def test_every_mode_becomes_the_channels_asked_for(mode: str, channels: int) -> 
     assert Images(7, channels).read(file, "it").shape == (7, 7, channels)
 
 
-@pytest.mark.parametrize(
-    ("mode", "channels"), [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3)]
-)
+@pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3)])
 def test_images_as_stored(mode: str, channels: int) -> None:
     assert decode(png(image(mode=mode, size=(9, 5))), "it").shape == (5, 9, channels)
 
@@ -80,9 +78,7 @@ def test_a_damaged_image_is_named(write, content: bytes) -> None:
 
 def test_a_folder_of_class_folders(write) -> None:
     files = {f"{name}/{i}.png": png(image(i, size=20 + i)) for name in ("cat", "ant") for i in (2, 1)}
-    root = write(
-        "support", files | {"README.md": b"", "cat/.hidden.png": b"", "cat/notes.txt": b"", ".git/x": b""}
-    )
+    root = write("support", files | {"README.md": b"", "cat/.hidden.png": b"", "cat/notes.txt": b"", ".git/x": b""})
     classes = read_folder(root, Images(8, 1))
     assert list(classes) == ["ant", "cat"]
     paths, pixels = classes["cat"]

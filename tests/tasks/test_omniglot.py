@@ -53,9 +53,7 @@ def test_archives_and_unpacked_folders(write, tmp_path: Path, kind: str, inside:
     characters = read(tmp_path / "root", tmp_path / "cache", SMALL)
     again = read(tmp_path / "root", tmp_path / "cache", SMALL)
     assert sorted((tmp_path / "root").rglob("*")) == before
-    assert list(characters) == [f"Korean/character0{i}" for i in (1, 2, 3)] + [
-        f"Angelic/character0{i}" for i in (1, 2)
-    ]
+    assert list(characters) == [f"Korean/character0{i}" for i in (1, 2, 3)] + [f"Angelic/character0{i}" for i in (1, 2)]
     for name, pixels in characters.items():
         assert (pixels.shape, pixels.dtype) == ((20, 28, 28, 1), np.uint8)
         np.testing.assert_array_equal(pixels, again[name])
@@ -72,16 +70,12 @@ def test_missing_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_incomplete_archives(write, tmp_path: Path) -> None:
     root = write_all(write, "zip")
     expected = SMALL | {"images_evaluation": Archive(659, "", "")}
-    with pytest.raises(
-        DataError, match=r"images_evaluation\.zip is not complete: found 2 char.*expected 659"
-    ):
+    with pytest.raises(DataError, match=r"images_evaluation\.zip is not complete: found 2 char.*expected 659"):
         read(root, tmp_path / "cache", expected)
     fewer = drawings("images_evaluation", "images_evaluation/")
     del fewer["images_evaluation/Angelic/character02/0002_07.png"]
     write("root/images_evaluation.zip", fewer)
-    with pytest.raises(
-        DataError, match=r"of which Angelic/character02 has 19 drawings; expected 2 char.* 20"
-    ):
+    with pytest.raises(DataError, match=r"of which Angelic/character02 has 19 drawings; expected 2 char.* 20"):
         read(root, tmp_path / "cache", SMALL)
 
 

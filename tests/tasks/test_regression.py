@@ -7,7 +7,7 @@ from conftest import draw
 from mtnets.errors import OptionError
 from mtnets.tasks import Polynomial, Sinusoid, polynomial, sinusoid
 
-TASKS = 400
+TASKS = 150
 
 
 def curve(task) -> tuple[np.ndarray, np.ndarray]:
@@ -32,17 +32,15 @@ def test_every_task_is_a_sine() -> None:
     assert x.max() < 5
     amplitudes, phases, frequencies = [], [], []
     for xs, ys in zip(x, y, strict=True):
-        grid = np.linspace(0.8, 1.2, 401)
-        for _ in range(3):  # finer and finer
+        grid = np.linspace(0.8, 1.2, 41)
+        for _ in range(4):  # finer and finer
             fits = []
             for frequency in grid:
                 basis = np.stack([np.sin(frequency * xs), np.cos(frequency * xs)], axis=1)
                 solution = np.linalg.lstsq(basis, ys, rcond=None)[0]
                 fits.append((np.abs(basis @ solution - ys).max(), frequency, solution))
             residual, frequency, (a, b) = min(fits, key=lambda fit: fit[0])
-            grid = np.clip(
-                np.linspace(frequency - grid[1] + grid[0], frequency + grid[1] - grid[0], 21), 0.8, 1.2
-            )
+            grid = np.clip(np.linspace(frequency - grid[1] + grid[0], frequency + grid[1] - grid[0], 21), 0.8, 1.2)
         assert residual < 1e-3
         amplitudes.append(np.hypot(a, b))
         phases.append(np.arctan2(-b, a))
@@ -53,7 +51,7 @@ def test_every_task_is_a_sine() -> None:
         assert values.max() < high + 0.01
         # Uniform: the mean of n values is normal around the middle.
         assert abs(values.mean() - (low + high) / 2) < 5 * (high - low) / np.sqrt(12 * TASKS)
-        assert values.std() == pytest.approx((high - low) / np.sqrt(12), rel=0.15)
+        assert values.std() == pytest.approx((high - low) / np.sqrt(12), rel=0.25)
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
@@ -66,7 +64,7 @@ def test_every_task_is_a_polynomial(order: int) -> None:
     np.testing.assert_allclose(values, y, atol=1e-5)
     bounds = 0.5 ** np.arange(order + 1)
     assert (np.abs(fits) < bounds + 1e-4).all()
-    np.testing.assert_allclose(fits.std(0), bounds / np.sqrt(3), rtol=0.15)
+    np.testing.assert_allclose(fits.std(0), bounds / np.sqrt(3), rtol=0.25)
 
 
 def test_families() -> None:

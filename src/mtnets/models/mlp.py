@@ -62,5 +62,3 @@ class Mlp:
     def build(self, inputs: int, outputs: int) -> Model:
         """The network for this many inputs and outputs."""
         return mlp(inputs, *self.hidden, outputs, norm=self.norm)
-
-

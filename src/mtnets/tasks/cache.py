@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mtnets.errors import DataError
+from mtnets.files import replacing
 
 T = TypeVar("T")
 
@@ -62,22 +63,6 @@ def cached(
             f"The cache folder {folder} cannot be written: {error}; set MTNETS_CACHE to another one."
         ) from error
     return array, json.loads(text)["notes"]
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Any]:
-    """A binary file that takes its place at `path` when the block ends well, and vanishes otherwise."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        mask = os.umask(0)  # mkstemp's files are private; these are ordinary ones
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def progress(items: Iterable[T], description: str, total: int) -> Iterable[T]:

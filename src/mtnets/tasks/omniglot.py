@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mtnets.errors import DataError, OptionError
 from mtnets.models import Conv4
-from mtnets.tasks.cache import cache_folder, cached, progress, replacing
+from mtnets.files import replacing
+from mtnets.tasks.cache import cache_folder, cached, progress
 from mtnets.tasks.episodes import Episodes, check_episode
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.images import Images, is_image

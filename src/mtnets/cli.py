@@ -1,0 +1,358 @@
+"""The command line: `mtnets train | evaluate | adapt | data`. Every option is a field of a dataclass."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_type_hints
+
+import jax
+import tyro
+
+import mtnets
+from mtnets.errors import MtnetsError, OptionError, RunError
+from mtnets.evaluate import evaluate
+from mtnets.files import replacing
+from mtnets.learner import load
+from mtnets.methods import METHODS, Method
+from mtnets.rules import MaskUse
+from mtnets.tasks import FAMILIES, Family, read_folder, read_query
+from mtnets.tasks.omniglot import data_root, download
+from mtnets.train import Training, meta_train
+
+Names = Literal[tuple(name.replace("_", "-") for name in METHODS)]  # type: ignore[valid-type]
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodOptions:
+    """How the network adapts.
+
+    Attributes:
+      method: the method, one point of the update rule.
+      inner_lr: inner rate α on the mean loss; the task family's unless given.
+      meta_gradient: exact or first-order; the method's own unless given.
+      mask: how masks are used at test: sample (the paper's), mean or threshold; methods with masks only.
+      temperature: of the masks' Gumbel-softmax; methods with masks only.
+    """
+
+    method: Names = "mt-net"
+    inner_lr: float | None = None
+    meta_gradient: Literal["exact", "first-order"] | None = None
+    mask: MaskUse | None = None
+    temperature: float | None = None
+
+    def build(self) -> Method:
+        """The method; options left out are its own."""
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        made = METHODS[given.pop("method").replace("-", "_")]()
+        return made.with_options(**given)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Where the run goes.
+
+    Attributes:
+      seed: of the starting weights and of all tasks.
+      out: folder for config, metrics, checkpoints, the best learner and its result; runs/FAMILY-METHOD unless given.
+      resume: go on from the last checkpoint in that folder.
+      overwrite: empty that folder first.
+      quiet: show no progress.
+    """
+
+    seed: int = 0
+    out: str = ""
+    resume: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def train(family: str, options: Any) -> None:
+    """Meta-trains a learner on a family of tasks."""
+    _use_cores(options.training.devices or (1 if family in ("sinusoid", "polynomial") else _cores()))
+    built = options.tasks.build()
+    folder = Path(options.run.out or f"runs/{family}-{options.method.method}")
+    learner = meta_train(
+        None,
+        options.method.build(),
+        built,
+        seed=options.run.seed,
+        out=folder,
+        resume=options.run.resume,
+        overwrite=options.run.overwrite,
+        progress=not options.run.quiet,
+        **dataclasses.asdict(options.training),
+    )
+    result = json.loads((folder / "result.json").read_text())
+    test = result["test"]
+    last = test["inner_steps"][-1]
+    mean = "not finite" if last["mean"] is None else f"{last['mean']:.4f} ± {last['ci95'] or 0:.4f}"
+    print(
+        f"{test['metric']} {mean} on {test['num_tasks']} test tasks after {last['step']} inner steps "
+        f"({learner.record['meta_step']} meta-steps, batch norm: {learner.model.norm}); written to {folder}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Scores a learner on test tasks, per inner step.
+
+    Attributes:
+      run: folder of a run.
+      tasks: number of test tasks.
+      inner_steps: gradient steps; those of training unless given.
+      shots: support examples (of each class); those of training unless given.
+      queries: query examples (of each class); those of training unless given.
+      root: where the data are now, if not where they were.
+      mask: how masks are used: sample, mean or threshold; as in training unless given.
+      seed: of the tasks; the default is one fixed stream, the same for all methods.
+      devices: CPU devices that share the tasks.
+      json: print one JSON object.
+      scores: file for the scores of every task; scores.npz in the run's folder unless given.
+    """
+
+    run: tyro.conf.Positional[str]
+    tasks: int = 600
+    inner_steps: int | None = None
+    shots: int | None = None
+    queries: int | None = None
+    root: str | None = None
+    mask: MaskUse | None = None
+    seed: int = mtnets.evaluate.__kwdefaults__["seed"]  # type: ignore[index]
+    devices: int | None = None
+    json: bool = False
+    scores: str = ""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        _use_cores(self.devices or _cores())
+        learner = load(self.run)
+        changes = {"shots": self.shots, "queries": self.queries, "root": self.root}
+        family = rebuild_tasks(learner.record["tasks"], {n: v for n, v in changes.items() if v is not None})
+        estimate = evaluate(
+            learner,
+            family,
+            self.tasks,
+            inner_steps=self.inner_steps,
+            mask=self.mask,
+            seed=self.seed,
+            devices=self.devices,
+        )
+        estimate.save(self.scores or Path(self.run) / "scores.npz")
+        print(json.dumps(estimate.to_json(), indent=2, allow_nan=False) if self.json else estimate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapt:
+    """Learns new classes from a folder of images per class, and tells which class other images are of.
+
+    Attributes:
+      run: folder of a run.
+      support: folder with one folder of images per class.
+      query: folder of images, or of class folders.
+      out: CSV file with the columns path, prediction and probability_CLASS; standard output unless given.
+      inner_steps: gradient steps; those of training unless given.
+    """
+
+    run: tyro.conf.Positional[str]
+    support: str
+    query: str
+    out: str = ""
+    inner_steps: int | None = None
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        import numpy as np
+
+        learner = load(self.run)
+        if learner.images is None:
+            raise OptionError(
+                f"The learner in {self.run} does not take images; adapt it in Python: learner.adapt(x, y)."
+            )
+        support = read_folder(self.support, learner.images)
+        names = list(support)
+        if len(names) > learner.outputs:
+            raise OptionError(
+                f"{self.support} has {len(names)} classes and this learner tells {learner.outputs} apart; "
+                f"remove some or train with --ways {len(names)}."
+            )
+        queries, pixels = read_query(self.query, learner.images)
+        labels = np.concatenate([np.full(len(images), i) for i, (_, images) in enumerate(support.values())])
+        examples = np.concatenate([images for _, images in support.values()])
+        model = learner.adapt(examples, labels, inner_steps=self.inner_steps)
+        probabilities = np.asarray(model.probabilities(pixels))[:, : len(names)]
+        predictions = [names[i] for i in probabilities.argmax(1)]
+
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["path", "prediction", *(f"probability_{name}" for name in names)])
+        for (path, _), prediction, row in zip(queries, predictions, probabilities, strict=True):
+            writer.writerow([path, prediction, *(f"{p:.6f}" for p in row)])
+        if self.out:
+            with replacing(self.out) as file:
+                file.write(text.getvalue().encode())
+            print(f"{len(queries)} predictions written to {self.out}")
+        else:
+            print(text.getvalue(), end="")
+        known = [p == true for (_, true), p in zip(queries, predictions, strict=True) if true in names]
+        if known:
+            print(f"accuracy {np.mean(known):.4f} on {len(known)} images of known class", file=sys.stderr)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Fetches the archives of a data set over HTTPS, checks them, and unpacks them once into a cache.
+
+    Attributes:
+      name: of the data set.
+      root: folder for the archives; $MTNETS_DATA, else data, unless given.
+    """
+
+    name: tyro.conf.Positional[Literal["omniglot"]]
+    root: str = ""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        root = data_root(self.root)
+        download(root)
+        print(f"Omniglot is in {root}; train with: mtnets train omniglot --root {root}")
+
+
+def rebuild_tasks(record: Mapping[str, Any], changes: Mapping[str, Any]) -> Family:
+    """The family that a run was trained on, with some options changed."""
+    options = dict(record)
+    kind = FAMILIES.get(options.pop("family") or "")
+    if kind is None:
+        raise RunError(
+            "This learner was trained on tasks of your own; evaluate it in Python: mtnets.evaluate(learner, tasks)."
+        )
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name, value in changes.items():
+        if name not in known:
+            raise OptionError(f"--{name} is {value}, but {record['family']} tasks have no {name}.")
+    return from_json(kind, {**options, **changes}).build()
+
+
+def from_json(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass, and the dataclasses and tuples in it, from what JSON made of them."""
+    hints = get_type_hints(kind)
+    unknown = values.keys() - hints.keys()
+    if unknown:
+        raise OptionError(f"{kind.__name__} has no option {', '.join(sorted(unknown))}; it has {', '.join(hints)}.")
+
+    def convert(hint: Any, value: Any) -> Any:
+        if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+            return from_json(hint, value)
+        return tuple(value) if isinstance(value, list) else value
+
+    return kind(**{name: convert(hints[name], value) for name, value in values.items()})
+
+
+def train_options(family: str) -> type:
+    """The options of `mtnets train FAMILY`, flat."""
+    fields = [("tasks", FAMILIES[family]), ("method", MethodOptions), ("training", Training), ("run", RunOptions)]
+    made = dataclasses.make_dataclass(
+        f"Train{family.title()}",
+        [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in fields],
+        frozen=True,
+    )
+    made.__doc__ = f"Meta-trains a learner on {family} tasks."
+    return made
+
+
+def from_config(kind: type, family: str, path: str) -> Any:
+    """Options of a training from the `config.json` of a run, or a file like it."""
+    try:
+        config = json.loads(Path(path).read_text())
+        tasks, method = dict(config.get("tasks", {})), dict(config.get("method", {}))
+        found = tasks.pop("family", family)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise OptionError(f"{path} is not a configuration ({error}); name a config.json of a run.") from error
+    if found != family:
+        raise OptionError(f"{path} is for {found} tasks; run: mtnets train {found} --config {path}")
+    if "name" in method:
+        method["method"] = method.pop("name").replace("_", "-")
+    values = {"tasks": tasks, "method": method, "training": config.get("training", {})}
+    hints = get_type_hints(kind)
+    parts = {name: from_json(hints[name], value) for name, value in values.items()}
+    return kind(**parts, run=RunOptions(seed=config.get("seed", 0)))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+      args: arguments; those of the process unless given.
+
+    Returns:
+      The exit status: 0, or 1 after one sentence on standard error.
+    """
+    args = sys.argv[1:] if args is None else args
+    try:
+        _parse(args)()
+    except MtnetsError as error:
+        print(f"mtnets: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"mtnets: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mtnets: stopped; a run with a checkpoint goes on with --resume.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(args: list[str]) -> Callable[[], object]:
+    """The command that the arguments ask for."""
+    flat = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
+    if args[:1] == ["train"] and len(args) > 1 and args[1] in FAMILIES:
+        family, rest = args[1], args[2:]
+        kind = train_options(family)
+        default = None
+        if "--config" in rest:
+            at = rest.index("--config")
+            if at + 1 == len(rest):
+                raise OptionError("--config needs the path of a config.json.")
+            default = from_config(kind, family, rest[at + 1])
+            rest = rest[:at] + rest[at + 2 :]
+        about = f"{kind.__doc__} --config FILE starts from the config.json of a run."
+        options: Any = tyro.cli(
+            kind, args=rest, default=default, prog=f"mtnets train {family}", description=about, config=flat
+        )
+        return lambda: train(family, options)
+    if args in (["--version"], ["-V"]):
+        return lambda: print(f"mtnets {mtnets.__version__}")
+    commands = [("evaluate", Evaluate), ("adapt", Adapt), ("data", Data), ("train", _Train)]
+    return tyro.cli(
+        Union[tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands)],  # type: ignore[arg-type]  # noqa: UP007
+        args=args,
+        prog="mtnets",
+        description="Few-shot learning by gradient descent: meta-train, evaluate, adapt.",
+        config=flat,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Train:
+    """Meta-trains a learner: mtnets train sinusoid | polynomial | glyphs | omniglot | folder; --help after any of them
+    lists its options."""
+
+    def __call__(self) -> None:
+        raise OptionError(f"Name a family of tasks: mtnets train {' | '.join(FAMILIES)}.")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _use_cores(devices: int) -> None:
+    """Makes JAX show this many CPU devices; it must not have started."""
+    jax.config.update("jax_num_cpu_devices", devices)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Small inner problems in float64, and the same mathematics written naively: metrics as layers of their own, loops in
+Python, one task after another."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mtnets import Meta, Method, Model, models
+from mtnets.adapt import Inner
+from mtnets.losses import cross_entropy, mse
+from mtnets.task import Batch, Task
+
+INNER_LR = 0.3
+
+
+def to_float64(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+
+def like(tree: Any, seed: int) -> Any:
+    """Normal noise of the tree's shapes."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape), a.dtype), tree)
+
+
+def add(tree: Any, other: Any, scale: float = 1.0) -> Any:
+    return jax.tree.map(lambda a, b: a + scale * b, tree, other)
+
+
+def dot(tree: Any, other: Any) -> float:
+    return float(sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)))
+
+
+def slope(f: Callable[[Any], Any], at: Any, direction: Any, step: float = 1e-6) -> float:
+    """Derivative of `f` along a direction by central differences."""
+    return float(f(add(at, direction, step)) - f(add(at, direction, -step))) / (2 * step)
+
+
+def assert_trees_close(found: Any, expected: Any, rtol: float = 1e-12, atol: float = 1e-14) -> None:
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for (keys, a), b in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol, atol, err_msg=jax.tree_util.keystr(keys))
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["mix"], meta_fields=["model", "shots", "queries"])
+@dataclasses.dataclass(frozen=True)
+class Tasks:
+    """Random regression or classification in the shape of a model's inputs, different from key to key."""
+
+    mix: Array
+    model: Model
+    shots: int = 5
+    queries: int = 6
+
+    def sample(self, key: Array) -> Task:
+        kx, kw = jax.random.split(key)
+        x = jax.random.normal(kx, (self.shots + self.queries, *self.model.input_shape), self.mix.dtype)
+        weight = self.mix * jax.random.normal(kw, self.mix.shape, self.mix.dtype)
+        y = jnp.sin(x.reshape(len(x), -1) @ weight)
+        if is_classifier(self.model):
+            y = jnp.argmax(y, axis=1)
+        return Task(Batch(x[: self.shots], y[: self.shots]), Batch(x[self.shots :], y[self.shots :]))
+
+
+def is_classifier(model: Model) -> bool:
+    return len(model.input_shape) > 1
+
+
+def tasks_for(model: Model, outputs: int = 2, dtype: Any = jnp.float64) -> Tasks:
+    return Tasks(jnp.ones((int(np.prod(model.input_shape)), outputs), dtype), model)
+
+
+@functools.cache
+def small_mlp(norm: Any = "none") -> Model:
+    return models.mlp(3, 4, 2, norm=norm, init_std=0.5)
+
+
+@functools.cache
+def small_conv4(norm: Any = "transductive") -> Model:
+    return models.conv4(2, image_size=8, filters=3, norm=norm)
+
+
+def inner_for(model: Model, method: Method, steps: int = 2) -> Inner:
+    return Inner(model, method, cross_entropy if is_classifier(model) else mse, steps)
+
+
+def start(model: Model, method: Method, *, spread: float = 0.0, seed: int = 0) -> tuple[Meta, Any]:
+    """Everything meta-learned and the state in float64; away from the special starting values by `spread`."""
+    params, state = model.init(jax.random.key(seed))
+    meta = to_float64(method.init(jax.random.key(1), model.layers, to_float64(params), INNER_LR))
+    return add(meta, like(meta, seed), spread) if spread else meta, to_float64(state)
+
+
+# The same, naively.
+
+Network = Callable[[Meta, list[tuple[Array, Array]], Array], Array]
+
+
+def batch_norm(x: Array, offset: Array) -> Array:
+    axes = tuple(range(x.ndim - 1))
+    return (x - x.mean(axes)) / jnp.sqrt(x.var(axes) + 1e-3) + offset
+
+
+def naive_mlp(meta: Meta, weights: list[tuple[Array, Array]], x: Array) -> Array:
+    """`small_mlp`: `(x W + b) T`, batch norm if it has one, ReLU, `(x W + b) T`."""
+    for i, (w, b) in enumerate(weights):
+        x = x @ w + b
+        x = x @ meta.fold[f"layers.{i}"] if meta.fold else x
+        if i == 0:
+            x = jnp.maximum(batch_norm(x, meta.params["norms"][0]["bias"]) if "norms" in meta.params else x, 0)
+    return x
+
+
+def naive_conv4(meta: Meta, weights: list[tuple[Array, Array]], x: Array) -> Array:
+    """`small_conv4`: [convolution, bias, 1×1 convolution T, batch norm, ReLU] × 4, mean, linear, T."""
+    convolve = functools.partial(jax.lax.conv_general_dilated, padding="SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    for i, (w, b) in enumerate(weights[:-1]):
+        x = convolve(x, w, (2, 2)) + b
+        x = convolve(x, meta.fold[f"convs.{i}"][None, None], (1, 1)) if meta.fold else x
+        x = jnp.maximum(batch_norm(x, meta.params["norms"][i]["bias"]), 0)
+    w, b = weights[-1]
+    x = x.mean((1, 2)) @ w + b
+    return x @ meta.fold["head"] if meta.fold else x
+
+
+def layer_names(model: Model) -> list[str]:
+    return ["layers.0", "layers.1"] if model.input_shape == (3,) else [*(f"convs.{i}" for i in range(4)), "head"]
+
+
+def pair(tree: Any, name: str) -> tuple[Array, Array]:
+    """Weight and bias of a layer."""
+    for part in name.split("."):
+        tree = tree[int(part) if part.isdigit() else part]
+    return tree["kernel"], tree["bias"]
+
+
+# Factors on the gradients of one layer's weight and bias at an inner step.
+Factors = Callable[[Meta, int, str], tuple[Any, Any]]
+
+
+def naive_loss(model: Model, meta: Meta, task: Task, factors: Factors, steps: int, first_order: bool = False) -> Array:
+    """Query loss after adaptation; `factors` says how gradients become updates, `Δ = −factor ⊙ G`."""
+    network = naive_mlp if model.input_shape == (3,) else naive_conv4
+    names = layer_names(model)
+
+    def loss(weights: list[tuple[Array, Array]], batch: Batch) -> Array:
+        y = network(meta, weights, batch.x)
+        if is_classifier(model):
+            return -jnp.mean(jax.nn.log_softmax(y)[jnp.arange(len(y)), batch.y])
+        return jnp.mean((y - batch.y) ** 2)
+
+    weights = [pair(meta.params, name) for name in names]
+    for step in range(steps):
+        gradients = jax.grad(loss)(weights, task.support)
+        if first_order:
+            gradients = jax.lax.stop_gradient(gradients)
+        moved = []
+        for name, (w, b), (gw, gb) in zip(names, weights, gradients, strict=True):
+            fw, fb = factors(meta, step, name)
+            moved.append((w - fw * gw, b - fb * gb))
+        weights = moved
+    return loss(weights, task.query)
+
+
+def inner_key(key: Array) -> Array:
+    """The key of the inner loop of the task that `meta_gradient` draws with `key`."""
+    return jax.random.fold_in(jax.random.fold_in(key, 1), 0)
+
+
+def task_of(tasks: Tasks, key: Array) -> Task:
+    return tasks.sample(jax.random.fold_in(key, 0))
+
+
+def mask_noise(logits: dict[str, Array], key: Array, step: int | None = None) -> dict[str, Array]:
+    """L, of the shapes of ζ, that a mask rule draws within the inner loop of `key`; of one step if drawn anew."""
+    key = jax.random.fold_in(jax.random.fold_in(key, 0), 0)  # of the rule, of the first in its chain
+    key = key if step is None else jax.random.fold_in(key, step)
+    noise = jax.random.logistic(key, (sum(a.size for a in logits.values()),), jnp.float64)
+    result = {}
+    for name in sorted(logits):
+        result[name], noise = noise[: logits[name].size].reshape(logits[name].shape), noise[logits[name].size :]
+    return result
+
+
+def surrogate_mask(logits: Array, fixed: Array, noise: Array) -> Array:
+    """`m₀ + s(ζ) − s(ζ₀)`, whose exact derivative is the straight-through one."""
+    return (fixed + noise > 0) + jax.nn.sigmoid(logits + noise) - jax.nn.sigmoid(fixed + noise)
+
+
+def factors_for(method: str, meta0: Meta, key: Array) -> Factors:
+    """How a method turns gradients into updates within the inner loop of `key`; masks are surrogates around `meta0`."""
+
+    def constant(meta: Meta, step: int, name: str) -> tuple[Any, Any]:
+        return INNER_LR, INNER_LR
+
+    def rates(meta: Meta, step: int, name: str) -> tuple[Any, Any]:
+        return meta.rule[f"{name}.kernel"], meta.rule[f"{name}.bias"]
+
+    def rows(meta: Meta, step: int, name: str) -> tuple[Any, Any]:
+        noise = mask_noise(meta0.rule["mask"], key)[name]
+        mask = INNER_LR * surrogate_mask(meta.rule["mask"][name], meta0.rule["mask"][name], noise)
+        return mask, mask
+
+    def elements(meta: Meta, step: int, name: str) -> tuple[Any, Any]:
+        noise = mask_noise(meta0.rule["mask"], key, step)
+        paths = f"{name}.kernel", f"{name}.bias"
+        now, then = meta.rule["mask"], meta0.rule["mask"]
+        return tuple(INNER_LR * surrogate_mask(now[p], then[p], noise[p]) for p in paths)  # type: ignore[return-value]
+
+    known = {"maml": constant, "fomaml": constant, "t_net": constant, "meta_sgd": rates}
+    return (known | {"m_net": rows, "mt_net": rows, "mt_net_full": elements})[method]

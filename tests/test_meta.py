@@ -1,0 +1,270 @@
+"""The meta-gradient, against finite differences of naive code, and however tasks are batched and sharded."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import (
+    INNER_LR,
+    add,
+    assert_trees_close,
+    dot,
+    factors_for,
+    inner_for,
+    inner_key,
+    like,
+    naive_loss,
+    slope,
+    small_conv4,
+    small_mlp,
+    start,
+    task_of,
+    tasks_for,
+    to_float64,
+)
+
+from mtnets import METHODS, Model
+from mtnets.adapt import inner_loop
+from mtnets.meta import default_at_once, largest_divisor, map_over, mean_over, meta_gradient, task_mesh
+
+pytestmark = pytest.mark.usefixtures("float64")
+NETWORKS = {"mlp": small_mlp, "mlp with batch norm": lambda: small_mlp("transductive"), "conv4": small_conv4}
+
+
+def naive_mean(name, meta, tasks, keys, steps, first_order):
+    """Mean of the naive loss over tasks, masks being surrogates around `meta`."""
+    drawn = [(task_of(tasks, key), factors_for(name, meta, inner_key(key))) for key in keys]
+
+    def loss(changed):
+        losses = [naive_loss(tasks.model, changed, task, factors, steps, first_order) for task, factors in drawn]
+        return sum(losses) / len(losses)
+
+    return loss
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", ["maml", "fomaml", "meta_sgd", "t_net", "m_net", "mt_net", "mt_net_full"])
+def test_meta_gradient_is_that_of_naive_code(name: str, network: str) -> None:
+    """Explicit metric layers, Python loops over tasks and inner steps; masks as surrogates with the noise fixed."""
+    model, method, steps = NETWORKS[network](), METHODS[name](), 2
+    meta, state = start(model, method, spread=0.2)
+    tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 2)
+    naive = naive_mean(name, meta, tasks, keys, steps, name == "fomaml")
+
+    loss, gradient = jax.jit(jax.value_and_grad(naive))(meta)
+    found = jax.jit(functools.partial(meta_gradient, inner_for(model, method, steps)))(
+        meta, state, INNER_LR, tasks, keys
+    )
+    np.testing.assert_allclose(found.metrics["post_loss"], loss, rtol=1e-12)
+    assert_trees_close(found.gradient, gradient, rtol=1e-8, atol=1e-12)
+    if name != "fomaml":
+        compiled = jax.jit(naive)
+        for part in meta._fields:  # along random directions in each part and in all together
+            direction = meta._replace(**{p: jax.tree.map(jnp.zeros_like, getattr(meta, p)) for p in meta._fields})
+            direction = direction._replace(**{part: like(getattr(meta, part), 7)})
+            expected = slope(compiled, meta, direction)
+            np.testing.assert_allclose(dot(found.gradient, direction), expected, rtol=1e-5, atol=1e-9)
+
+
+def test_one_step_of_a_linear_model() -> None:
+    """Squared loss, one step: the meta-gradient is `(I − αH)ᵀ ∇`."""
+    model = linear_model()
+    meta, state = start(model, METHODS["maml"]())
+    tasks, key = tasks_for(model), jax.random.key(2)
+    found = meta_gradient(inner_for(model, METHODS["maml"](), 1), meta, state, INNER_LR, tasks, key[None])
+    task = task_of(tasks, key)
+
+    def with_ones(x):
+        return np.concatenate([x, np.ones((len(x), 1))], axis=1)
+
+    support, query = with_ones(task.support.x), with_ones(task.query.x)
+    weight = np.concatenate([meta.params["w"], meta.params["b"][None]])
+    outputs = weight.shape[1]  # mean over examples and outputs: H = 2 XᵀX / (examples · outputs) for each output
+    hessian = 2 * support.T @ support / (len(support) * outputs)
+    step = np.eye(len(hessian)) - INNER_LR * hessian
+    adapted = weight - INNER_LR * (hessian @ weight - 2 * support.T @ task.support.y / (len(support) * outputs))
+    query_gradient = 2 * query.T @ (query @ adapted - task.query.y) / (len(query) * outputs)
+    expected = step.T @ query_gradient
+    np.testing.assert_allclose(found.gradient.params["w"], expected[:-1], rtol=1e-12)
+    np.testing.assert_allclose(found.gradient.params["b"], expected[-1], rtol=1e-12)
+
+
+def linear_model() -> Model:
+    def init(key):
+        return {"w": jax.random.normal(key, (3, 2)), "b": jnp.array([0.5, -1.0])}, {}
+
+    return Model(init, lambda params, state, x, key: (x @ params["w"] + params["b"], state), (3,))
+
+
+def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
+    model, method, steps = small_mlp(), METHODS["fomaml"](), 3
+    inner = inner_for(model, method, steps)
+    meta, state = start(model, method, spread=0.2)
+    tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 3)
+    found = jax.jit(functools.partial(meta_gradient, inner))(meta, state, INNER_LR, tasks, keys)
+    gradients = []
+    for key in keys:
+        task = task_of(tasks, key)
+        adapted = inner_loop(inner, meta, state, INNER_LR, task.support, inner_key(key))
+        query = task.query
+        gradients.append(
+            jax.grad(lambda params, q=query: inner.loss(model.apply(params, state, q.x, None)[0], q.y))(adapted.params)
+        )
+    expected = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *gradients)
+    assert_trees_close(found.gradient.params, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["t_net", "mt_net", "meta_sgd", "m_net", "mt_net_full"])
+def test_first_order_still_teaches_the_fold_and_the_rule(name: str) -> None:
+    """And differs from the exact gradient."""
+    model = small_mlp()
+    first, exact = METHODS[name](meta_gradient="first-order"), METHODS[name]()
+    meta, state = start(model, exact, spread=0.2)
+    tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 4)
+    results = [
+        jax.jit(functools.partial(meta_gradient, inner_for(model, method)))(meta, state, INNER_LR, tasks, keys).gradient
+        for method in (first, exact)
+    ]
+    for leaf in jax.tree.leaves(results[0]):
+        assert np.abs(leaf).max() > 1e-8
+    assert dot(add(results[0], results[1], -1), add(results[0], results[1], -1)) > 1e-6
+    expected = jax.jit(jax.grad(naive_mean(name, meta, tasks, keys, 2, True)))(meta)
+    assert_trees_close(results[0], expected, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["none", "running"])
+def test_batching_and_sharding_change_nothing(norm: str) -> None:
+    """One after another, in chunks (even where the number asked for is no divisor), all at once, on one device or two."""
+    model, method = small_mlp(norm), METHODS["mt_net"]()
+    inner = inner_for(model, method)
+    meta, state = start(model, method, spread=0.2)
+    tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 12)
+    mesh = task_mesh(2, len(keys))
+    assert mesh is not None, "tests run on two CPU devices"
+    assert mesh.size == 2
+    results = [
+        jax.jit(functools.partial(meta_gradient, inner, at_once=at_once, mesh=devices))(
+            meta, state, INNER_LR, tasks, keys
+        )
+        for at_once, devices in ((1, None), (5, None), (12, None), (1, mesh), (3, mesh), (100, mesh))
+    ]
+    for result in results[1:]:
+        assert_trees_close(result, results[0], rtol=1e-10)
+    single = [meta_gradient(inner, meta, state, INNER_LR, tasks, key[None]) for key in keys[:2]]
+    assert not np.allclose(single[0].gradient.params["layers"][0]["kernel"], single[1].gradient.params["layers"][0]["kernel"])
+    mean = jax.tree.map(lambda *a: sum(a) / 2, *single)
+    both = meta_gradient(inner, meta, state, INNER_LR, tasks, keys[:2])
+    assert_trees_close(both, mean, rtol=1e-10)
+
+
+def test_running_statistics_are_averaged_over_tasks() -> None:
+    """Carried through the inner steps and the query set of each task, then averaged."""
+    model, method = small_mlp("running"), METHODS["maml"]()
+    inner = inner_for(model, method, 1)
+    meta, state = start(model, method, spread=0.2)
+    tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 3)
+    found = meta_gradient(inner, meta, state, 0.0, tasks, keys).state  # α = 0: the same weights all along
+    w, b = (meta.params["layers"][0][k] for k in ("kernel", "bias"))
+    means, variances = [], []
+    for key in keys:
+        task = task_of(tasks, key)
+        mean, var = np.zeros(4), np.ones(4)
+        for x in (task.support.x, task.query.x):
+            h = np.asarray(x @ w + b)
+            mean, var = 0.99 * mean + 0.01 * h.mean(0), 0.99 * var + 0.01 * h.var(0)
+        means.append(mean)
+        variances.append(var)
+    np.testing.assert_allclose(found["norms"][0]["mean"], np.mean(means, 0), rtol=1e-12)
+    np.testing.assert_allclose(found["norms"][0]["var"], np.mean(variances, 0), rtol=1e-12)
+
+
+def test_statistics_of_a_support_set_do_not_reach_the_next_task() -> None:
+    model, method = small_mlp("support"), METHODS["maml"]()
+    meta, state = start(model, method)
+    keys = jax.random.split(jax.random.key(5), 3)
+    found = meta_gradient(inner_for(model, method), meta, state, INNER_LR, tasks_for(model), keys)
+    assert_trees_close(found.state, state)
+
+
+@pytest.mark.parametrize("name", ["maml", "mt_net"])
+def test_meta_gradient_flows_through_statistics_of_the_support_set(name: str) -> None:
+    """Finite differences of a loss in which every statistic is that of the support set at the adapted weights."""
+    model, method = small_mlp("support"), METHODS[name]()
+    inner = inner_for(model, method)
+    meta, state = start(model, method, spread=0.2)
+    tasks, key = tasks_for(model), jax.random.key(5)
+    task, factors = task_of(tasks, key), factors_for(name, meta, inner_key(key))
+
+    def naive(changed):
+        weights = [(changed.params["layers"][i]["kernel"], changed.params["layers"][i]["bias"]) for i in range(2)]
+        metrics = [changed.fold.get(f"layers.{i}", jnp.eye(n)) for i, n in enumerate((4, 2))]
+
+        def predict(weights, x):
+            (w0, b0), (w1, b1) = weights
+            seen, h = (task.support.x @ w0 + b0) @ metrics[0], (x @ w0 + b0) @ metrics[0]
+            h = (h - seen.mean(0)) / jnp.sqrt(seen.var(0) + 1e-3) + changed.params["norms"][0]["bias"]
+            return (jnp.maximum(h, 0) @ w1 + b1) @ metrics[1]
+
+        def loss(weights, batch):
+            return jnp.mean((predict(weights, batch.x) - batch.y) ** 2)
+
+        for step in range(inner.steps):
+            gradients = jax.grad(loss)(weights, task.support)
+            weights = [
+                (w - fw * gw, b - fb * gb)
+                for i, ((w, b), (gw, gb)) in enumerate(zip(weights, gradients, strict=True))
+                for fw, fb in [factors(changed, step, f"layers.{i}")]
+            ]
+        return loss(weights, task.query)
+
+    found = jax.jit(functools.partial(meta_gradient, inner))(meta, state, INNER_LR, tasks, key[None])
+    np.testing.assert_allclose(found.metrics["post_loss"], naive(meta), rtol=1e-12)
+    direction = like(meta, 3)
+    np.testing.assert_allclose(dot(found.gradient, direction), slope(jax.jit(naive), meta, direction), rtol=1e-6)
+
+
+def test_metrics() -> None:
+    """Before: on the support set. After: on the query set; accuracy where there are classes."""
+    model, method = small_conv4(), METHODS["maml"]()
+    meta, state = start(model, method)
+    tasks, key = tasks_for(model), jax.random.key(5)
+    task = task_of(tasks, key)
+    for steps in (0, 1):
+        inner = inner_for(model, method, steps)
+        found = meta_gradient(inner, meta, state, INNER_LR, tasks, key[None]).metrics
+        assert found.keys() == {"pre_loss", "post_loss", "accuracy"}
+        adapted = inner_loop(inner, meta, state, INNER_LR, task.support, inner_key(key)).params
+        logits = np.asarray(model.apply(adapted, state, task.query.x, None)[0])
+        assert found["accuracy"] == np.mean(logits.argmax(1) == task.query.y)
+        np.testing.assert_allclose(found["post_loss"], inner.loss(logits, task.query.y), rtol=1e-12)
+        before = task.support if steps else task.query
+        expected = inner.loss(model.apply(meta.params, state, before.x, None)[0], before.y)
+        np.testing.assert_allclose(found["pre_loss"], expected, rtol=1e-12)
+
+
+def test_mean_and_map_over_keys() -> None:
+    keys = jax.random.split(jax.random.key(0), 6)
+
+    def f(context, key):
+        return {"x": context * jax.random.normal(key, (2,), jnp.float64)}
+
+    stacked = np.stack([f(3.0, key)["x"] for key in keys])
+    for at_once in (1, 2, 4, 6, 9):
+        for mesh in (None, task_mesh(2, 6)):
+            np.testing.assert_allclose(map_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"], stacked, rtol=1e-12)
+            found = mean_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"]
+            np.testing.assert_allclose(found, stacked.mean(0), rtol=1e-12)
+
+
+def test_how_many_at_once() -> None:
+    assert [largest_divisor(12, limit) for limit in (0, 1, 5, 6, 11, 100)] == [1, 1, 4, 6, 6, 12]
+    assert default_at_once({"w": jnp.zeros(29_999)}, 8) == 8
+    assert default_at_once({"w": jnp.zeros(29_999)}, 8, most=3) == 3
+    if jax.default_backend() == "cpu":
+        assert default_at_once({"w": jnp.zeros(30_000)}, 8) == 1
+    assert task_mesh(1, 8) is None
+    assert task_mesh(2, 7) is None  # 7 tasks cannot be shared evenly
+    assert task_mesh(None, 8).size == len([d for d in range(1, jax.device_count() + 1) if 8 % d == 0])
+    assert to_float64({"a": jnp.ones(1, jnp.int32)})["a"].dtype == jnp.int32
