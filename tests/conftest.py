@@ -10,8 +10,9 @@ jax.config.update("jax_num_cpu_devices", 2)  # before JAX looks for devices
 
 @pytest.fixture
 def float64() -> Iterator[None]:
-    """Double precision within a test."""
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
+    """Double precision within a test, and programs that compile faster than they run."""
+    for setting in ("jax_enable_x64", "jax_disable_most_optimizations"):
+        jax.config.update(setting, True)
     yield
-    jax.config.update("jax_enable_x64", before)
+    for setting in ("jax_enable_x64", "jax_disable_most_optimizations"):
+        jax.config.update(setting, False)

@@ -9,32 +9,39 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax import Array
 
-from mtnets import Meta, Method, Model, models
+from mtnets import METHODS, Meta, Method, Model, from_nnx, models
 from mtnets.adapt import Inner
 from mtnets.losses import cross_entropy, mse
+from mtnets.models.conv import conv
+from mtnets.models.norm import batch_norm_factory
 from mtnets.task import Batch, Task
 
 INNER_LR = 0.3
 
 
+# NumPy where nothing is differentiated: JAX compiles even a single addition, once for every shape.
+
+
 def to_float64(tree: Any) -> Any:
-    return jax.tree.map(lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+    return jax.tree.map(lambda a: np.asarray(a, np.float64 if jnp.issubdtype(a.dtype, jnp.floating) else a.dtype), tree)
 
 
 def like(tree: Any, seed: int) -> Any:
     """Normal noise of the tree's shapes."""
     random = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: jnp.asarray(random.normal(size=a.shape), a.dtype), tree)
+    return jax.tree.map(lambda a: random.normal(size=a.shape), tree)
 
 
 def add(tree: Any, other: Any, scale: float = 1.0) -> Any:
-    return jax.tree.map(lambda a, b: a + scale * b, tree, other)
+    return jax.tree.map(lambda a, b: np.asarray(a) + scale * np.asarray(b), tree, other)
 
 
 def dot(tree: Any, other: Any) -> float:
-    return float(sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)))
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)
+    return float(sum(np.vdot(np.asarray(a), np.asarray(b)) for a, b in pairs))
 
 
 def slope(f: Callable[[Any], Any], at: Any, direction: Any, step: float = 1e-6) -> float:
@@ -51,7 +58,7 @@ def assert_trees_close(found: Any, expected: Any, rtol: float = 1e-12, atol: flo
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["mix"], meta_fields=["model", "shots", "queries"])
 @dataclasses.dataclass(frozen=True)
 class Tasks:
-    """Random regression or classification in the shape of a model's inputs, different from key to key."""
+    """Regression or classification in the shape of a model's inputs, different from key to key."""
 
     mix: Array
     model: Model
@@ -59,10 +66,11 @@ class Tasks:
     queries: int = 6
 
     def sample(self, key: Array) -> Task:
-        kx, kw = jax.random.split(key)
-        x = jax.random.normal(kx, (self.shots + self.queries, *self.model.input_shape), self.mix.dtype)
-        weight = self.mix * jax.random.normal(kw, self.mix.shape, self.mix.dtype)
-        y = jnp.sin(x.reshape(len(x), -1) @ weight)
+        """Without random numbers, whose compilation would take most of the time of these tests."""
+        a, b = 1 + jax.random.key_data(key).astype(self.mix.dtype) / 2**32  # of [1, 2)
+        shape = (self.shots + self.queries, *self.model.input_shape)
+        x = 2 * jnp.sin(a * jnp.arange(1, np.prod(shape) + 1) ** 2).reshape(shape)
+        y = jnp.sin(x.reshape(len(x), -1) @ jnp.sin(self.mix * b))
         if is_classifier(self.model):
             y = jnp.argmax(y, axis=1)
         return Task(Batch(x[: self.shots], y[: self.shots]), Batch(x[self.shots :], y[self.shots :]))
@@ -73,7 +81,8 @@ def is_classifier(model: Model) -> bool:
 
 
 def tasks_for(model: Model, outputs: int = 2, dtype: Any = jnp.float64) -> Tasks:
-    return Tasks(jnp.ones((int(np.prod(model.input_shape)), outputs), dtype), model)
+    inputs = int(np.prod(model.input_shape))
+    return Tasks(jnp.arange(1.0, inputs * outputs + 1, dtype=dtype).reshape(inputs, outputs), model)
 
 
 @functools.cache
@@ -81,20 +90,43 @@ def small_mlp(norm: Any = "none") -> Model:
     return models.mlp(3, 4, 2, norm=norm, init_std=0.5)
 
 
+class _Conv1(nnx.Module):
+    def __init__(self, norm: Any, rngs: nnx.Rngs) -> None:
+        self.conv = nnx.Conv(2, 3, (3, 3), strides=2, conv_general_dilated=conv, rngs=rngs)
+        self.norm = batch_norm_factory(norm)(3, rngs=rngs)
+        self.head = nnx.Linear(3, 2, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return self.head(jax.nn.relu(self.norm(self.conv(x))).mean((1, 2)))
+
+
+@functools.cache
+def small_conv(norm: Any = "transductive") -> Model:
+    """One block of a conv-4."""
+    return from_nnx(lambda rngs: _Conv1(norm, rngs), (5, 5, 2), norm=norm)
+
+
 @functools.cache
 def small_conv4(norm: Any = "transductive") -> Model:
-    return models.conv4(2, image_size=8, filters=3, norm=norm)
+    return models.conv4(2, image_size=16, filters=3, norm=norm)
 
 
 def inner_for(model: Model, method: Method, steps: int = 2) -> Inner:
     return Inner(model, method, cross_entropy if is_classifier(model) else mse, steps)
 
 
-def start(model: Model, method: Method, *, spread: float = 0.0, seed: int = 0) -> tuple[Meta, Any]:
+@functools.cache
+def start(model: Model, method: str, *, spread: float = 0.0) -> tuple[Meta, Any]:
     """Everything meta-learned and the state in float64; away from the special starting values by `spread`."""
-    params, state = model.init(jax.random.key(seed))
-    meta = to_float64(method.init(jax.random.key(1), model.layers, to_float64(params), INNER_LR))
-    return add(meta, like(meta, seed), spread) if spread else meta, to_float64(state)
+    params, state = start_of(model)
+    made = jax.jit(lambda params: METHODS[method]().init(jax.random.key(1), model.layers, params, INNER_LR))(params)
+    meta = to_float64(made)
+    return add(meta, like(meta, 0), spread) if spread else meta, state
+
+
+@functools.cache
+def start_of(model: Model) -> tuple[Any, Any]:
+    return to_float64(jax.jit(model.init)(jax.random.key(0)))
 
 
 # The same, naively.
@@ -117,20 +149,21 @@ def naive_mlp(meta: Meta, weights: list[tuple[Array, Array]], x: Array) -> Array
     return x
 
 
-def naive_conv4(meta: Meta, weights: list[tuple[Array, Array]], x: Array) -> Array:
-    """`small_conv4`: [convolution, bias, 1×1 convolution T, batch norm, ReLU] × 4, mean, linear, T."""
-    convolve = functools.partial(jax.lax.conv_general_dilated, padding="SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    for i, (w, b) in enumerate(weights[:-1]):
-        x = convolve(x, w, (2, 2)) + b
-        x = convolve(x, meta.fold[f"convs.{i}"][None, None], (1, 1)) if meta.fold else x
-        x = jnp.maximum(batch_norm(x, meta.params["norms"][i]["bias"]), 0)
-    w, b = weights[-1]
-    x = x.mean((1, 2)) @ w + b
+def naive_conv(meta: Meta, weights: list[tuple[Array, Array]], x: Array) -> Array:
+    """`small_conv`: convolution, bias, 1×1 convolution T, batch norm, ReLU, mean, linear, T."""
+    convolve = functools.partial(
+        jax.lax.conv_general_dilated, padding="SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    (w, b), (w_head, b_head) = weights
+    x = convolve(x, w, (2, 2)) + b
+    x = convolve(x, meta.fold["conv"][None, None], (1, 1)) if meta.fold else x
+    x = jnp.maximum(batch_norm(x, meta.params["norm"]["bias"]), 0)
+    x = x.mean((1, 2)) @ w_head + b_head
     return x @ meta.fold["head"] if meta.fold else x
 
 
 def layer_names(model: Model) -> list[str]:
-    return ["layers.0", "layers.1"] if model.input_shape == (3,) else [*(f"convs.{i}" for i in range(4)), "head"]
+    return ["conv", "head"] if is_classifier(model) else ["layers.0", "layers.1"]
 
 
 def pair(tree: Any, name: str) -> tuple[Array, Array]:
@@ -146,7 +179,7 @@ Factors = Callable[[Meta, int, str], tuple[Any, Any]]
 
 def naive_loss(model: Model, meta: Meta, task: Task, factors: Factors, steps: int, first_order: bool = False) -> Array:
     """Query loss after adaptation; `factors` says how gradients become updates, `Δ = −factor ⊙ G`."""
-    network = naive_mlp if model.input_shape == (3,) else naive_conv4
+    network = naive_conv if is_classifier(model) else naive_mlp
     names = layer_names(model)
 
     def loss(weights: list[tuple[Array, Array]], batch: Batch) -> Array:

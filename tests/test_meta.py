@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from mtnets import METHODS, Model
+from mtnets.adapt import inner_loop
+from mtnets.meta import default_at_once, largest_divisor, map_over, mean_over, meta_gradient, task_mesh
 from problems import (
     INNER_LR,
-    add,
     assert_trees_close,
     dot,
     factors_for,
@@ -17,20 +20,22 @@ from problems import (
     like,
     naive_loss,
     slope,
-    small_conv4,
+    small_conv,
     small_mlp,
     start,
     task_of,
     tasks_for,
-    to_float64,
 )
 
-from mtnets import METHODS, Model
-from mtnets.adapt import inner_loop
-from mtnets.meta import default_at_once, largest_divisor, map_over, mean_over, meta_gradient, task_mesh
-
 pytestmark = pytest.mark.usefixtures("float64")
-NETWORKS = {"mlp": small_mlp, "mlp with batch norm": lambda: small_mlp("transductive"), "conv4": small_conv4}
+NETWORKS = {"mlp": small_mlp, "mlp with batch norm": lambda: small_mlp("transductive"), "conv": small_conv}
+KNOWN = ["maml", "fomaml", "meta_sgd", "t_net", "m_net", "mt_net", "mt_net_full"]
+CASES = [
+    *((name, "mlp", None) for name in KNOWN),
+    *((name, "mlp", "first-order") for name in ("meta_sgd", "t_net", "mt_net", "mt_net_full")),
+    ("mt_net", "mlp with batch norm", None),
+    ("mt_net", "conv", None),
+]
 
 
 def naive_mean(name, meta, tasks, keys, steps, first_order):
@@ -44,34 +49,36 @@ def naive_mean(name, meta, tasks, keys, steps, first_order):
     return loss
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", ["maml", "fomaml", "meta_sgd", "t_net", "m_net", "mt_net", "mt_net_full"])
-def test_meta_gradient_is_that_of_naive_code(name: str, network: str) -> None:
+@pytest.mark.parametrize(("name", "network", "estimator"), CASES)
+def test_meta_gradient_is_that_of_naive_code(name: str, network: str, estimator: str | None) -> None:
     """Explicit metric layers, Python loops over tasks and inner steps; masks as surrogates with the noise fixed."""
-    model, method, steps = NETWORKS[network](), METHODS[name](), 2
-    meta, state = start(model, method, spread=0.2)
+    model, method, steps = NETWORKS[network](), METHODS[name](meta_gradient=estimator), 2
+    meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 2)
-    naive = naive_mean(name, meta, tasks, keys, steps, name == "fomaml")
+    naive = naive_mean(name, meta, tasks, keys, steps, method.meta_gradient == "first-order")
 
-    loss, gradient = jax.jit(jax.value_and_grad(naive))(meta)
+    naive_and_gradient = jax.jit(jax.value_and_grad(naive))
+    loss, gradient = naive_and_gradient(meta)
     found = jax.jit(functools.partial(meta_gradient, inner_for(model, method, steps)))(
         meta, state, INNER_LR, tasks, keys
     )
     np.testing.assert_allclose(found.metrics["post_loss"], loss, rtol=1e-12)
     assert_trees_close(found.gradient, gradient, rtol=1e-8, atol=1e-12)
-    if name != "fomaml":
-        compiled = jax.jit(naive)
+    if name not in {"maml", "fomaml"}:  # the fold and the rule learn, with every estimator
+        for leaf in jax.tree.leaves((found.gradient.fold, found.gradient.rule)):
+            assert np.abs(leaf).max() > 1e-8
+    if method.meta_gradient == "exact":
         for part in meta._fields:  # along random directions in each part and in all together
-            direction = meta._replace(**{p: jax.tree.map(jnp.zeros_like, getattr(meta, p)) for p in meta._fields})
+            direction = meta._replace(**{p: jax.tree.map(np.zeros_like, getattr(meta, p)) for p in meta._fields})
             direction = direction._replace(**{part: like(getattr(meta, part), 7)})
-            expected = slope(compiled, meta, direction)
+            expected = slope(lambda changed: naive_and_gradient(changed)[0], meta, direction)
             np.testing.assert_allclose(dot(found.gradient, direction), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_one_step_of_a_linear_model() -> None:
     """Squared loss, one step: the meta-gradient is `(I − αH)ᵀ ∇`."""
     model = linear_model()
-    meta, state = start(model, METHODS["maml"]())
+    meta, state = start(model, "maml")
     tasks, key = tasks_for(model), jax.random.key(2)
     found = meta_gradient(inner_for(model, METHODS["maml"](), 1), meta, state, INNER_LR, tasks, key[None])
     task = task_of(tasks, key)
@@ -91,17 +98,17 @@ def test_one_step_of_a_linear_model() -> None:
     np.testing.assert_allclose(found.gradient.params["b"], expected[-1], rtol=1e-12)
 
 
-def linear_model() -> Model:
+def linear_model(input_shape: tuple[int, ...] = (3,)) -> Model:
     def init(key):
         return {"w": jax.random.normal(key, (3, 2)), "b": jnp.array([0.5, -1.0])}, {}
 
-    return Model(init, lambda params, state, x, key: (x @ params["w"] + params["b"], state), (3,))
+    return Model(init, lambda params, state, x, key: (x.reshape(-1, 3) @ params["w"] + params["b"], state), input_shape)
 
 
 def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
     model, method, steps = small_mlp(), METHODS["fomaml"](), 3
     inner = inner_for(model, method, steps)
-    meta, state = start(model, method, spread=0.2)
+    meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 3)
     found = jax.jit(functools.partial(meta_gradient, inner))(meta, state, INNER_LR, tasks, keys)
     gradients = []
@@ -116,30 +123,11 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
     assert_trees_close(found.gradient.params, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["t_net", "mt_net", "meta_sgd", "m_net", "mt_net_full"])
-def test_first_order_still_teaches_the_fold_and_the_rule(name: str) -> None:
-    """And differs from the exact gradient."""
-    model = small_mlp()
-    first, exact = METHODS[name](meta_gradient="first-order"), METHODS[name]()
-    meta, state = start(model, exact, spread=0.2)
-    tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 4)
-    results = [
-        jax.jit(functools.partial(meta_gradient, inner_for(model, method)))(meta, state, INNER_LR, tasks, keys).gradient
-        for method in (first, exact)
-    ]
-    for leaf in jax.tree.leaves(results[0]):
-        assert np.abs(leaf).max() > 1e-8
-    assert dot(add(results[0], results[1], -1), add(results[0], results[1], -1)) > 1e-6
-    expected = jax.jit(jax.grad(naive_mean(name, meta, tasks, keys, 2, True)))(meta)
-    assert_trees_close(results[0], expected, rtol=1e-8, atol=1e-12)
-
-
-@pytest.mark.parametrize("norm", ["none", "running"])
-def test_batching_and_sharding_change_nothing(norm: str) -> None:
-    """One after another, in chunks (even where the number asked for is no divisor), all at once, on one device or two."""
-    model, method = small_mlp(norm), METHODS["mt_net"]()
-    inner = inner_for(model, method)
-    meta, state = start(model, method, spread=0.2)
+def test_batching_and_sharding_change_nothing() -> None:
+    """One after another, in chunks (even if the number asked for is no divisor), all at once, on one device or two."""
+    model, method = small_mlp("running"), METHODS["mt_net"]()
+    inner = inner_for(model, method, 1)
+    meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 12)
     mesh = task_mesh(2, len(keys))
     assert mesh is not None, "tests run on two CPU devices"
@@ -148,22 +136,24 @@ def test_batching_and_sharding_change_nothing(norm: str) -> None:
         jax.jit(functools.partial(meta_gradient, inner, at_once=at_once, mesh=devices))(
             meta, state, INNER_LR, tasks, keys
         )
-        for at_once, devices in ((1, None), (5, None), (12, None), (1, mesh), (3, mesh), (100, mesh))
+        for at_once, devices in ((1, None), (5, None), (12, None), (1, mesh), (4, mesh))
     ]
     for result in results[1:]:
         assert_trees_close(result, results[0], rtol=1e-10)
-    single = [meta_gradient(inner, meta, state, INNER_LR, tasks, key[None]) for key in keys[:2]]
-    assert not np.allclose(single[0].gradient.params["layers"][0]["kernel"], single[1].gradient.params["layers"][0]["kernel"])
-    mean = jax.tree.map(lambda *a: sum(a) / 2, *single)
-    both = meta_gradient(inner, meta, state, INNER_LR, tasks, keys[:2])
-    assert_trees_close(both, mean, rtol=1e-10)
+    single = jax.jit(functools.partial(meta_gradient, inner))
+    alone = [single(meta, state, INNER_LR, tasks, key[None]) for key in keys]
+    mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *alone)
+    assert_trees_close(results[0], mean, rtol=1e-10)
+    assert dot(alone[0].gradient.params, alone[0].gradient.params) != dot(
+        alone[1].gradient.params, mean.gradient.params
+    )
 
 
 def test_running_statistics_are_averaged_over_tasks() -> None:
     """Carried through the inner steps and the query set of each task, then averaged."""
     model, method = small_mlp("running"), METHODS["maml"]()
     inner = inner_for(model, method, 1)
-    meta, state = start(model, method, spread=0.2)
+    meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 3)
     found = meta_gradient(inner, meta, state, 0.0, tasks, keys).state  # α = 0: the same weights all along
     w, b = (meta.params["layers"][0][k] for k in ("kernel", "bias"))
@@ -182,20 +172,19 @@ def test_running_statistics_are_averaged_over_tasks() -> None:
 
 def test_statistics_of_a_support_set_do_not_reach_the_next_task() -> None:
     model, method = small_mlp("support"), METHODS["maml"]()
-    meta, state = start(model, method)
+    meta, state = start(model, method.name)
     keys = jax.random.split(jax.random.key(5), 3)
     found = meta_gradient(inner_for(model, method), meta, state, INNER_LR, tasks_for(model), keys)
     assert_trees_close(found.state, state)
 
 
-@pytest.mark.parametrize("name", ["maml", "mt_net"])
-def test_meta_gradient_flows_through_statistics_of_the_support_set(name: str) -> None:
+def test_meta_gradient_flows_through_statistics_of_the_support_set() -> None:
     """Finite differences of a loss in which every statistic is that of the support set at the adapted weights."""
-    model, method = small_mlp("support"), METHODS[name]()
+    model, method = small_mlp("support"), METHODS["mt_net"]()
     inner = inner_for(model, method)
-    meta, state = start(model, method, spread=0.2)
+    meta, state = start(model, method.name, spread=0.2)
     tasks, key = tasks_for(model), jax.random.key(5)
-    task, factors = task_of(tasks, key), factors_for(name, meta, inner_key(key))
+    task, factors = task_of(tasks, key), factors_for("mt_net", meta, inner_key(key))
 
     def naive(changed):
         weights = [(changed.params["layers"][i]["kernel"], changed.params["layers"][i]["bias"]) for i in range(2)]
@@ -227,8 +216,8 @@ def test_meta_gradient_flows_through_statistics_of_the_support_set(name: str) ->
 
 def test_metrics() -> None:
     """Before: on the support set. After: on the query set; accuracy where there are classes."""
-    model, method = small_conv4(), METHODS["maml"]()
-    meta, state = start(model, method)
+    model, method = linear_model((3, 1)), METHODS["maml"]()
+    meta, state = start(model, "maml")
     tasks, key = tasks_for(model), jax.random.key(5)
     task = task_of(tasks, key)
     for steps in (0, 1):
@@ -248,14 +237,13 @@ def test_mean_and_map_over_keys() -> None:
     keys = jax.random.split(jax.random.key(0), 6)
 
     def f(context, key):
-        return {"x": context * jax.random.normal(key, (2,), jnp.float64)}
+        return {"x": context * jax.random.key_data(key).astype(jnp.float64)}
 
     stacked = np.stack([f(3.0, key)["x"] for key in keys])
-    for at_once in (1, 2, 4, 6, 9):
-        for mesh in (None, task_mesh(2, 6)):
-            np.testing.assert_allclose(map_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"], stacked, rtol=1e-12)
-            found = mean_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"]
-            np.testing.assert_allclose(found, stacked.mean(0), rtol=1e-12)
+    for at_once, mesh in ((1, None), (4, None), (9, None), (2, task_mesh(2, 6))):
+        np.testing.assert_allclose(map_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"], stacked, rtol=1e-12)
+        found = mean_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"]
+        np.testing.assert_allclose(found, stacked.mean(0), rtol=1e-12)
 
 
 def test_how_many_at_once() -> None:
@@ -267,4 +255,3 @@ def test_how_many_at_once() -> None:
     assert task_mesh(1, 8) is None
     assert task_mesh(2, 7) is None  # 7 tasks cannot be shared evenly
     assert task_mesh(None, 8).size == len([d for d in range(1, jax.device_count() + 1) if 8 % d == 0])
-    assert to_float64({"a": jnp.ones(1, jnp.int32)})["a"].dtype == jnp.int32

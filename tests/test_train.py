@@ -17,7 +17,14 @@ import mtnets
 from mtnets.errors import OptionError, RunError
 from mtnets.task import Batch, Task
 
-FAST = {"meta_steps": 12, "validate_every": 4, "validation_tasks": 20, "test_tasks": 20, "log_every": 2, "progress": False}
+FAST = {
+    "meta_steps": 12,
+    "validate_every": 4,
+    "validation_tasks": 20,
+    "test_tasks": 20,
+    "log_every": 2,
+    "progress": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +87,11 @@ def test_compiles_once(tasks, network, monkeypatch):
 
 
 def test_keeps_the_best_learner(tasks, network):
-    best = mtnets.meta_train(network, mtnets.maml(), tasks, meta_lr=0.5, **{**FAST, "meta_steps": 8, "validate_every": 1})
+    best = mtnets.meta_train(
+        network, mtnets.maml(), tasks, meta_lr=0.5, **{**FAST, "meta_steps": 8, "validate_every": 1}
+    )
     scores = [
-        mtnets.meta_train(
-            network, mtnets.maml(), tasks, meta_lr=0.5, **{**FAST, "meta_steps": n, "validate_every": 0}
-        )
+        mtnets.meta_train(network, mtnets.maml(), tasks, meta_lr=0.5, **{**FAST, "meta_steps": n, "validate_every": 0})
         for n in range(1, 9)
     ]
     losses = [float(mtnets.evaluate(s, tasks.validation, 20, seed=20180606).mean[-1]) for s in scores]
@@ -95,7 +102,9 @@ def test_keeps_the_best_learner(tasks, network):
 
 def test_default_optimiser_is_adam(tasks, network):
     ours = mtnets.meta_train(network, mtnets.maml(), tasks, **{**FAST, "validate_every": 0})
-    theirs = mtnets.meta_train(network, mtnets.maml(), tasks, optimiser=optax.adam(1e-3), **{**FAST, "validate_every": 0})
+    theirs = mtnets.meta_train(
+        network, mtnets.maml(), tasks, optimiser=optax.adam(1e-3), **{**FAST, "validate_every": 0}
+    )
     for x, y in zip(jax.tree.leaves(ours.meta), jax.tree.leaves(theirs.meta), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-6)
 
@@ -301,9 +310,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     assert start(tmp_path / "killed").wait() == 0
     assert start(tmp_path / "alone").wait() == 0
     assert same(mtnets.load(tmp_path / "killed"), mtnets.load(tmp_path / "alone"))
-    resumed, alone = (
-        json.loads((tmp_path / name / "result.json").read_text())["test"] for name in ("killed", "alone")
-    )
+    resumed, alone = (json.loads((tmp_path / name / "result.json").read_text())["test"] for name in ("killed", "alone"))
     assert resumed == alone
 
 

@@ -1,5 +1,6 @@
 """The command line: `mtnets train | evaluate | adapt | data`. Every option is a field of a dataclass."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -350,8 +351,9 @@ def _cores() -> int:
 
 
 def _use_cores(devices: int) -> None:
-    """Makes JAX show this many CPU devices; it must not have started."""
-    jax.config.update("jax_num_cpu_devices", devices)
+    """Makes JAX show this many CPU devices, unless it has started already, in a process that calls `main` itself."""
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", devices)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,149 @@
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import mtnets
+from mtnets.cli import main
+
+SMALL = ["--filters", "4", "--norm", "support", "--meta-steps", "4", "--meta-batch", "2", "--validation-tasks", "4"]
+SMALL += ["--test-tasks", "8", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["train", "glyphs", "--ways", "3", "--method", "mt-net", "--out", str(out), *SMALL]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    """Dark ink on light paper, in class folders, as a user would bring it."""
+    folder = tmp_path_factory.mktemp("drawings")
+    task = mtnets.tasks.glyphs(ways=3, shots=2, queries=3).test.sample(jax.random.key(1))
+    for part, batch in (("support", task.support), ("query", task.query)):
+        for i, (x, y) in enumerate(zip(np.asarray(batch.x), np.asarray(batch.y), strict=True)):
+            path = folder / part / "abc"[y] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.uint8(255 * (1 - x[..., 0]))).save(path)
+    return folder
+
+
+def fails(capsys, *args):
+    """The one sentence on standard error of a command that fails."""
+    assert main([str(arg) for arg in args]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert captured.err.startswith("mtnets: ")
+    assert len(captured.err.strip().splitlines()) == 1
+    return captured.err
+
+
+def test_train_writes_a_run(run):
+    result = json.loads((run / "result.json").read_text())
+    assert result["test"]["metric"] == "accuracy"
+    assert result["norm"] == "support"
+    config = json.loads((run / "config.json").read_text())
+    assert config["tasks"]["ways"] == 3
+    assert config["method"]["name"] == "mt_net"
+
+
+def test_a_run_is_repeated_from_its_config(run, tmp_path):
+    arguments = ["train", "glyphs", "--config", str(run / "config.json"), "--out", str(tmp_path / "again"), "--quiet"]
+    assert main(arguments) == 0
+    for name in ("config.json", "scores.npz"):
+        if name.endswith("json"):
+            assert (tmp_path / "again" / name).read_text() == (run / name).read_text()
+    a, b = mtnets.load(run), mtnets.load(tmp_path / "again")
+    for x, y in zip(jax.tree.leaves(a.meta), jax.tree.leaves(b.meta), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_evaluate_prints_one_json_object(run, capsys, tmp_path):
+    scores = tmp_path / "scores.npz"
+    arguments = ["evaluate", str(run), "--tasks", "8", "--inner-steps", "2", "--shots", "2", "--json"]
+    assert main([*arguments, "--scores", str(scores)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["num_tasks"] == 8
+    assert [step["step"] for step in result["inner_steps"]] == [0, 1, 2]
+    assert result["inner_steps"][0].keys() == {"step", "mean", "ci95", "median", "diverged", "loss"}
+    with np.load(scores) as saved:
+        np.testing.assert_allclose(saved["scores"].mean(0)[2], result["inner_steps"][2]["mean"])
+
+
+def test_evaluate_again_gives_the_result_of_the_run(run, capsys, tmp_path):
+    assert main(["evaluate", str(run), "--tasks", "8", "--json", "--scores", str(tmp_path / "s.npz")]) == 0
+    expected = json.loads((run / "result.json").read_text())["test"]
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_adapt_writes_predictions(run, drawings, capsys, tmp_path):
+    out = tmp_path / "predictions.csv"
+    main(["adapt", str(run), "--support", f"{drawings}/support", "--query", f"{drawings}/query", "--out", str(out)])
+    captured = capsys.readouterr()
+    rows = list(csv.DictReader(out.open()))
+    assert len(rows) == 9
+    assert rows[0].keys() == {"path", "prediction", "probability_a", "probability_b", "probability_c"}
+    for row in rows:
+        probabilities = {name: float(row[f"probability_{name}"]) for name in "abc"}
+        assert row["prediction"] == max(probabilities, key=probabilities.get)
+        assert abs(sum(probabilities.values()) - 1) < 1e-5
+    right = np.mean([row["prediction"] == row["path"].split("/")[-2] for row in rows])
+    assert f"accuracy {right:.4f} on 9 images" in captured.err
+
+
+def test_adapt_to_fewer_classes_and_loose_images(run, drawings, capsys, tmp_path):
+    for name in "ab":
+        (tmp_path / "two" / name).symlink_to(drawings / "support" / name) if (tmp_path / "two").exists() else (
+            (tmp_path / "two").mkdir() or (tmp_path / "two" / name).symlink_to(drawings / "support" / name)
+        )
+    query = drawings / "query" / "a"
+    assert main(["adapt", str(run), "--support", str(tmp_path / "two"), "--query", str(query)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0] == "path,prediction,probability_a,probability_b"
+    assert "accuracy" not in captured.err
+
+
+def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
+    assert "holds a run already" in fails(capsys, "train", "glyphs", "--out", run, *SMALL)
+    assert "training.meta_batch" in fails(
+        capsys, "train", "glyphs", "--ways", "3", "--out", run, "--resume", *SMALL, "--meta-batch", "4"
+    )
+    assert "ways" in fails(capsys, "train", "glyphs", "--ways", "0", "--out", tmp_path / "new", *SMALL)
+    assert "mtnets data omniglot" in fails(capsys, "train", "omniglot", "--root", tmp_path, "--out", tmp_path / "new")
+    assert "maml has no option 'mask'" in fails(
+        capsys, "train", "sinusoid", "--method", "maml", "--mask", "mean", "--out", tmp_path / "new"
+    )
+    assert "There is no learner in" in fails(capsys, "evaluate", tmp_path)
+    assert "tasks have no root" in fails(capsys, "evaluate", run, "--root", "x")
+    assert "num_tasks is 0" in fails(capsys, "evaluate", run, "--tasks", "0")
+    assert "Name a family" in fails(capsys, "train")
+    query = ["--query", drawings / "query"]
+    assert "nowhere" in fails(capsys, "adapt", run, "--support", tmp_path / "nowhere", *query)
+    (tmp_path / "four").mkdir()
+    for i in range(4):
+        (tmp_path / "four" / str(i)).symlink_to(drawings / "support" / "a")
+    message = fails(capsys, "adapt", run, "--support", tmp_path / "four", *query)
+    assert "has 4 classes and this learner tells 3 apart" in message
+    assert "--ways 4" in message
+    (tmp_path / "bad.json").write_text("{")
+    assert "bad.json is not a configuration" in fails(capsys, "train", "glyphs", "--config", tmp_path / "bad.json")
+    assert "is for glyphs tasks" in fails(capsys, "train", "sinusoid", "--config", run / "config.json")
+    assert not (tmp_path / "new").exists()
+
+
+def test_damaged_image_is_named(run, drawings, capsys, tmp_path):
+    (tmp_path / "support" / "a").mkdir(parents=True)
+    (tmp_path / "support" / "a" / "broken.png").write_bytes(b"\x89PNG not really")
+    message = fails(capsys, "adapt", run, "--support", tmp_path / "support", "--query", drawings / "query")
+    assert "broken.png" in message
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mtnets {mtnets.__version__}\n"

@@ -1,0 +1,198 @@
+import dataclasses
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import mtnets
+from mtnets.errors import DataError, OptionError, RunError
+
+FAST = {"meta_steps": 3, "meta_batch": 2, "validate_every": 0, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def sine():
+    return mtnets.meta_train(
+        mtnets.models.mlp(1, 6, 6, 1), mtnets.mt_net(), mtnets.tasks.sinusoid(shots=5), inner_steps=2, **FAST
+    )
+
+
+def characters(norm):
+    network = mtnets.models.Conv4(filters=4, norm=norm)
+    return mtnets.meta_train(None, mtnets.mt_net(mask="mean"), mtnets.tasks.glyphs(ways=3, network=network), **FAST)
+
+
+@pytest.fixture(scope="module")
+def glyphs():
+    return characters("support")
+
+
+@pytest.fixture(scope="module")
+def points():
+    x = np.linspace(-2, 2, 5, dtype=np.float32)[:, None]
+    return x, np.sin(x)
+
+
+@pytest.fixture(scope="module")
+def drawings(glyphs):
+    task = mtnets.tasks.glyphs(ways=3).test.sample(jax.random.key(5))
+    return jax.tree.map(np.asarray, task)
+
+
+def test_an_adapted_model_is_a_plain_network(sine, points):
+    """The folded weights, put into a network written by hand, give the same predictions."""
+    model = sine.adapt(*points)
+    x = np.linspace(-5, 5, 20, dtype=np.float32)[:, None]
+    hidden = x
+    for i in range(3):
+        layer = model.params["layers"][i]
+        hidden = hidden @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+        hidden = np.maximum(hidden, 0) if i < 2 else hidden
+    np.testing.assert_allclose(model(x), hidden, atol=1e-6)
+    before, _ = sine.model.init(jax.random.key(0))
+    assert jax.tree.map(np.shape, model.params) == jax.tree.map(np.shape, before)
+
+
+def test_adapt_is_reproducible_and_lowers_the_loss(sine, points):
+    x, y = points
+    first, again = sine.adapt(x, y), sine.adapt(x, y)
+    np.testing.assert_array_equal(first(x), again(x))
+    errors = [float(np.mean((sine.adapt(x, y, inner_steps=n)(x) - y) ** 2)) for n in (0, 20)]
+    assert errors[1] < errors[0]
+    two = sine.adapt(x, y, inner_steps=2)
+    np.testing.assert_array_equal(two(x), first(x))  # None means the number of training
+
+
+def test_another_key_draws_another_mask(sine, points):
+    models = [sine.adapt(*points, key=jax.random.key(i)) for i in range(6)]
+    assert len({float(np.sum(np.asarray(m(points[0])))) for m in models}) > 1
+
+
+def test_one_output_may_be_flat(sine, points):
+    x, y = points
+    np.testing.assert_array_equal(sine.adapt(x[:, 0], y[:, 0])(x[:, 0]), sine.adapt(x, y)(x))
+
+
+@pytest.mark.parametrize("which", ["sine", "glyphs"])
+def test_save_and_load_round_trip(which, request, tmp_path):
+    learner = request.getfixturevalue(which)
+    learner.save(tmp_path / "a")
+    loaded = mtnets.load(tmp_path / "a")
+    for x, y in zip(jax.tree.leaves(learner.meta), jax.tree.leaves(loaded.meta), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert loaded.method.record() == learner.method.record()
+    assert loaded.images == learner.images
+    assert loaded.record == json.loads(json.dumps(dict(learner.record)))
+    family = mtnets.tasks.sinusoid() if which == "sine" else mtnets.tasks.glyphs(ways=3)
+    results = [mtnets.evaluate(one, family, 20).scores for one in (learner, loaded)]
+    np.testing.assert_array_equal(*results)
+    assert json.loads((tmp_path / "a" / "learner.json").read_text())["inner_steps"] == learner.inner_steps
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["learner.json", "learner.safetensors"]
+
+
+def test_networks_and_methods_of_the_user_are_asked_for(sine, tmp_path):
+    own = dataclasses.replace(sine.model, config=None)
+    dataclasses.replace(sine, model=own).save(tmp_path / "model")
+    with pytest.raises(RunError, match=r"not a built-in one.*model="):
+        mtnets.load(tmp_path / "model")
+    assert mtnets.load(tmp_path / "model", model=own).model is own
+    method = dataclasses.replace(sine.method, name="mine")
+    dataclasses.replace(sine, method=method).save(tmp_path / "method")
+    with pytest.raises(RunError, match=r"'mine'.*method="):
+        mtnets.load(tmp_path / "method")
+    assert mtnets.load(tmp_path / "method", method=method).method is method
+
+
+def test_damaged_learners_are_named(sine, tmp_path):
+    with pytest.raises(RunError, match="There is no learner in .*nowhere"):
+        mtnets.load(tmp_path / "nowhere")
+    sine.save(tmp_path / "a")
+    file = tmp_path / "a" / "learner.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"learner\.safetensors is damaged"):
+        mtnets.load(tmp_path / "a")
+    arrays = safetensors.numpy.load(whole)
+    with safetensors.safe_open(_write(tmp_path / "x", whole), "numpy") as opened:
+        metadata = opened.metadata()
+    name = "params.layers.1.kernel"
+    for changed in ({**arrays, name: np.zeros((2, 2), np.float32)}, {**arrays, "extra": np.zeros(1, np.float32)}):
+        file.write_bytes(safetensors.numpy.save(changed, metadata))
+        with pytest.raises(RunError, match=r"params\.layers\.1\.kernel|extra"):
+            mtnets.load(tmp_path / "a")
+
+
+def _write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def test_a_transductive_learner_warns_and_a_support_one_does_not(glyphs, drawings):
+    learner = characters("transductive")
+    with pytest.warns(UserWarning, match=r"transductive.*norm='support'"):
+        learner.adapt(*drawings.support)
+    model = glyphs.adapt(*drawings.support)
+    together, alone = model(drawings.query.x), model(drawings.query.x[:1])
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_fewer_classes_mask_the_unused_outputs(glyphs, drawings):
+    keep = drawings.support.y < 2
+    model = glyphs.adapt(drawings.support.x[keep], drawings.support.y[keep])
+    probabilities = np.asarray(model.probabilities(drawings.query.x))
+    assert probabilities.shape == (15, 3)
+    assert (probabilities[:, 2] == 0).all()
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    full = np.asarray(glyphs.adapt(*drawings.support).probabilities(drawings.query.x))
+    assert (full[:, 2] > 0).all()
+
+
+def test_uint8_images_are_converted_as_in_training(glyphs, drawings):
+    ink = np.asarray(drawings.support.x)
+    pixels = np.round(255 * (1 - ink)).astype(np.uint8)
+    a, b = glyphs.adapt(pixels, drawings.support.y), glyphs.adapt(1 - pixels / np.float32(255), drawings.support.y)
+    np.testing.assert_allclose(a(pixels), b(1 - pixels / np.float32(255)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x[:, :, None], y), r"x has shape \(5, 1, 1\); this learner needs \(examples, 1\)"),
+        (lambda x, y: (np.hstack([x, x]), y), r"x has shape \(5, 2\)"),
+        (lambda x, y: (x[:0], y[:0]), "at least one example"),
+        (lambda x, y: (x[:3], y), "x has 3 examples and y has shape"),
+        (lambda x, y: (x, np.hstack([y, y])), r"y has shape \(5, 2\); this learner needs \(5, 1\)"),
+        (lambda x, y: (np.where(x > 1, np.nan, x), y), r"x is nan at \(4, 0\)"),
+        (lambda x, y: (x, np.where(x > 1, np.inf, y)), r"y is inf at \(4, 0\)"),
+        (lambda x, y: (x.astype(str), y), "it must be numbers"),
+        (lambda x, y: (x, 1e30 * y), "Adaptation diverged"),
+    ],
+)
+def test_bad_examples(sine, points, change, message):
+    with pytest.raises((DataError, RunError), match=message):
+        sine.adapt(*change(*points))
+
+
+def test_bad_query_and_steps(sine, points):
+    model = sine.adapt(*points)
+    with pytest.raises(DataError, match=re.escape("x has shape (5, 2)")):
+        model(np.zeros((5, 2)))
+    with pytest.raises(OptionError, match="inner_steps is -1"):
+        sine.adapt(*points, inner_steps=-1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 3], "labels from 0 to 3; this learner tells 3 classes apart"),
+        ([-1, 1, 2], "labels from -1 to 2"),
+        ([0.0, 1.0, 2.0], "labels must be integers"),
+        ([[0], [1], [2]], "labels must be integers, one each"),
+    ],
+)
+def test_bad_labels(glyphs, drawings, labels, message):
+    with pytest.raises(DataError, match=message):
+        glyphs.adapt(drawings.support.x, np.asarray(labels))
