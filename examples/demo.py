@@ -15,7 +15,7 @@ import numpy as np
 import mtnets
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 COLOURS = {"MAML": "#0072B2", "MT-net": "#D55E00"}  # told apart by colour-blind readers too
 INNER_STEPS = 5

@@ -1,18 +1,28 @@
-"""Two CPU devices for all tests, and float64 where a test asks for it."""
+"""Two CPU devices for all tests, quick compilation, and float64 where a test asks for it."""
 
+import os
+import tempfile
 from collections.abc import Iterator
+
+# Nearly all the time of these tests is compilation. Programs are compiled without optimisation and each only once, for
+# child processes too; both must be said before JAX starts.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="mtnets-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jax
 import pytest
 
-jax.config.update("jax_num_cpu_devices", 2)  # before JAX looks for devices
+jax.config.update("jax_num_cpu_devices", 2)
 
 
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Double precision within a test, and programs that compile faster than they run."""
-    for setting in ("jax_enable_x64", "jax_disable_most_optimizations"):
-        jax.config.update(setting, True)
-    yield
-    for setting in ("jax_enable_x64", "jax_disable_most_optimizations"):
-        jax.config.update(setting, False)
+    enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # JAX before 0.8
+    jax.config.update("jax_disable_most_optimizations", True)
+    with enable_x64(True):
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array
 
 from mtnets import METHODS, Meta, Method, Model, from_nnx, models
-from mtnets.adapt import Inner
+from mtnets.adapt import Inner, inner_loop
 from mtnets.losses import cross_entropy, mse
 from mtnets.models.conv import conv
 from mtnets.models.norm import batch_norm_factory
@@ -127,6 +127,16 @@ def start(model: Model, method: str, *, spread: float = 0.0) -> tuple[Meta, Any]
 @functools.cache
 def start_of(model: Model) -> tuple[Any, Any]:
     return to_float64(jax.jit(model.init)(jax.random.key(0)))
+
+
+@functools.cache
+def adaptation(model: Model, method: str, steps: int, **options: Any) -> Callable[..., Any]:
+    """The compiled inner loop `(meta, state, inner_lr, support, key) -> Adapted`; the adapted parameters of every step
+    are probed, and options of the method are those of its use at test."""
+    made = METHODS[method](**options)
+    rule = made.test_rule if options else None
+    loop = functools.partial(inner_loop, inner_for(model, made, steps), rule=rule, probe=lambda params, state: params)
+    return jax.jit(loop)
 
 
 # The same, naively.

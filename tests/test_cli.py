@@ -86,7 +86,8 @@ def test_adapt_writes_predictions(run, drawings, capsys, tmp_path):
     out = tmp_path / "predictions.csv"
     main(["adapt", str(run), "--support", f"{drawings}/support", "--query", f"{drawings}/query", "--out", str(out)])
     captured = capsys.readouterr()
-    rows = list(csv.DictReader(out.open()))
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == 9
     assert rows[0].keys() == {"path", "prediction", "probability_a", "probability_b", "probability_c"}
     for row in rows:

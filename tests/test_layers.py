@@ -69,20 +69,29 @@ def test_order_is_that_of_use_not_of_names_or_creation() -> None:
 def test_more_than_nine_layers_stay_in_order() -> None:
     names = [f"layer{i}" for i in range(12)]  # layer10 sorts before layer2
     params = {name: dense_params(3, 3) for name in names}
-    forward = lambda p: functools.reduce(lambda x, name: dense(p[name], x), names, X)
+
+    def forward(p):
+        return functools.reduce(lambda x, name: dense(p[name], x), names, X)
+
     assert [layer.name for layer in find_layers(forward, params)] == names
 
 
 def test_leaves_in_one_container() -> None:
     params = {"w1": jnp.ones((3, 4)), "b1": jnp.ones(4), "w2": jnp.ones((4, 4)), "b2": jnp.ones(4)}
-    forward = lambda p: jnp.tanh(X @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"]
+
+    def forward(p):
+        return jnp.tanh(X @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"]
+
     assert found(forward, params) == [("w1", "w1", "b1"), ("w2", "w2", "b2")]
     assert found(lambda p: forward(p["net"]), {"net": params}) == [
         ("net.w1", "net.w1", "net.b1"),
         ("net.w2", "net.w2", "net.b2"),
     ]
     no_first_bias = {name: params[name] for name in ("w1", "w2", "b2")}
-    forward = lambda p: jnp.tanh(X @ p["w1"]) @ p["w2"] + p["b2"]
+
+    def forward(p):
+        return jnp.tanh(X @ p["w1"]) @ p["w2"] + p["b2"]
+
     assert found(forward, no_first_bias) == [("w1", "w1", None), ("w2", "w2", "b2")]
     listed = [jnp.ones((3, 4)), jnp.ones(4), jnp.ones((4, 2)), jnp.ones(2)]
     assert found(lambda p: jnp.tanh(X @ p[0] + p[1]) @ p[2] + p[3], listed) == [("0", "0", "1"), ("2", "2", "3")]
@@ -92,7 +101,7 @@ def test_norm_scales_and_offsets_are_no_layers() -> None:
     class Net(nnx.Module):
         def __init__(self, rngs):
             self.a, self.b = nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 2, use_bias=False, rngs=rngs)
-            self.batch, self.layer = nnx.BatchNorm(4, rngs=rngs), nnx.LayerNorm(4, rngs=rngs)
+            self.batch, self.layer = nnx.BatchNorm(4, use_running_average=True, rngs=rngs), nnx.LayerNorm(4, rngs=rngs)
 
         def __call__(self, x):
             return self.b(self.layer(self.batch(self.a(x))))
@@ -113,21 +122,6 @@ def test_norm_scales_beside_a_weight_are_not_its_bias() -> None:
     assert found(forward, params) == [("w", "w", None), ("head", "head", None)]
 
 
-WRAPPERS = {
-    "jit": jax.jit,
-    "nested jit": lambda f: jax.jit(lambda *a: jax.jit(f)(*a)),
-    "checkpoint": jax.checkpoint,
-    "cond": lambda f: lambda p, x: jax.lax.cond(x.sum() > 0, f, lambda p, x: 2 * f(p, x), p, x),
-    "switch": lambda f: lambda p, x: jax.lax.switch(2, [f, f, f], p, x),
-    "scan over examples": lambda f: lambda p, x: jax.lax.scan(lambda c, row: (c, f(p, row[None])), 0, x)[1],
-    "scan with a carry": lambda f: lambda p, x: jax.lax.scan(lambda c, _: (c, f(c[0], c[1])), (p, x), None, 2)[1],
-    "while": lambda f: lambda p, x: jax.lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, f(p, x)), (0, f(p, x))),
-    "vmap": lambda f: lambda p, x: jax.vmap(f, (None, 0))(p, x[:, None]),
-    "custom_jvp": lambda f: _custom_jvp(f),
-    "custom_vjp": lambda f: _custom_vjp(f),
-}
-
-
 def _custom_jvp(f):
     g = jax.custom_jvp(f)
     g.defjvp(lambda primals, tangents: jax.jvp(f, primals, tangents))
@@ -138,6 +132,21 @@ def _custom_vjp(f):
     g = jax.custom_vjp(f)
     g.defvjp(lambda *a: (f(*a), a), lambda a, ct: jax.vjp(f, *a)[1](ct))
     return g
+
+
+WRAPPERS = {
+    "jit": jax.jit,
+    "nested jit": lambda f: jax.jit(jax.jit(f)),
+    "checkpoint": jax.checkpoint,
+    "cond": lambda f: lambda p, x: jax.lax.cond(x.sum() > 0, f, lambda p, x: 2 * f(p, x), p, x),
+    "switch": lambda f: lambda p, x: jax.lax.switch(2, [f, f, f], p, x),
+    "scan over examples": lambda f: lambda p, x: jax.lax.scan(lambda c, row: (c, f(p, row[None])), 0, x)[1],
+    "scan with a carry": lambda f: lambda p, x: jax.lax.scan(lambda c, _: (c, f(c[0], c[1])), (p, x), None, 2)[1],
+    "while": lambda f: lambda p, x: jax.lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, f(p, x)), (0, f(p, x))),
+    "vmap": lambda f: lambda p, x: jax.vmap(f, (None, 0))(p, x[:, None]),
+    "custom_jvp": _custom_jvp,
+    "custom_vjp": _custom_vjp,
+}
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
@@ -151,7 +160,10 @@ def test_weights_closed_over_by_a_loop_with_a_bound() -> None:
 
     def forward(p, bound=3):
         limit = jnp.asarray(bound) + X.sum().astype(int)
-        body = lambda c: (c[0] + 1, dense(p["a"], c[1]))
+
+        def body(c):
+            return (c[0] + 1, dense(p["a"], c[1]))
+
         return jax.lax.while_loop(lambda c: c[0] < limit, body, (0, X))[1]
 
     assert found(forward, {"a": dense_params(3, 3)}) == [("a", "a.kernel", "a.bias")]
@@ -161,7 +173,10 @@ def test_weights_rearranged_inside_a_program() -> None:
     """What a sub-program returns may still be a leaf."""
     for wrap in (jax.jit, jax.checkpoint):
         cast = wrap(lambda w: w.reshape(12).reshape(3, 4).astype(jnp.bfloat16).astype(jnp.float32))
-        forward = lambda p, cast=cast: X @ cast(p["a"]["kernel"]) + p["a"]["bias"]
+
+        def forward(p, cast=cast):
+            return X @ cast(p["a"]["kernel"]) + p["a"]["bias"]
+
         assert found(forward, {"a": dense_params(3, 4)}) == [("a", "a.kernel", "a.bias")]
 
 
@@ -170,13 +185,16 @@ def test_convolutions() -> None:
     images = jnp.ones((1, 8, 8, 2))
     options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
     for convolve in (jax.lax.conv_general_dilated, conv):
-        forward = lambda p, convolve=convolve: convolve(
-            convolve(images, p["z"]["kernel"], (1, 1), "SAME", **options) + p["z"]["bias"],
-            p["a"]["kernel"],
-            (2, 2),
-            "VALID",
-            **options,
-        )
+
+        def forward(p, convolve=convolve):
+            return convolve(
+                convolve(images, p["z"]["kernel"], (1, 1), "SAME", **options) + p["z"]["bias"],
+                p["a"]["kernel"],
+                (2, 2),
+                "VALID",
+                **options,
+            )
+
         layers = find_layers(forward, params)
         assert [(layer.name, layer.bias, layer.units, layer.out_axes) for layer in layers] == [
             ("z", "z.bias", 4, (3,)),
@@ -264,7 +282,7 @@ def test_a_layer_is_a_matrix_of_all_inputs_and_the_bias() -> None:
     np.testing.assert_array_equal(np.c_[x.reshape(2, 6), [1, 1]] @ matrix, expected)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.data())
 def test_matrix_and_back(data: st.DataObject) -> None:
     shape = tuple(data.draw(st.lists(st.integers(1, 4), min_size=2, max_size=4)))

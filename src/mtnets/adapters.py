@@ -31,7 +31,7 @@ def from_nnx(
     built = network if isinstance(network, nnx.Module) else None
     build = (lambda rngs: built) if built is not None else network  # type: ignore[misc]
 
-    def split(module: Any, learning: bool) -> tuple[Any, Any, Any, Any]:
+    def split(module: Any, learning: bool) -> Any:
         # transductive networks use the current batch even to predict
         module.train() if learning else module.eval()
         return nnx.split(module, nnx.Param, nnx.RngState, ...)
@@ -66,7 +66,8 @@ def from_nnx(
         y = module(x)
         if stateless or key is None:
             return y, state
-        return y, nnx.to_pure_dict(nnx.split(module, nnx.Param, nnx.RngState, ...)[3])
+        _, _, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
+        return y, nnx.to_pure_dict(rest)  # type: ignore[arg-type]
 
     return Model(init, apply, input_shape, norm, config, own_weights=built is not None)
 

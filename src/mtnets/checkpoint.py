@@ -50,8 +50,8 @@ class Checkpoints:
         except Exception as error:  # the backends of Orbax raise what they like, RuntimeError and OSError among it
             kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
             raise RunError(
-                f"The checkpoint of meta-step {step} could not be written to {self.folder} ({_first_line(error)}); {kept}. "
-                "Make room on the disk and go on with --resume."
+                f"The checkpoint of meta-step {step} could not be written to {self.folder} ({_first_line(error)}); "
+                f"{kept}. Make room on the disk and go on with --resume."
             ) from error
 
     def restore(self, step: int, like: Any) -> Any:
@@ -68,7 +68,8 @@ class Checkpoints:
                 raise ValueError("its arrays have other shapes")
         except Exception as error:  # see save
             raise RunError(
-                f"The checkpoint {self.folder / str(step)} is damaged or of another configuration ({_first_line(error)}). "
+                f"The checkpoint {self.folder / str(step)} is damaged or of another configuration "
+                f"({_first_line(error)}). "
                 "Remove that folder to go on from the checkpoint before it, or start anew with --overwrite."
             ) from error
         return jax.tree.map_with_path(lambda keys, leaf: jax.numpy.asarray(arrays[path_of(keys)], leaf.dtype), like)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
 
 import jax
 import tyro
@@ -25,7 +25,10 @@ from mtnets.tasks import FAMILIES, Family, read_folder, read_query
 from mtnets.tasks.omniglot import data_root, download
 from mtnets.train import Training, meta_train
 
-Names = Literal[tuple(name.replace("_", "-") for name in METHODS)]  # type: ignore[valid-type]
+if TYPE_CHECKING:
+    Names = str
+else:
+    Names = Literal[tuple(name.replace("_", "-") for name in METHODS)]
 
 
 @dataclasses.dataclass(frozen=True)

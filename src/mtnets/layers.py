@@ -152,7 +152,7 @@ def _uses(jaxpr: Any, alias: dict[Any, int]) -> Iterator[tuple[int, str]]:
         inner = [getattr(sub, "jaxpr", sub) for value in eqn.params.values() for sub in _programs(value)]
         if inner:
             for sub in inner:
-                # Operands of a sub-program are the last ones of the equation (a branch index or condition may come first).
+                # A sub-program's operands are the last ones of the equation (a branch index may come first).
                 n = min(len(sub.invars), len(known))
                 inputs = zip(sub.invars[len(sub.invars) - n :], known[len(known) - n :], strict=True)
                 sub_alias = {var: index for var, index in inputs if index is not None}

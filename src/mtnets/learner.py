@@ -109,8 +109,8 @@ class Learner:
 
         Args:
           x: inputs, `[examples, ...]`; uint8 images are converted as in training.
-          y: targets `[examples, outputs]` in regression (or `[examples]` for a single output); integer labels `[examples]` from 0 to
-            ways − 1 in classification. Outputs whose label does not occur are masked.
+          y: targets `[examples, outputs]` in regression (or `[examples]` for a single output); integer labels
+            `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked.
           inner_steps: gradient steps; those of training unless given.
           key: for masks and whatever else is random; a fixed one unless given.
 
@@ -163,8 +163,8 @@ class Learner:
             raise DataError(f"y has shape {targets.shape} and type {targets.dtype}; labels must be integers, one each.")
         if targets.min() < 0 or targets.max() >= self.outputs:
             raise DataError(
-                f"y has labels from {targets.min()} to {targets.max()}; this learner tells {self.outputs} classes apart, "
-                f"labelled 0 to {self.outputs - 1}."
+                f"y has labels from {targets.min()} to {targets.max()}; this learner tells {self.outputs} classes "
+                f"apart, labelled 0 to {self.outputs - 1}."
             )
         return jnp.asarray(targets, jnp.int32), jnp.isin(jnp.arange(self.outputs), jnp.asarray(targets))
 

@@ -23,8 +23,8 @@ class MetaStep(NamedTuple):
     Attributes:
       gradient: mean gradient of the query loss after adaptation with respect to everything meta-learned.
       state: state of the network, averaged over tasks.
-      metrics: means over tasks: `pre_loss` (on the support set, before adaptation), `post_loss` (on the query set, after
-        it) and, in classification, `accuracy` (on the query set, after it).
+      metrics: means over tasks: `pre_loss` (on the support set, before adaptation), `post_loss` (on the query set,
+        after it) and, in classification, `accuracy` (on the query set, after it).
     """
 
     gradient: Meta
@@ -38,7 +38,7 @@ def task_gradient(inner: Inner, meta: Meta, state: Any, inner_lr: Any, task: Tas
 
     def objective(meta: Meta, hold: Hold) -> tuple[Array, tuple[Any, dict[str, Array]]]:
         adapted = inner_loop(inner, meta, state, inner_lr, task.support, inner_key, hold=hold)
-        # with statistics of the support set, the query set is predicted, here as in use; else it is a batch to learn from
+        # with statistics of the support set the query set is predicted, as in use; else it is a batch to learn from
         learning = None if inner.model.norm == "support" else query_key
         prediction, new_state = inner.model.apply(adapted.params, adapted.state, task.query.x, learning)
         loss = inner.loss(prediction, task.query.y)
@@ -71,8 +71,8 @@ def meta_gradient(
       state: state of the network.
       inner_lr: α.
       tasks: where tasks come from.
-      keys: one per task, `[tasks]`; a task is drawn and learned with nothing else, so that the result does not depend on
-        how tasks are batched.
+      keys: one per task, `[tasks]`; a task is drawn and learned with nothing else, so that the result does not depend
+        on how tasks are batched.
       at_once: tasks that a device runs at the same time; the rest wait their turn.
       mesh: devices to share the tasks; their number must divide that of the tasks.
     """
@@ -90,19 +90,21 @@ def mean_over(
 ) -> Any:
     """Mean of `f(context, key)` over keys, in chunks of `at_once` per device."""
 
+    @jax.jit  # traced once, for its shapes and for its use
+    def total(context: Any, keys: Array) -> Any:
+        if len(keys) == 1:  # a batch of one would turn every convolution and product into a batched one
+            return f(context, keys[0])
+        return jax.tree.map(lambda leaf: leaf.sum(0), jax.vmap(lambda key: f(context, key))(keys))
+
     def mean(context: Any, keys: Array) -> Any:
-        size = largest_divisor(len(keys), at_once)
-        chunks = keys.reshape(-1, size)
-        # a batch of one would turn every convolution and product into a batched one
-        total = (
-            (lambda ks: f(context, ks[0])) if size == 1 else (lambda ks: _sum(jax.vmap(lambda k: f(context, k))(ks)))
-        )
+        chunks = keys.reshape(-1, largest_divisor(len(keys), at_once))
         if len(chunks) == 1:
-            result = total(chunks[0])
+            result = total(context, chunks[0])
         else:
-            shapes = jax.eval_shape(total, chunks[0])
+            shapes = jax.eval_shape(total, context, chunks[0])
             zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            result, _ = jax.lax.scan(lambda acc, ks: (jax.tree.map(jnp.add, acc, total(ks)), None), zero, chunks)
+            add = lambda sums, chunk: (jax.tree.map(jnp.add, sums, total(context, chunk)), None)  # noqa: E731
+            result, _ = jax.lax.scan(add, zero, chunks)
         return jax.tree.map(lambda leaf: leaf / len(keys), result)
 
     if mesh is None or mesh.size == 1:
@@ -143,7 +145,7 @@ def default_at_once(params: Any, tasks: int, *, most: int = 10**6) -> int:
 
 
 def task_mesh(devices: int | None = None, tasks: int = 1) -> Mesh | None:
-    """A mesh over the first `devices` devices of JAX (all of them unless given) whose number divides that of the tasks."""
+    """A mesh over the first `devices` devices (all unless given), as many as divide the number of tasks."""
     found = jax.devices()
     count = largest_divisor(tasks, min(devices or len(found), len(found)))
     return None if count == 1 else Mesh(found[:count], (AXIS,))
@@ -152,7 +154,3 @@ def task_mesh(devices: int | None = None, tasks: int = 1) -> Mesh | None:
 def largest_divisor(n: int, limit: int) -> int:
     """The largest divisor of `n` that is at most `limit`."""
     return next(d for d in range(max(1, min(n, limit)), 0, -1) if n % d == 0)
-
-
-def _sum(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.sum(0), tree)

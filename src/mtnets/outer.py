@@ -100,13 +100,15 @@ class Program:
 
         @jax.jit
         def run(outer: Outer, keys: Array, start: Array, stop: Array, inner_lr: Any, tasks: Distribution) -> Any:
+            step = jax.jit(self.step)  # traced once, for its shapes and for its use
+
             def one(outer: Outer, key: Array) -> Any:
                 def body(i: Array, carry: Any) -> Any:
                     outer, total = carry
-                    outer, metrics = self.step(outer, key, i, inner_lr, tasks)
+                    outer, metrics = step(outer, key, i, inner_lr, tasks)
                     return outer, jax.tree.map(jnp.add, total, metrics)
 
-                shapes = jax.eval_shape(self.step, outer, key, start, inner_lr, tasks)[1]
+                shapes = jax.eval_shape(step, outer, key, start, inner_lr, tasks)[1]
                 zero = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
                 return jax.lax.fori_loop(start, stop, body, (outer, zero))
 

@@ -1,4 +1,4 @@
-"""Rules: from the gradients of a task to its updates. Each is an Optax gradient transformation with meta-learned arrays.
+"""Rules: from the gradients of a task to its updates. Each is an Optax transformation with meta-learned arrays.
 
 A rule is begun once per task, with a random key (there a mask is drawn); its arrays get their gradient through the
 updates that it makes.
@@ -81,13 +81,20 @@ def sgd() -> Rule:
 
 
 def weight_rates() -> Rule:
-    """`Δ = −α ⊙ G` with one learned rate per weight, all α at the start (Li et al., Meta-SGD, 2017, arXiv 1707.09835)."""
+    """`Δ = −α ⊙ G` with one learned rate per weight, all α at the start.
+
+    References:
+      Li, Zhou, Chen & Li, Meta-SGD, 2017, arXiv 1707.09835.
+    """
 
     def init(layers: Sequence[Layer], weights: Weights, inner_lr: Any, key: Array) -> Arrays:
         return {path: jnp.full_like(weight, inner_lr) for path, weight in weights.items()}
 
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
-        return optax.stateless(lambda updates, params: {path: -arrays[path] * g for path, g in updates.items()})
+        def update(updates: Any, params: Any = None) -> Any:
+            return {path: -arrays[path] * g for path, g in updates.items()}
+
+        return optax.stateless(update)
 
     return Rule(init, begin)
 
@@ -126,7 +133,7 @@ def row_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
 class ElementMaskState(NamedTuple):
     """Inner steps taken so far."""
 
-    count: Array
+    step: Array
 
 
 def element_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
@@ -150,8 +157,8 @@ def element_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
 
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
         def update(updates: Any, state: ElementMaskState, params: Any = None) -> tuple[Any, ElementMaskState]:
-            masks = _masks(arrays, jax.random.fold_in(key, state.count), temperature, use)
-            return {path: g * masks[path] for path, g in updates.items()}, ElementMaskState(state.count + 1)
+            masks = _masks(arrays, jax.random.fold_in(key, state.step), temperature, use)
+            return {path: g * masks[path] for path, g in updates.items()}, ElementMaskState(state.step + 1)
 
         return optax.GradientTransformation(
             lambda params: ElementMaskState(jnp.zeros((), jnp.int32)),
@@ -167,8 +174,8 @@ def element_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
 def straight_through_mask(logits: Array, key: Array, temperature: float = 1.0) -> Array:
     """Draws `m = 1[s > ½]` with the gradient of `s = σ((ζ + L)/τ)`, `L ~ Logistic(0, 1)`.
 
-    This is the straight-through Gumbel-softmax with the two classes (ζ, 0), since the difference of two Gumbel variables
-    is logistic (Jang et al. 2017, arXiv 1611.01144). `m = 1` with probability σ(ζ).
+    This is the straight-through Gumbel-softmax with the two classes (ζ, 0), since the difference of two Gumbel
+    variables is logistic (Jang et al. 2017, arXiv 1611.01144). `m = 1` with probability σ(ζ).
 
     Args:
       logits: ζ, of any shape.
@@ -180,7 +187,7 @@ def straight_through_mask(logits: Array, key: Array, temperature: float = 1.0) -
     """
     soft = jax.nn.sigmoid((logits + jax.random.logistic(key, logits.shape, logits.dtype)) / temperature)
     hard = (soft > 0.5).astype(logits.dtype)
-    return hard + soft - jax.lax.stop_gradient(soft)
+    return hard + (soft - jax.lax.stop_gradient(soft))  # the bracket is exactly 0
 
 
 def _masks(logits: Mapping[str, Array], key: Array, temperature: float, use: MaskUse) -> dict[str, Array]:
@@ -194,7 +201,7 @@ def _masks(logits: Mapping[str, Array], key: Array, temperature: float, use: Mas
 
 
 def _check_mask(temperature: float, use: str) -> None:
-    if not temperature > 0:
-        raise OptionError(f"The temperature of a mask is {temperature}; it must be above 0.")
+    if not 0 < temperature < float("inf"):
+        raise OptionError(f"The temperature of a mask is {temperature}; it must be a number above 0.")
     if use not in get_args(MaskUse):
         raise OptionError(f"A mask cannot be used as {use!r}; choose one of {', '.join(get_args(MaskUse))}.")

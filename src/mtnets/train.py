@@ -173,10 +173,11 @@ def meta_train(
       seed: of the starting weights and of all tasks; several seeds are trained side by side in one program, and one
         learner each is returned.
       loss: `"mse"` or `"cross-entropy"`; the family's unless given.
-      optimiser: the meta-optimiser, any Optax transformation; Adam as set by `meta_lr`, `schedule` and `clip_…` unless given.
+      optimiser: the meta-optimiser, any Optax transformation; Adam as set by `meta_lr`, `schedule` and `clip_…` unless
+        given.
       out: folder for config, metrics, checkpoints, the best learner and its result on test tasks.
-      resume: goes on from the last checkpoint in that folder. On the same backend, number of devices and batching of tasks
-        the result is bit for bit that of an uninterrupted run.
+      resume: goes on from the last checkpoint in that folder. On the same backend, number of devices and batching of
+        tasks the result is bit for bit that of an uninterrupted run.
       overwrite: empties the folder first.
       progress: whether to show progress on standard error.
       **settings: fields of `Training`, for example `meta_steps=60_000`.
@@ -186,7 +187,8 @@ def meta_train(
 
     Raises:
       OptionError: for settings that are not possible.
-      RunError: if the folder cannot be used, or a loss or gradient is not finite more often than `skip_nonfinite` allows.
+      RunError: if the folder cannot be used, or a loss or gradient is not finite more often than `skip_nonfinite`
+        allows.
     """
     family = tasks if isinstance(tasks, Family) else None
     if family is None and (loss is None or model is None):
@@ -274,20 +276,16 @@ class _Run:
         options = self.family.options if self.family else None
         name = next((name for name, kind in FAMILIES.items() if type(options) is kind), None)
         method = self.program.inner.method
-        return json.loads(
-            json.dumps(
-                {
-                    "tasks": {"family": name, **(dataclasses.asdict(options) if name else {})},
-                    "model": self.program.inner.model.config and dict(self.program.inner.model.config),
-                    "method": {"name": method.name, **method.record()},
-                    "training": dataclasses.asdict(self.training),
-                    "seed": self.seeds[0],
-                    "loss": self.loss,
-                    "optimiser": "custom" if self.custom_optimiser else "adam",
-                },
-                default=str,
-            )
-        )
+        config = {
+            "tasks": {"family": name, **(dataclasses.asdict(options) if name else {})},  # type: ignore[arg-type]
+            "model": self.program.inner.model.config,
+            "method": {"name": method.name, **method.record()},
+            "training": dataclasses.asdict(self.training),
+            "seed": self.seeds[0],
+            "loss": self.loss,
+            "optimiser": "custom" if self.custom_optimiser else "adam",
+        }
+        return json.loads(json.dumps(config, default=str))  # as it will be read again: lists for tuples
 
     def machine(self) -> dict[str, Any]:
         """What numbers of speed, and the last bits of a result, depend on."""
@@ -460,10 +458,12 @@ class _Run:
         if (failed < 0).any():
             return
         kept = checkpoints.latest if checkpoints else None
-        where = f" The last good checkpoint is that of meta-step {kept} in {checkpoints.folder}." if kept else ""
+        where = ""
+        if checkpoints and kept:
+            where = f" The last good checkpoint is that of meta-step {kept} in {checkpoints.folder}."
         raise RunError(
-            f"The loss or meta-gradient of meta-step {int(failed.max())} is not finite.{where} Try a smaller inner rate, fewer "
-            "inner steps, --clip-norm 10, or --skip-nonfinite 100 to leave such meta-steps out."
+            f"The loss or meta-gradient of meta-step {int(failed.max())} is not finite.{where} Try a smaller inner "
+            "rate, fewer inner steps, --clip-norm 10, or --skip-nonfinite 100 to leave such meta-steps out."
         )
 
 
@@ -486,7 +486,7 @@ def _next(done: int, every: int) -> int:
     return (done // every + 1) * every if every else sys.maxsize
 
 
-def _compare(old: Any, new: Any, folder: Path, where: str = "") -> None:
+def _compare(old: Any, new: Any, folder: Path) -> None:
     """Raises RunError where two configs differ in what a run depends on."""
     free = {
         "training.meta_steps",
@@ -502,7 +502,8 @@ def _compare(old: Any, new: Any, folder: Path, where: str = "") -> None:
         a, b = flat_old.get(name), flat_new.get(name)
         if a != b and name not in free:
             raise RunError(
-                f"The run in {folder} has {name} = {a} and this one {b}; resume with the same configuration, or name another folder."
+                f"The run in {folder} has {name} = {a} and this one {b}; resume with the same configuration, or name "
+                "another folder."
             )
 
 

@@ -1,6 +1,7 @@
 """A multilayer perceptron with ReLUs between its layers."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -16,9 +17,7 @@ from mtnets.models.norm import batch_norm_factory
 class _Mlp(nnx.Module):
     def __init__(self, sizes: tuple[int, ...], norm: Norm, init_std: float, rngs: nnx.Rngs) -> None:
         weights = nnx.initializers.truncated_normal(init_std)
-        self.layers = nnx.List(
-            [nnx.Linear(a, b, kernel_init=weights, rngs=rngs) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
-        )
+        self.layers = nnx.List([nnx.Linear(a, b, kernel_init=weights, rngs=rngs) for a, b in itertools.pairwise(sizes)])
         make = batch_norm_factory(norm)
         self.norms: Any = nnx.List([make(size, rngs=rngs) for size in sizes[1:-1]]) if make else None
 

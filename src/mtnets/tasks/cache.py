@@ -3,9 +3,8 @@
 import contextlib
 import json
 import os
-import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +25,7 @@ def cache_folder(path: str = "") -> Path:
     return Path(path or os.environ.get("MTNETS_CACHE") or Path(home, "mtnets")).expanduser()
 
 
-def cached(
-    folder: Path, name: str, make: Callable[[], tuple[NDArray[np.uint8], Any]]
-) -> tuple[NDArray[np.uint8], Any]:
+def cached(folder: Path, name: str, make: Callable[[], tuple[NDArray[np.uint8], Any]]) -> tuple[NDArray[np.uint8], Any]:
     """An array with notes, from the cache; made, and kept for the next time, where it is absent or damaged.
 
     Args:
@@ -68,9 +65,7 @@ def cached(
 def progress(items: Iterable[T], description: str, total: int) -> Iterable[T]:
     """The items, with a progress bar on standard error where that is a terminal."""
     console = Console(stderr=True)
-    return track(
-        items, description, total=total, console=console, transient=True, disable=not console.is_terminal
-    )
+    return track(items, description, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _checksum(array: NDArray[np.uint8]) -> str:

@@ -68,13 +68,9 @@ class Folder:
         """
         check_episode(self.ways, self.shots, self.queries)
         if self.image_size < 0:
-            raise OptionError(
-                f"image_size is {self.image_size}; it must be at least 0 (0 takes images as they are)."
-            )
+            raise OptionError(f"image_size is {self.image_size}; it must be at least 0 (0 takes images as they are).")
         if self.channels not in (0, 1, 3):
-            raise OptionError(
-                f"channels is {self.channels}; it must be 1 (grey), 3 (RGB) or 0 (as they are)."
-            )
+            raise OptionError(f"channels is {self.channels}; it must be 1 (grey), 3 (RGB) or 0 (as they are).")
         with open_source(Path(self.root).expanduser()) as source:
             key = fingerprint("folder", source.fingerprint, str(self.image_size), str(self.channels))
             pixels, runs = cached(cache_folder(self.cache), f"folder-{key}", lambda: self._read(source))
@@ -106,9 +102,7 @@ class Folder:
             image = decode(source.read(file), f"{source.path}: {file}", self.image_size, self.channels)
             if place == 0:
                 if image.shape[0] != image.shape[1]:
-                    raise DataError(
-                        f"{file} is {_describe(image)}, not square; give the size wanted by --image-size."
-                    )
+                    raise DataError(f"{file} is {_describe(image)}, not square; give the size wanted by --image-size.")
                 pixels = np.empty((len(files), *image.shape), np.uint8)
             if image.shape != pixels.shape[1:]:
                 option = "--channels" if image.shape[:2] == pixels.shape[1:3] else "--image-size"
@@ -117,9 +111,7 @@ class Folder:
                     f"{file} is {_describe(image)}; make them so by {option}."
                 )
             pixels[place] = image
-        return pixels, [
-            (split, name, len(list(of))) for (split, name), of in groupby(files, key=lambda file: file[1:])
-        ]
+        return pixels, [(split, name, len(list(of))) for (split, name), of in groupby(files, key=lambda file: file[1:])]
 
 
 def find(source: Source) -> list[tuple[str, str, str]]:
@@ -142,8 +134,7 @@ def find(source: Source) -> list[tuple[str, str, str]]:
             continue  # a folder of something else
         if folders.setdefault(split, parts[0]) != parts[0]:
             raise DataError(
-                f"{source.path} has two folders for {split}, {folders[split]} and {parts[0]}; "
-                "remove one of them."
+                f"{source.path} has two folders for {split}, {folders[split]} and {parts[0]}; remove one of them."
             )
         if len(parts) == 2:
             raise DataError(

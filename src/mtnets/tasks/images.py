@@ -17,9 +17,7 @@ Pixels = TypeVar("Pixels", Array, NDArray[Any])
 
 # A file with another ending (README, labels.csv) is not an image and is passed over; one of these must be
 # readable.
-EXTENSIONS = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-)
+EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
 
 _CHANNELS = {"1": 1, "L": 1, "LA": 1, "La": 1}  # every other mode is a colour image
 _MODES = {1: "L", 3: "RGB"}
@@ -31,9 +29,7 @@ def is_image(name: str | PurePath) -> bool:
     return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
-def decode(
-    file: str | Path | bytes | IO[bytes], name: str, size: int = 0, channels: int = 0
-) -> NDArray[np.uint8]:
+def decode(file: str | Path | bytes | IO[bytes], name: str, size: int = 0, channels: int = 0) -> NDArray[np.uint8]:
     """Reads one image.
 
     Transparent parts become white, photographs are turned upright, 16-bit grey is reduced to 8 bits.
@@ -68,9 +64,7 @@ def decode(
             if size and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.LANCZOS)
             return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
-    except (
-        Exception
-    ) as error:  # on damaged files Pillow's decoders raise nearly anything, SyntaxError included
+    except Exception as error:  # on damaged files Pillow's decoders raise nearly anything, SyntaxError included
         reason = str(error) or type(error).__name__
         if "cannot identify image file" in reason:  # Pillow goes on to print the address of a buffer
             reason = "its content is not an image"
@@ -109,9 +103,7 @@ class Images:
 
     def read_all(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
         """Reads images as one array `[images, size, size, channels]`. Raises DataError as `decode` does."""
-        return (
-            np.stack([self.read(path) for path in paths]) if paths else np.empty((0, *self.shape), np.uint8)
-        )
+        return np.stack([self.read(path) for path in paths]) if paths else np.empty((0, *self.shape), np.uint8)
 
     def to_inputs(self, pixels: Pixels) -> Pixels:
         """Pixels 0…255 of any shape as float32 in [0, 1], NumPy's or JAX's as given, also when compiled."""
@@ -136,14 +128,10 @@ def read_folder(path: str | Path, images: Images) -> dict[str, tuple[list[Path],
     folder = _folder(path)
     classes = {inner.name: _images(inner) for inner in _folders(folder)}
     if not classes:
-        raise DataError(
-            f"{folder} has no class folders; put the images of each class in a folder of its own."
-        )
+        raise DataError(f"{folder} has no class folders; put the images of each class in a folder of its own.")
     for name, files in classes.items():
         if not files:
-            raise DataError(
-                f"Class folder {folder / name} has no images; add at least one or remove the folder."
-            )
+            raise DataError(f"Class folder {folder / name} has no images; add at least one or remove the folder.")
     return {name: (files, images.read_all(files)) for name, files in classes.items()}
 
 

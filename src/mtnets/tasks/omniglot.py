@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtnets.errors import DataError, OptionError
-from mtnets.models import Conv4
 from mtnets.files import replacing
+from mtnets.models import Conv4
 from mtnets.tasks.cache import cache_folder, cached, progress
 from mtnets.tasks.episodes import Episodes, check_episode
 from mtnets.tasks.family import Family, Recipe
@@ -95,9 +95,7 @@ class Omniglot:
         if self.split not in ("random", "vinyals"):
             raise OptionError(f"split is {self.split!r}; it must be 'random' or 'vinyals'.")
         drawings = read(data_root(self.root), cache_folder(self.cache))
-        classes = (
-            vinyals_split(drawings) if self.split == "vinyals" else random_split(drawings, self.split_seed)
-        )
+        classes = vinyals_split(drawings) if self.split == "vinyals" else random_split(drawings, self.split_seed)
         train, validation, test = (
             Episodes.of(
                 {name: drawings[name] for name in classes[part]}, IMAGES, ways=self.ways, shots=self.shots,
@@ -107,9 +105,7 @@ class Omniglot:
         )  # fmt: skip
         # The paper's code adds its cross-entropy up over N·K examples and divides by K, N times our mean: its
         # rates .4 at 5 ways and .1 at 20 ways are both 2.0 here, and so is ours for any other number of ways.
-        recipe = Recipe(
-            inner_lr=2.0, inner_steps=1, meta_batch=16 if self.ways >= 20 else 32, meta_steps=40_000
-        )
+        recipe = Recipe(inner_lr=2.0, inner_steps=1, meta_batch=16 if self.ways >= 20 else 32, meta_steps=40_000)
         return Family(
             train, validation, test, "cross-entropy", recipe,
             lambda: self.network.build(self.ways, IMAGES.size, IMAGES.channels),
@@ -160,9 +156,7 @@ def read(root: Path, cache: Path, archives: Mapping[str, Archive] = ARCHIVES) ->
     key = "omniglot-" + fingerprint(str(IMAGES.size), *(_fingerprint(path) for path in paths))
 
     def make() -> tuple[NDArray[np.uint8], list[str]]:
-        parts = [
-            _unpack(path, name, archives[name].characters) for path, name in zip(paths, archives, strict=True)
-        ]
+        parts = [_unpack(path, name, archives[name].characters) for path, name in zip(paths, archives, strict=True)]
         names = [name for part in parts for name in part]
         return np.stack([drawings for part in parts for drawings in part.values()])[..., 0], names
 
@@ -226,9 +220,7 @@ def _drawings(source: Source, name: str) -> dict[str, list[str]]:
     return dict(sorted(characters.items(), key=lambda item: item[0].split("/")))
 
 
-def download(
-    root: str | Path = "", cache: str = "", archives: Mapping[str, Archive] = ARCHIVES
-) -> list[Path]:
+def download(root: str | Path = "", cache: str = "", archives: Mapping[str, Archive] = ARCHIVES) -> list[Path]:
     """Fetches the official archives (14 MB) into `root` and unpacks them into the cache.
 
     An archive that is there and whole is kept. A new one takes its place only when its checksum is right.
@@ -279,6 +271,5 @@ def _fetch(path: Path, archive: Archive) -> None:
                 )
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
-            f"{archive.url} cannot be fetched: {error}; try again, or put {path.name} into "
-            f"{path.parent} yourself."
+            f"{archive.url} cannot be fetched: {error}; try again, or put {path.name} into {path.parent} yourself."
         ) from error
