@@ -111,11 +111,8 @@ def test_records_hold_options() -> None:
 
 def test_masks_are_sampled_in_training_whatever_their_use_at_test() -> None:
     layers = small_mlp().layers
-    ones = {
-        path: np.ones(shape)
-        for layer in layers
-        for path, shape in zip(layer.paths, (layer.shape, layer.out_shape), strict=True)
-    }
+    weights = leaves_by_path(start(small_mlp(), "maml")[0].params)
+    ones = {path: np.ones(leaf.shape) for path, leaf in weights.items()}
     arrays = {"mask": {layer.name: np.full(layer.units, 0.3) for layer in layers}, "rate": {}}
 
     def factors(rule):

@@ -22,8 +22,6 @@ pytestmark = pytest.mark.usefixtures("float64")
         ((7, 8), (3, 3), (1, 1), "VALID"),
         ((8, 7), (3, 3), (2, 2), "VALID"),
         ((5, 6), (2, 3), (2, 1), "SAME"),
-        ((4, 4), (1, 1), (1, 1), "SAME"),
-        ((5, 5), (5, 5), (1, 1), "VALID"),
         ((2, 2), (3, 3), (2, 2), "SAME"),
         ((6, 7), (3, 2), (1, 2), ((1, 0), (2, 1))),
     ],
@@ -38,11 +36,11 @@ def test_patches(shape, kernel, strides, padding) -> None:
     def patches(images, weights):
         return conv_by_patches(images, weights, strides, padding)
 
-    results = []
-    for f in (reference, patches):
+    def value_and_gradients(f):
         y, pullback = jax.vjp(f, images, weights)
-        cotangent = np.cos(np.arange(y.size, dtype=float)).reshape(y.shape)
-        results.append((y, *pullback(cotangent)))
+        return y, *pullback(jnp.cos(jnp.arange(y.size, dtype=float)).reshape(y.shape))
+
+    results = jax.jit(lambda: [value_and_gradients(f) for f in (reference, patches)])()
     for expected, found in zip(*results, strict=True):
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)

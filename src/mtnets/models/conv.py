@@ -34,16 +34,18 @@ def conv_by_patches(images: Array, kernel: Array, strides: Any, padding: Any, *,
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(images.shape[1:3], (kh, kw), strides, padding)
     padded = jnp.pad(images, ((0, 0), *padding, (0, 0)))
-    height = (padded.shape[1] - kh) // strides[0] + 1
-    width = (padded.shape[2] - kw) // strides[1] + 1
 
-    def shifted(i: int, j: int) -> Array:
-        stop = (len(images), i + (height - 1) * strides[0] + 1, j + (width - 1) * strides[1] + 1, channels)
-        return lax.slice(padded, (0, i, j, 0), stop, (1, *strides, 1))
+    def unfold(x: Array, axis: int, size: int, stride: int) -> Array:
+        """Every `stride`-th window of `size` along one axis, its elements side by side in the channels."""
+        count = (x.shape[axis] - size) // stride + 1
+        stop = (count - 1) * stride + 1
+        return jnp.concatenate([lax.slice_in_dim(x, i, i + stop, stride, axis) for i in range(size)], axis=-1)
 
-    patches = jnp.concatenate([shifted(i, j) for i in range(kh) for j in range(kw)], axis=-1)
-    product = jnp.matmul(patches.reshape(-1, kh * kw * channels), kernel.reshape(-1, filters), precision=precision)
-    return product.reshape(len(images), height, width, filters)
+    # rows, then columns: 3 + 3 slices for a 3×3 kernel where one step would take 9
+    patches = unfold(unfold(padded, 1, kh, strides[0]), 2, kw, strides[1])
+    matrix = kernel.transpose(1, 0, 2, 3).reshape(-1, filters)
+    product = jnp.matmul(patches.reshape(-1, kh * kw * channels), matrix, precision=precision)
+    return product.reshape(*patches.shape[:3], filters)
 
 
 def max_pool(images: Array, size: int = 2) -> Array:
