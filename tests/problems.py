@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array
 
 from mtnets import METHODS, Meta, Method, Model, from_nnx, models
-from mtnets.adapt import Inner, inner_loop
+from mtnets.adapt import Inner, inner_loop, starting_point
 from mtnets.losses import cross_entropy, mse
 from mtnets.models.conv import conv
 from mtnets.models.norm import batch_norm_factory
@@ -135,8 +135,13 @@ def adaptation(model: Model, method: str, steps: int, **options: Any) -> Callabl
     are probed, and options of the method are those of its use at test."""
     made = METHODS[method](**options)
     rule = made.test_rule if options else None
-    loop = functools.partial(inner_loop, inner_for(model, made, steps), rule=rule, probe=lambda params, state: params)
-    return jax.jit(loop)
+    inner = inner_for(model, made, steps)
+
+    @jax.jit
+    def loop(meta: Meta, *args: Any) -> Any:
+        return inner_loop(inner, starting_point(inner, meta), *args, rule=rule, probe=lambda params, state: params)
+
+    return loop
 
 
 # The same, naively.

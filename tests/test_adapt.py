@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtnets import METHODS
-from mtnets.adapt import inner_loop
+from mtnets.adapt import inner_loop, starting_point
 from mtnets.meta import meta_gradient
 from problems import (
     INNER_LR,
@@ -215,8 +215,12 @@ def test_statistics_of_the_support_set_are_those_at_the_adapted_weights() -> Non
     meta, state = start(model, "t_net", spread=0.2)
     support = task_of(tasks_for(model), KEY).support
     inner = inner_for(model, METHODS["t_net"](), STEPS)
-    loop = functools.partial(inner_loop, inner, probe=lambda params, state: (params, state))
-    result = jax.jit(loop)(meta, state, INNER_LR, support, KEY)
+
+    @jax.jit
+    def loop(meta, *args):
+        return inner_loop(inner, starting_point(inner, meta), *args, probe=lambda params, state: (params, state))
+
+    result = loop(meta, state, INNER_LR, support, KEY)
     params, states = result.probed
     w, b = pair(params, "layers.0")
     for step in range(STEPS + 1):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mtnets import from_nnx
+from mtnets import OptionError, from_nnx
 from mtnets.models import BatchNorm
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
@@ -59,6 +59,10 @@ def test_a_module_is_its_functions() -> None:
 )
 def test_a_built_module_keeps_its_weights(build, norm: str) -> None:
     module = build(nnx.Rngs(7))
+    if norm == "none" and module.norm is not None:
+        with pytest.raises(OptionError, match="has batch statistics and norm='none'"):
+            from_nnx(module, (3,), norm=norm)
+        return
     model = from_nnx(module, (3,), norm=norm)
     assert model.own_weights
     assert [layer.name for layer in model.layers] == ["first", "last"]
@@ -132,13 +136,17 @@ class Constant(nnx.Module):
 
 
 @pytest.mark.parametrize("norm", ["none", "transductive", "support", "running"])
-@pytest.mark.parametrize("wrap", [nnx.Variable, lambda array: array], ids=["variable", "array"])
-def test_constants_of_a_module_stay(wrap, norm: str) -> None:
-    model = from_nnx(lambda rngs: Constant(rngs, wrap), (3,), norm=norm)
+def test_constants_of_a_module_stay(norm: str) -> None:
+    model = from_nnx(Constant, (3,), norm=norm)
     params, state = model.init(jax.random.key(0))
     expected = X @ params["linear"]["kernel"] + params["linear"]["bias"] + np.array([10.0, 20.0])
     for key in (None, jax.random.key(1)):
         np.testing.assert_allclose(model.apply(params, state, X, key)[0], expected, rtol=1e-5)
+
+
+def test_plain_arrays_in_a_module_are_refused() -> None:
+    with pytest.raises(OptionError, match=r"no nnx\.Variable; wrap it"):
+        from_nnx(lambda rngs: Constant(rngs, lambda array: array), (3,))
 
 
 def test_the_state_may_hold_integers() -> None:

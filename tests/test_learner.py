@@ -107,7 +107,7 @@ def test_networks_and_methods_of_the_user_are_asked_for(sine, tmp_path):
 
 
 def test_damaged_learners_are_named(sine, tmp_path):
-    with pytest.raises(RunError, match="There is no learner in .*nowhere"):
+    with pytest.raises(RunError, match=r"There is no learner in .*nowhere"):
         mtnets.load(tmp_path / "nowhere")
     sine.save(tmp_path / "a")
     file = tmp_path / "a" / "learner.safetensors"

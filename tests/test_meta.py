@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtnets import METHODS, Model
-from mtnets.adapt import inner_loop
+from mtnets.adapt import inner_loop, starting_point
 from mtnets.meta import default_at_once, largest_divisor, map_over, mean_over, meta_gradient, task_mesh
 from problems import (
     INNER_LR,
@@ -114,7 +114,7 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
     gradients = []
     for key in keys:
         task = task_of(tasks, key)
-        adapted = inner_loop(inner, meta, state, INNER_LR, task.support, inner_key(key))
+        adapted = inner_loop(inner, starting_point(inner, meta), state, INNER_LR, task.support, inner_key(key))
         query = task.query
         gradients.append(
             jax.grad(lambda params, q=query: inner.loss(model.apply(params, state, q.x, None)[0], q.y))(adapted.params)
@@ -224,7 +224,7 @@ def test_metrics() -> None:
         inner = inner_for(model, method, steps)
         found = meta_gradient(inner, meta, state, INNER_LR, tasks, key[None]).metrics
         assert found.keys() == {"pre_loss", "post_loss", "accuracy"}
-        adapted = inner_loop(inner, meta, state, INNER_LR, task.support, inner_key(key)).params
+        adapted = inner_loop(inner, starting_point(inner, meta), state, INNER_LR, task.support, inner_key(key)).params
         logits = np.asarray(model.apply(adapted, state, task.query.x, None)[0])
         assert found["accuracy"] == np.mean(logits.argmax(1) == task.query.y)
         np.testing.assert_allclose(found["post_loss"], inner.loss(logits, task.query.y), rtol=1e-12)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtnets import METHODS, Method, OptionError
-from mtnets.adapt import inner_loop
+from mtnets.adapt import inner_loop, starting_point
 from mtnets.estimators import ESTIMATORS
 from mtnets.layers import leaves_by_path
 from mtnets.meta import meta_gradient
@@ -30,7 +30,8 @@ def results(name):
     inner, tasks = inner_for(model, method), tasks_for(model)
     meta, state = start(model, name)
     task = task_of(tasks, KEYS[0])
-    adapted = jax.jit(functools.partial(inner_loop, inner))(meta, state, INNER_LR, task.support, inner_key(KEYS[0]))
+    loop = jax.jit(functools.partial(inner_loop, inner))
+    adapted = loop(starting_point(inner, meta), state, INNER_LR, task.support, inner_key(KEYS[0]))
     gradient = jax.jit(functools.partial(meta_gradient, inner))
     first, again = (gradient(meta, state, INNER_LR, tasks, KEYS) for _ in range(2))
     other = gradient(jax.tree.map(np.copy, meta), state, 0.2, tasks, jax.random.split(jax.random.key(6), 3))
@@ -135,7 +136,8 @@ def test_layers_that_do_not_adapt_keep_their_weights() -> None:
     assert list(meta.rule["mask"]) == ["layers.0"]
     meta = meta._replace(rule={"mask": {"layers.0": np.full(4, 100.0)}, "rate": {}})
     support = task_of(tasks_for(model), KEYS[0]).support
-    adapted = inner_loop(inner_for(model, method, 1), meta, {}, INNER_LR, support, KEYS[0]).params
+    inner = inner_for(model, method, 1)
+    adapted = inner_loop(inner, starting_point(inner, meta), {}, INNER_LR, support, KEYS[0]).params
     assert_trees_close(adapted["layers"][1], meta.params["layers"][1])
     assert np.abs(adapted["layers"][0]["kernel"] - meta.params["layers"][0]["kernel"]).max() > 1e-3
 

@@ -57,7 +57,9 @@ def test_integer_inputs() -> None:
     def look_up(params, state, x, key):
         return params["table"][x].mean(1) @ params["head"], state
 
-    model = Model(lambda key: ({"table": jnp.ones((7, 4)), "head": jnp.ones((4, 2))}, {}), look_up, (5,))
+    model = Model(
+        lambda key: ({"table": jnp.ones((7, 4)), "head": jnp.ones((4, 2))}, {}), look_up, (5,), input_dtype=jnp.int32
+    )
     assert [layer.name for layer in model.layers] == ["table", "head"]
 
 

@@ -1,15 +1,16 @@
 """The inner loop: one task, a few gradient steps. Training, evaluation and use all run this one function."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import Array
 
 from mtnets.estimators import Hold
-from mtnets.layers import leaves_by_path, replace_leaves
+from mtnets.layers import Layer, leaves_by_path, replace_leaves
 from mtnets.losses import Loss
 from mtnets.methods import Meta, Method
 from mtnets.model import Model
@@ -33,6 +34,11 @@ class Inner:
     loss: Loss
     steps: int
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that move, in the order of their first use."""
+        return tuple(self.method.adapts(self.model.layers))
+
 
 class Adapted(NamedTuple):
     """A network adapted to a task.
@@ -50,9 +56,27 @@ class Adapted(NamedTuple):
     probed: Any
 
 
+class Start(NamedTuple):
+    """Where every task starts: the same for all of them, so that it is computed once for a whole batch.
+
+    Attributes:
+      meta: what is meta-learned.
+      folded: the weights that move, folded.
+    """
+
+    meta: Meta
+    folded: dict[str, Array]
+
+
+def starting_point(inner: Inner, meta: Meta) -> Start:
+    """Folds the starting weights."""
+    layers = inner.layers
+    return Start(meta, inner.method.fold.apply(layers, meta.fold, _weights(layers, meta)))
+
+
 def inner_loop(
     inner: Inner,
-    meta: Meta,
+    start: Start,
     state: Any,
     inner_lr: Any,
     support: Batch,
@@ -66,7 +90,7 @@ def inner_loop(
 
     Args:
       inner: the inner problem.
-      meta: what is meta-learned.
+      start: where the task starts.
       state: state of the network.
       inner_lr: α.
       support: the examples of the task.
@@ -75,37 +99,43 @@ def inner_loop(
       hold: applied to the gradients before they enter the rule.
       probe: `probe(params, state)`, called with the adapted network before the first step and after each.
     """
-    model, fold = inner.model, inner.method.fold
-    layers = tuple(inner.method.adapts(model.layers))
-    leaves = leaves_by_path(meta.params)
-    weights = {path: leaves[path] for layer in layers for path in layer.paths}
+    model, layers, meta = inner.model, inner.layers, start.meta
     # fold_in, not split: a key that nothing uses then costs nothing
     rule_key, steps_key, support_key = (jax.random.fold_in(key, i) for i in range(3))
     updates = (rule or inner.method.rule).begin(layers, meta.rule, inner_lr, rule_key)
+    weights = _weights(layers, meta)
 
-    def folded(weights: Any) -> Any:
-        return replace_leaves(meta.params, fold.apply(layers, meta.fold, weights))
+    def fold(weights: Any) -> dict[str, Array]:
+        return inner.method.fold.apply(layers, meta.fold, weights)
 
-    def support_loss(weights: Any, state: Any, key: Array) -> tuple[Array, Any]:
-        prediction, state = model.apply(folded(weights), state, support.x, key)
+    def support_loss(folded: Any, state: Any, key: Array) -> tuple[Array, Any]:
+        prediction, state = model.apply(replace_leaves(meta.params, folded), state, support.x, key)
         return inner.loss(prediction, support.y), state
 
-    def network(weights: Any, state: Any) -> tuple[Any, Any]:
-        params = folded(weights)
+    def network(folded: Any, state: Any) -> tuple[Any, Any]:
+        params = replace_leaves(meta.params, folded)
         if model.norm == "support":
             _, state = model.apply(params, state, support.x, support_key)
         return params, state
 
     def step(carry: Any, key: Array) -> tuple[Any, Any]:
-        weights, rule_state, state = carry
-        probed = probe(*network(weights, state))
-        (loss, state), gradient = jax.value_and_grad(support_loss, has_aux=True)(weights, state, key)
+        weights, folded, rule_state, state = carry
+        probed = probe(*network(folded, state))
+        (loss, state), folded_gradient = jax.value_and_grad(support_loss, has_aux=True)(folded, state, key)
+        (gradient,) = jax.vjp(fold, weights)[1](folded_gradient)
         update, rule_state = updates.update(hold(gradient), rule_state, weights)
-        return (optax.apply_updates(weights, update), rule_state, state), (loss, probed)
+        weights = optax.apply_updates(weights, update)
+        return (weights, fold(weights), rule_state, state), (loss, probed)
 
-    start = (weights, updates.init(weights), state)
-    (weights, _, state), (losses, probed) = jax.lax.scan(step, start, jax.random.split(steps_key, inner.steps))
-    params, state = network(weights, state)
+    carry = (weights, start.folded, updates.init(weights), state)
+    (_, folded, _, state), (losses, probed) = jax.lax.scan(step, carry, jax.random.split(steps_key, inner.steps))
+    params, state = network(folded, state)
     last = probe(params, state)
-    probed = jax.tree.map(lambda before, after: jax.numpy.concatenate([before, after[None]]), probed, last)
+    probed = jax.tree.map(lambda before, after: jnp.concatenate([before, after[None]]), probed, last)
     return Adapted(params, state, losses, probed)
+
+
+def _weights(layers: Sequence[Layer], meta: Meta) -> dict[str, Array]:
+    """The leaves that move."""
+    leaves = leaves_by_path(meta.params)
+    return {path: leaves[path] for layer in layers for path in layer.paths}

@@ -1,13 +1,15 @@
 """Networks of other libraries as models. Flax NNX so far."""
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from mtnets.errors import OptionError
 from mtnets.model import Model, Norm
 
 
@@ -17,6 +19,7 @@ def from_nnx(
     *,
     norm: Norm = "support",
     config: Mapping[str, Any] | None = None,
+    input_dtype: Any = jnp.float32,
 ) -> Model:
     """A Flax NNX module as a model.
 
@@ -27,61 +30,95 @@ def from_nnx(
       norm: what batch norm means, see `Model`. With `support`, normalisation layers must keep no memory of earlier
         batches and let gradients through their statistics, as `mtnets.models.BatchNorm(momentum=0)` does.
       config: how the model can be built again, see `Model`.
+      input_dtype: of the inputs; integers for a network that begins with an embedding.
+
+    Raises:
+      OptionError: for a `norm` that does not exist, `none` for a network with batch statistics, or an array in the
+        module that is no `nnx.Variable`.
     """
-    built = network if isinstance(network, nnx.Module) else None
-    build = (lambda rngs: built) if built is not None else network  # type: ignore[misc]
-
-    def split(module: Any, learning: bool) -> Any:
-        # transductive networks use the current batch even to predict
-        module.train() if learning else module.eval()
-        return nnx.split(module, nnx.Param, nnx.RngState, ...)
-
-    def definition(learning: bool) -> tuple[Any, Any, Any, Any]:
-        result: list[Any] = []
-
-        def trace() -> Any:
-            graph, params, rngs, rest = split(build(nnx.Rngs(0)), learning)
-            result.append(graph)
-            return params, rngs, rest
-
-        states = jax.eval_shape(trace)
-        return result[0], *states
-
-    definitions = {True: definition(True), False: definition(norm == "transductive")}
+    if norm not in get_args(Norm):
+        raise OptionError(f"norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
+    own = nnx.clone(network) if isinstance(network, nnx.Module) else None  # the user's module stays as it is
+    build: Callable[[nnx.Rngs], Any] = (lambda rngs: nnx.clone(own)) if own is not None else network  # type: ignore
     stateless = norm in ("transductive", "none")
 
+    def split(module: Any) -> tuple[Any, Any, Any, Any, Any]:
+        """Definition, parameters, random streams, statistics that nothing reads, and all else."""
+        unread = nnx.BatchStat if stateless else nnx.Nothing()
+        return nnx.split(module, nnx.Param, nnx.RngState, unread, ...)  # type: ignore[return-value]
+
+    def define(learning: bool) -> tuple[Any, Any, Any, Any, Any]:
+        definitions: list[Any] = []
+
+        def trace() -> Any:
+            module = build(nnx.Rngs(0))
+            module.train() if learning else module.eval()
+            if norm == "transductive":  # the current batch even to predict
+                module.set_attributes(use_running_average=False, raise_if_not_found=False)
+            definition, *states = split(module)
+            definitions.append(definition)
+            return states
+
+        states = jax.eval_shape(trace)
+        try:
+            hash(definitions[0])
+        except TypeError as error:  # an array in the definition: NNX keeps it there where a program is traced
+            raise OptionError(
+                "The network holds an array that is no nnx.Variable; wrap it: self.name = nnx.Variable(array)."
+            ) from error
+        return definitions[0], *states
+
+    definitions = {learning: define(learning) for learning in (True, False)}
+    if norm == "none" and nnx.to_flat_state(definitions[True][3]):
+        raise OptionError(
+            "The network has batch statistics and norm='none'; say what they are: transductive, support or running."
+        )
+
     def init(key: Array) -> tuple[Any, Any]:
-        _, params, _, rest = split(build(nnx.Rngs(key)), True)
-        return nnx.to_pure_dict(params), {} if stateless else nnx.to_pure_dict(rest)
+        _, params, _, _, rest = split(build(nnx.Rngs(key)))
+        return _to_dict(params), _to_dict(rest)
 
     def apply(params: Any, state: Any, x: Array, key: Array | None) -> tuple[Array, Any]:
-        graph, params_shape, rngs_shape, rest_shape = definitions[key is not None]
-        seed = jax.random.key(0) if key is None else key
+        definition, params_like, streams, unread, rest_like = definitions[key is not None]
         module = nnx.merge(
-            graph,
-            _fill(params_shape, params),
-            _fill(rngs_shape, _streams(rngs_shape, seed)),
-            _fill(rest_shape, jax.tree.map(jnp.zeros_like, nnx.to_pure_dict(rest_shape)) if stateless else state),
+            definition,
+            _from_dict(params_like, params),
+            _fresh(streams, jax.random.key(0) if key is None else key),
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), unread),
+            _from_dict(rest_like, state),
         )
         y = module(x)
-        if stateless or key is None:
-            return y, state
-        _, _, _, rest = nnx.split(module, nnx.Param, nnx.RngState, ...)
-        return y, nnx.to_pure_dict(rest)  # type: ignore[arg-type]
+        return y, state if stateless or key is None else _to_dict(split(module)[4])
 
-    return Model(init, apply, input_shape, norm, config, own_weights=built is not None)
+    return Model(init, apply, input_shape, norm, config, own is not None, input_dtype)
 
 
-def _fill(shapes: Any, values: Any) -> Any:
-    """The NNX state of the given shapes with the given values."""
-    state = jax.tree.map(lambda leaf: leaf, shapes)
-    nnx.replace_by_pure_dict(state, values)
-    return state
+def _to_dict(state: Any) -> dict[Any, Any]:
+    """The arrays of an NNX state in nested dictionaries."""
+    nested: dict[Any, Any] = {}
+    for path, leaf in nnx.to_flat_state(state):
+        place = nested
+        for name in path[:-1]:
+            place = place.setdefault(name, {})
+        place[path[-1]] = leaf[...] if isinstance(leaf, nnx.Variable) else leaf
+    return nested
 
 
-def _streams(shapes: Any, key: Array) -> Any:
-    """Fresh keys, one per random stream, and counts of zero."""
-    leaves, tree = jax.tree.flatten(nnx.to_pure_dict(shapes))
+def _from_dict(like: Any, nested: Any) -> Any:
+    """The inverse of `_to_dict`, for a state of the same structure."""
+
+    def find(path: tuple[Any, ...]) -> Any:
+        return functools.reduce(lambda place, name: place[name], path, nested)
+
+    flat = nnx.to_flat_state(like)
+    return nnx.from_flat_state(
+        [(path, leaf.replace(find(path)) if isinstance(leaf, nnx.Variable) else find(path)) for path, leaf in flat]
+    )
+
+
+def _fresh(streams: Any, key: Array) -> Any:
+    """Random streams with new keys, one each, and counts of zero."""
+    leaves, tree = jax.tree.flatten(streams)
     fresh = [
         jax.random.fold_in(key, i) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros((), leaf.dtype)
         for i, leaf in enumerate(leaves)

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from mtnets.adapt import Inner, inner_loop
+from mtnets.adapt import Inner, inner_loop, starting_point
 from mtnets.errors import OptionError
 from mtnets.files import replacing
 from mtnets.learner import Learner
@@ -162,6 +162,7 @@ def score_tasks(
             return inner.loss(prediction, task.query.y), score(prediction, task.query.y).astype(jnp.float32)
 
         rule = inner.method.test_rule or inner.method.rule
-        return inner_loop(inner, meta, state, inner_lr, task.support, learn, rule=rule, probe=probe).probed
+        begin = starting_point(inner, meta)
+        return inner_loop(inner, begin, state, inner_lr, task.support, learn, rule=rule, probe=probe).probed
 
     return map_over(one, (learned, tasks), keys, at_once=at_once, mesh=mesh)

@@ -7,7 +7,7 @@ beside it. Both facts are read off the tree and off the traced computation, neve
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jax import Array
 from mtnets.errors import OptionError
 
 LINEAR = {"dot_general", "conv_general_dilated", "gather"}
+ADDITIVE = {"add", "sub", "add_any"}
 # Operations that only rearrange or convert a leaf; what they return still counts as that leaf.
 TRANSPARENT = {"reshape", "transpose", "convert_element_type", "squeeze", "copy", "copy_p", "broadcast_in_dim"}
 
@@ -30,6 +31,7 @@ class Layer:
       bias: path of the bias, or None.
       shape: shape of the weight.
       out_axes: the axes of the weight that index its output units, in order.
+      groups: of a grouped convolution.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Layer:
     bias: str | None
     shape: tuple[int, ...]
     out_axes: tuple[int, ...]
+    groups: int = 1
 
     @property
     def units(self) -> int:
@@ -91,8 +94,9 @@ def replace_leaves(tree: Any, leaves: Mapping[str, Any]) -> Any:
 def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]:
     """Finds the layers of a network and orders them by first use.
 
-    A bias is the first leaf used after its weight that stands in the same container and has the shape of the weight's
-    trailing axes. Weights are laid out with their output axes last, as in JAX's neural network libraries.
+    The output axes of a weight are read off the operation that it enters; where it was reshaped before, they are its
+    last axis. A bias is the next leaf of the same container that is used after its weight, if it has the shape of the
+    output axes and is added.
 
     Args:
       forward: the network as a function of its parameters; it is traced, never run.
@@ -104,22 +108,18 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
     closed = jax.make_jaxpr(forward)(params)
     shapes = {path: tuple(leaf.shape) for path, leaf in leaves_by_path(params).items()}
     paths = list(shapes)
-    uses = {paths[i]: primitive for i, primitive in _first_uses(closed.jaxpr)}  # first use first
-    layers: list[Layer] = []
-    open_weights: dict[str, str] = {}  # container → the weight in it that still looks for its bias
-
-    for path, primitive in uses.items():
+    layers: dict[str, Layer] = {}  # by the path of the weight, in the order of first use
+    waiting: dict[str, str] = {}  # container → the weight in it whose bias may come next
+    for use in _first_uses(closed.jaxpr):
+        path = paths[use.leaf]
         container, shape = path.rpartition(".")[0], shapes[path]
-        weight = open_weights.get(container)
-        if weight and shape and shapes[weight][-len(shape) :] == shape and len(shape) < len(shapes[weight]):
-            ndim = len(shapes[weight])
-            layers[[layer.weight for layer in layers].index(weight)] = Layer(
-                container or weight, weight, path, shapes[weight], tuple(range(ndim - len(shape), ndim))
-            )
-            del open_weights[container]
-        elif len(shape) >= 2 and primitive in LINEAR:
-            layers.append(Layer(container or path, path, None, shape, (len(shape) - 1,)))
-            open_weights[container] = path
+        weight = waiting.pop(container, None)
+        if weight is not None and use.primitive in ADDITIVE and shape == layers[weight].out_shape:
+            layers[weight] = dataclasses.replace(layers[weight], bias=path)
+        elif len(shape) >= 2 and use.primitive in LINEAR:
+            axes = use.out_axes or (len(shape) - 1,)
+            layers[path] = Layer(container or path, path, None, shape, axes, use.groups)
+            waiting[container] = path
 
     if not layers:
         found = ", ".join(f"{path} {shape}" for path, shape in shapes.items()) or "no parameters"
@@ -127,46 +127,103 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
             f"The network has no layer to adapt (found {found}); it needs a weight of rank ≥ 2 that enters a matrix "
             "product, a convolution or a table look-up."
         )
-    names = [layer.name for layer in layers]
+    names = [layer.name for layer in layers.values()]
     return tuple(
-        layer if names.count(layer.name) == 1 else dataclasses.replace(layer, name=layer.weight) for layer in layers
+        layer if names.count(layer.name) == 1 else dataclasses.replace(layer, name=layer.weight)
+        for layer in layers.values()
     )
 
 
-def _first_uses(jaxpr: Any) -> Iterator[tuple[int, str]]:
-    """Yields (index of an input, primitive) in the order in which the inputs are first used."""
+class _Leaf(NamedTuple):
+    """A variable that still is a leaf: which one, and which axes of the leaf its axes are (None once reshaped)."""
+
+    number: int
+    axes: tuple[int, ...] | None
+
+
+class _Use(NamedTuple):
+    """An operation on a leaf."""
+
+    leaf: int
+    primitive: str
+    out_axes: tuple[int, ...] | None
+    groups: int
+
+
+def _first_uses(jaxpr: Any) -> Iterator[_Use]:
+    """The first use of each input, in the order of the computation."""
     seen: set[int] = set()
-    for index, primitive in _uses(jaxpr, {var: i for i, var in enumerate(jaxpr.invars)}):
-        if index not in seen:
-            seen.add(index)
-            yield index, primitive
+    leaves = {var: _Leaf(i, tuple(range(len(var.aval.shape)))) for i, var in enumerate(jaxpr.invars)}
+    for use in _uses(jaxpr, leaves):
+        if use.leaf not in seen:
+            seen.add(use.leaf)
+            yield use
 
 
-def _uses(jaxpr: Any, alias: dict[Any, int]) -> Iterator[tuple[int, str]]:
-    """Walks a jaxpr in order, into its sub-programs; `alias` says which variables still are an input."""
+def _uses(jaxpr: Any, leaves: dict[Any, _Leaf]) -> Iterator[_Use]:
+    """Walks a program in order, into its sub-programs; `leaves` says which variables still are a leaf."""
     for eqn in jaxpr.eqns:
-        known = [None if hasattr(v, "val") else alias.get(v) for v in eqn.invars]
-        if all(index is None for index in known):
+        operands = [None if hasattr(var, "val") else leaves.get(var) for var in eqn.invars]
+        known = [leaf for leaf in operands if leaf is not None]
+        if not known:
             continue
         name = eqn.primitive.name
-        inner = [getattr(sub, "jaxpr", sub) for value in eqn.params.values() for sub in _programs(value)]
-        if inner:
-            for sub in inner:
-                # A sub-program's operands are the last ones of the equation (a branch index may come first).
-                n = min(len(sub.invars), len(known))
-                inputs = zip(sub.invars[len(sub.invars) - n :], known[len(known) - n :], strict=True)
-                sub_alias = {var: index for var, index in inputs if index is not None}
-                yield from _uses(sub, sub_alias)
-                if name in {"jit", "pjit"}:
+        programs = [getattr(sub, "jaxpr", sub) for value in eqn.params.values() for sub in _programs(value)]
+        if programs:
+            for sub in programs:
+                inside = {v: leaf for v, leaf in zip(sub.invars, _operands(eqn, sub, operands), strict=True) if leaf}
+                yield from _uses(sub, inside)
+                if name not in {"scan", "while", "cond"} and len(sub.outvars) == len(eqn.outvars):
                     outputs = zip(eqn.outvars, sub.outvars, strict=True)
-                    alias.update({o: sub_alias[s] for o, s in outputs if not hasattr(s, "val") and s in sub_alias})
+                    leaves.update({o: inside[s] for o, s in outputs if not hasattr(s, "val") and s in inside})
         elif name in TRANSPARENT:
-            alias[eqn.outvars[0]] = next(index for index in known if index is not None)
+            leaves[eqn.outvars[0]] = _rearranged(eqn, known[0])
         else:
-            yield from ((index, name) for index in known if index is not None)
+            for position, leaf in enumerate(operands):
+                if leaf is not None:
+                    groups = eqn.params.get("feature_group_count", 1)
+                    yield _Use(leaf.number, name, _out_axes(eqn, position, leaf), groups)
+
+
+def _operands(eqn: Any, sub: Any, operands: list[_Leaf | None]) -> list[_Leaf | None]:
+    """Which leaf each input of a sub-program is."""
+    if eqn.primitive.name == "while":
+        conditions, bodies = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+        carry = operands[conditions + bodies :]
+        of_condition = sub is getattr(eqn.params["cond_jaxpr"], "jaxpr", None)
+        return (operands[:conditions] if of_condition else operands[conditions : conditions + bodies]) + carry
+    if eqn.primitive.name == "scan":
+        # what is scanned over is a stack of leaves, one for each pass, and stays as it is
+        whole = eqn.params["num_consts"] + eqn.params["num_carry"]
+        return [leaf if i < whole else None for i, leaf in enumerate(operands)]
+    # a branch index comes first
+    return operands[len(operands) - len(sub.invars) :]
+
+
+def _rearranged(eqn: Any, leaf: _Leaf) -> _Leaf:
+    """The leaf after an operation that only rearranges or converts it."""
+    name = eqn.primitive.name
+    if name == "transpose" and leaf.axes is not None:
+        return _Leaf(leaf.number, tuple(leaf.axes[axis] for axis in eqn.params["permutation"]))
+    return leaf if name in {"convert_element_type", "copy", "copy_p"} else _Leaf(leaf.number, None)
+
+
+def _out_axes(eqn: Any, position: int, leaf: _Leaf) -> tuple[int, ...] | None:
+    """The axes of a leaf that index the outputs of the operation that it enters."""
+    if leaf.axes is None:
+        return None
+    axes = range(len(leaf.axes))
+    if eqn.primitive.name == "dot_general":
+        contracted, batch = (sides[position] for sides in eqn.params["dimension_numbers"])
+        axes = [axis for axis in axes if axis not in contracted and axis not in batch]
+    elif eqn.primitive.name == "conv_general_dilated":
+        axes = [eqn.params["dimension_numbers"].rhs_spec[0]]
+    else:
+        axes = axes[-1:]
+    return tuple(leaf.axes[axis] for axis in axes)
 
 
 def _programs(value: Any) -> list[Any]:
-    """The jaxprs among the parameters of an equation."""
+    """The programs among the parameters of an operation."""
     values = value if isinstance(value, tuple | list) else [value]
     return [v for v in values if hasattr(v, "eqns") or hasattr(getattr(v, "jaxpr", None), "eqns")]

@@ -16,7 +16,7 @@ import safetensors.numpy
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.adapt import Inner, inner_loop
+from mtnets.adapt import Inner, inner_loop, starting_point
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.files import replacing, write_json
 from mtnets.layers import leaves_by_path, path_of
@@ -93,7 +93,7 @@ class Learner:
     @functools.cached_property
     def outputs(self) -> int:
         """Number of outputs of the network."""
-        x = jax.ShapeDtypeStruct((1, *self.model.input_shape), jnp.float32)
+        x = jax.ShapeDtypeStruct((1, *self.model.input_shape), self.model.input_dtype)
         y, _ = jax.eval_shape(self.model.apply, self.meta.params, self.state, x, None)
         return y.shape[-1]
 
@@ -270,7 +270,7 @@ def _adapt(
             inner, loss=lambda logits, y: LOSSES["cross-entropy"](jnp.where(used, logits, -1e9), y)
         )
     rule = inner.method.test_rule or inner.method.rule
-    adapted = inner_loop(inner, meta, state, inner_lr, support, key, rule=rule)
+    adapted = inner_loop(inner, starting_point(inner, meta), state, inner_lr, support, key, rule=rule)
     finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(adapted.params)]))
     return adapted.params, adapted.state, finite
 
@@ -291,7 +291,7 @@ def _inputs(model: Model, x: ArrayLike, images: Images | None, name: str) -> Arr
         )
     if images is not None and array.dtype == np.uint8:
         return jnp.asarray(images.to_inputs(array))
-    return jnp.asarray(_finite(array, name), jnp.float32)
+    return jnp.asarray(_finite(array, name), model.input_dtype)
 
 
 def _finite(array: np.ndarray, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from mtnets.adapt import Inner, inner_loop
+from mtnets.adapt import Inner, Start, inner_loop, starting_point
 from mtnets.estimators import Hold
 from mtnets.losses import accuracy, cross_entropy
 from mtnets.methods import Meta
@@ -32,12 +32,20 @@ class MetaStep(NamedTuple):
     metrics: dict[str, Array]
 
 
-def task_gradient(inner: Inner, meta: Meta, state: Any, inner_lr: Any, task: Task, key: Array) -> MetaStep:
-    """The meta-gradient of a single task."""
+class TaskStep(NamedTuple):
+    """The same for a single task; the gradient is with respect to its start."""
+
+    gradient: Start
+    state: Any
+    metrics: dict[str, Array]
+
+
+def task_gradient(inner: Inner, start: Start, state: Any, inner_lr: Any, task: Task, key: Array) -> TaskStep:
+    """The gradient of the query loss of an adapted task with respect to where it started."""
     inner_key, query_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
 
-    def objective(meta: Meta, hold: Hold) -> tuple[Array, tuple[Any, dict[str, Array]]]:
-        adapted = inner_loop(inner, meta, state, inner_lr, task.support, inner_key, hold=hold)
+    def objective(start: Start, hold: Hold) -> tuple[Array, tuple[Any, dict[str, Array]]]:
+        adapted = inner_loop(inner, start, state, inner_lr, task.support, inner_key, hold=hold)
         # with statistics of the support set the query set is predicted, as in use; else it is a batch to learn from
         learning = None if inner.model.norm == "support" else query_key
         prediction, new_state = inner.model.apply(adapted.params, adapted.state, task.query.x, learning)
@@ -48,8 +56,8 @@ def task_gradient(inner: Inner, meta: Meta, state: Any, inner_lr: Any, task: Tas
         # statistics of one support set mean nothing to the next task
         return loss, (state if inner.model.norm == "support" else new_state, metrics)
 
-    (_, (new_state, metrics)), gradient = inner.method.estimator(objective)(meta)
-    return MetaStep(gradient, new_state, metrics)
+    (_, (new_state, metrics)), gradient = inner.method.estimator(objective)(start)
+    return TaskStep(gradient, new_state, metrics)
 
 
 def meta_gradient(
@@ -77,12 +85,15 @@ def meta_gradient(
       mesh: devices to share the tasks; their number must divide that of the tasks.
     """
 
-    def one(everything: Any, key: Array) -> MetaStep:
-        meta, state, inner_lr, tasks = everything
+    def one(everything: Any, key: Array) -> TaskStep:
+        begin, state, inner_lr, tasks = everything
         draw, learn = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        return task_gradient(inner, meta, state, inner_lr, tasks.sample(draw), learn)
+        return task_gradient(inner, begin, state, inner_lr, tasks.sample(draw), learn)
 
-    return mean_over(one, (meta, state, inner_lr, tasks), keys, at_once=at_once, mesh=mesh)
+    # all tasks start from the same folded weights: folded once, and the mean gradient goes back through that once
+    begin, pull_back = jax.vjp(lambda meta: starting_point(inner, meta), meta)
+    mean = mean_over(one, (begin, state, inner_lr, tasks), keys, at_once=at_once, mesh=mesh)
+    return MetaStep(pull_back(mean.gradient)[0], mean.state, mean.metrics)
 
 
 def mean_over(
@@ -105,7 +116,7 @@ def mean_over(
             zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
             add = lambda sums, chunk: (jax.tree.map(jnp.add, sums, total(context, chunk)), None)  # noqa: E731
             result, _ = jax.lax.scan(add, zero, chunks)
-        return jax.tree.map(lambda leaf: leaf / len(keys), result)
+        return jax.tree.map(lambda leaf: (leaf / len(keys)).astype(leaf.dtype), result)
 
     if mesh is None or mesh.size == 1:
         return mean(context, keys)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.errors import OptionError
 from mtnets.layers import Layer
 
 Weights = Mapping[str, Array]  # the leaves that move, by path
@@ -53,12 +54,21 @@ def metric() -> Fold:
     On the folded weights A = W T a gradient step of W reads `A ← A − α G Tᵀ T`: steepest descent under a metric.
     Layers with several output axes have one T on their flattening.
 
+    Raises:
+      OptionError: at `init`, for a grouped convolution.
+
     References:
       Lee & Choi, Gradient-Based Meta-Learning with Learned Layerwise Metric and Subspace, ICML 2018,
       arXiv 1801.05558, equations 3-5.
     """
 
     def init(layers: Sequence[Layer], weights: Weights) -> Arrays:
+        for layer in layers:
+            if layer.groups > 1:
+                raise OptionError(
+                    f"{layer.name} is a convolution of {layer.groups} groups, which a metric over all its outputs "
+                    "would mix; adapt it with a method without metric (m_net, meta_sgd, maml)."
+                )
         return {layer.name: jnp.eye(layer.units, dtype=weights[layer.weight].dtype) for layer in layers}
 
     def apply(layers: Sequence[Layer], arrays: Arrays, weights: Weights) -> dict[str, Array]:

@@ -32,6 +32,7 @@ class Model:
         `none`: no batch norm.
       config: what the model can be built from again: `{"network": name, **options}`; None for a network of the user's.
       own_weights: whether `init` ignores its key and returns the weights that the network came with.
+      input_dtype: of the inputs; integers for a network that begins with an embedding.
     """
 
     init: Callable[[Array], tuple[Any, Any]]
@@ -40,12 +41,13 @@ class Model:
     norm: Norm = "none"
     config: Mapping[str, Any] | None = None
     own_weights: bool = False
+    input_dtype: Any = jnp.float32
 
     @functools.cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, in the order of their first use."""
         params, state = jax.eval_shape(self.init, jax.random.key(0))
-        x = jnp.zeros((2, *self.input_shape))
+        x = jnp.zeros((2, *self.input_shape), self.input_dtype)
         return find_layers(lambda params: self.apply(params, jax.tree.map(_zeros, state), x, None), params)
 
 

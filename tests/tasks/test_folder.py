@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw, image, png
 
+from conftest import draw, image, png
 from mtnets.errors import DataError, OptionError
-from mtnets.tasks import Folder, Images, folder
 from mtnets.files import replacing
+from mtnets.tasks import Folder, Images, folder
 
 SPLITS = ("train", "val", "test")
 SIZES = {"ways": 2, "shots": 1, "queries": 1}

@@ -2,8 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import draw
 
+from conftest import draw
 from mtnets.errors import OptionError
 from mtnets.task import Task
 from mtnets.tasks import Images, glyphs

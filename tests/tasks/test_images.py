@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import image, png
 from PIL import Image
 
+from conftest import image, png
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks.images import Images, decode, read_folder, read_query
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw, image, png
 
+from conftest import draw, image, png
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks import Images, omniglot
 from mtnets.tasks.omniglot import (

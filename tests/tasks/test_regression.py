@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import draw
 
+from conftest import draw
 from mtnets.errors import OptionError
 from mtnets.tasks import Polynomial, Sinusoid, polynomial, sinusoid
 

@@ -1,7 +1,7 @@
 """Four convolution blocks and a linear layer: the network of nearly all few-shot image papers."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 from flax import nnx
@@ -82,6 +82,8 @@ def conv4(
     for name, value in (("ways", ways), ("channels", channels), ("filters", filters), ("image_size", image_size)):
         if value < 1:
             raise OptionError(f"{name} is {value}; it must be at least 1.")
+    if downsample not in get_args(Downsample):
+        raise OptionError(f"downsample is {downsample!r}; it must be one of {', '.join(get_args(Downsample))}.")
     if downsample == "pool" and image_size < 2**BLOCKS:
         raise OptionError(
             f"Images of {image_size} pixels cannot be pooled four times; they need at least {2**BLOCKS}, "

@@ -38,10 +38,12 @@ def mlp(*sizes: int, norm: Norm = "none", init_std: float = 0.01) -> Model:
       init_std: weights start from a normal distribution of this scale, truncated at two of it; biases from zero.
 
     Raises:
-      OptionError: for fewer than two sizes, or one below 1.
+      OptionError: for fewer than two sizes, one below 1, or an init_std that is not above 0.
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise OptionError(f"An MLP needs at least two sizes, inputs and outputs, each at least 1; got {sizes}.")
+    if not init_std > 0:
+        raise OptionError(f"init_std is {init_std}; it must be above 0.")
     config = {"network": "mlp", "sizes": list(sizes), "norm": norm, "init_std": init_std}
     return from_nnx(lambda rngs: _Mlp(sizes, norm, init_std, rngs), (sizes[0],), norm=norm, config=config)
 
