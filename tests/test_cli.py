@@ -99,10 +99,9 @@ def test_adapt_writes_predictions(run, drawings, capsys, tmp_path):
 
 
 def test_adapt_to_fewer_classes_and_loose_images(run, drawings, capsys, tmp_path):
+    (tmp_path / "two").mkdir()
     for name in "ab":
-        (tmp_path / "two" / name).symlink_to(drawings / "support" / name) if (tmp_path / "two").exists() else (
-            (tmp_path / "two").mkdir() or (tmp_path / "two" / name).symlink_to(drawings / "support" / name)
-        )
+        (tmp_path / "two" / name).symlink_to(drawings / "support" / name)
     query = drawings / "query" / "a"
     assert main(["adapt", str(run), "--support", str(tmp_path / "two"), "--query", str(query)]) == 0
     captured = capsys.readouterr()
@@ -148,3 +147,14 @@ def test_damaged_image_is_named(run, drawings, capsys, tmp_path):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"mtnets {mtnets.__version__}\n"
+
+
+def test_a_transductive_learner_warns_in_a_sentence(drawings, capsys, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["train", "glyphs", "--ways", "3", "--out", str(out), *SMALL, "--norm", "transductive"]
+    assert main(arguments) == 0
+    capsys.readouterr()
+    assert main(["adapt", str(out), "--support", f"{drawings}/support", "--query", f"{drawings}/query"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("mtnets: This learner was trained with transductive batch norm")
+    assert len(lines) == 2  # and the accuracy

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from mtnets import METHODS, OptionError, from_nnx
 from mtnets.layers import Layer
 from mtnets.metric import identity, metric
 
@@ -61,3 +63,13 @@ def test_the_fold_has_full_precision() -> None:
     assert len(products) == len(LAYERS)
     for precision in products:
         assert precision == (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
+
+
+def test_grouped_convolutions_are_refused() -> None:
+    """A full T would mix groups that the convolution keeps apart."""
+    model = from_nnx(lambda rngs: nnx.Conv(4, 6, (3, 3), feature_group_count=2, rngs=rngs), (5, 5, 4), norm="none")
+    params, _ = model.init(jax.random.key(0))
+    assert model.layers[0].groups == 2
+    with pytest.raises(OptionError, match=r"2 groups.*m_net"):
+        METHODS["mt_net"]().init(jax.random.key(0), model.layers, params, 0.1)
+    METHODS["m_net"]().init(jax.random.key(0), model.layers, params, 0.1)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
@@ -297,7 +298,10 @@ def main(args: list[str] | None = None) -> int:
     """
     args = sys.argv[1:] if args is None else args
     try:
-        _parse(args)()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_: print(f"mtnets: {message}", file=sys.stderr)
+            _parse(args)()
     except MtnetsError as error:
         print(f"mtnets: {error}", file=sys.stderr)
         return 1
