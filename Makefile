@@ -12,7 +12,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
-	$(BIN)/python -m pip install -q ruff pyright
+	$(BIN)/python -m pip install -q -e '.[dev]'
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/pyright
 
 $(STAMP): pyproject.toml
@@ -22,4 +22,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv runs demo.png
+	rm -rf .venv demo.png

@@ -7,6 +7,7 @@ Prints a table and writes results/batching.json. Medians of several chunks; comp
 
 import argparse
 import statistics
+import sys
 import time
 
 import jax
@@ -17,7 +18,7 @@ from mtnets.files import write_json
 from mtnets.train import Training, _Run
 
 CASES = {
-    "sine, MLP 40-40, 4 tasks": (lambda: mtnets.tasks.sinusoid(), 4, (1, 2, 4)),
+    "sine, MLP 40-40, 4 tasks": (mtnets.tasks.sinusoid, 4, (1, 2, 4)),
     "glyphs, conv-4 8 filters, 16 tasks": (
         lambda: mtnets.tasks.glyphs(queries=1, network=mtnets.models.Conv4(filters=8)),
         16,
@@ -70,10 +71,8 @@ def main() -> None:
                     }
                 )
                 print(f"{case:38} devices {devices}  at once {at_once:3}  {1000 * median:9.3f} ms", flush=True)
-    write_json(
-        args.out,
-        {"command": "python benchmarks/batching.py", "backend": jax.default_backend(), "jax": jax.__version__, "rows": rows},
-    )
+    machine = {"backend": jax.default_backend(), "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    write_json(args.out, {"command": " ".join(["python", *sys.argv]), **machine, "rows": rows})
 
 
 if __name__ == "__main__":

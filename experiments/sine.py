@@ -7,6 +7,7 @@ MAML paired by seed and task, and the seconds of one run.
 """
 
 import argparse
+import sys
 import time
 
 import numpy as np
@@ -34,7 +35,7 @@ def main() -> None:
     tasks = mtnets.tasks.sinusoid(shots=10)
     network = mtnets.models.mlp(1, 40, 40, 1)
     seeds = list(range(args.seeds))
-    result: dict = {"command": "python experiments/sine.py", **vars(args), "methods": {}}
+    result: dict = {"command": " ".join(["python", *sys.argv]), **vars(args), "methods": {}}
     losses = {}
     for name, method in METHODS.items():
         begun = time.perf_counter()

@@ -52,6 +52,11 @@ def from_nnx(
 
         def trace() -> Any:
             module = build(nnx.Rngs(0))
+            if norm == "support" and any(isinstance(node, nnx.BatchNorm) for _, node in nnx.iter_graph(module)):
+                raise OptionError(
+                    "norm='support' needs batch norm that remembers the support set alone and lets gradients through: "
+                    "build the network with mtnets.models.BatchNorm(features, momentum=0, rngs=rngs) for nnx.BatchNorm."
+                )
             module.train() if learning else module.eval()
             if norm == "transductive":  # the current batch even to predict
                 module.set_attributes(use_running_average=False, raise_if_not_found=False)

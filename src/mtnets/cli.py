@@ -17,7 +17,7 @@ import tyro
 
 import mtnets
 from mtnets.errors import MtnetsError, OptionError, RunError
-from mtnets.evaluate import evaluate
+from mtnets.evaluate import TEST_SEED, evaluate
 from mtnets.files import replacing
 from mtnets.learner import load
 from mtnets.methods import METHODS, Method
@@ -117,7 +117,7 @@ class Evaluate:
       seed: of the tasks; the default is one fixed stream, the same for all methods.
       devices: CPU devices that share the tasks.
       json: print one JSON object.
-      scores: file for the scores of every task; scores.npz in the run's folder unless given.
+      scores: file for the scores of every task; evaluation/scores.npz in the run's folder unless given.
     """
 
     run: tyro.conf.Positional[str]
@@ -127,14 +127,14 @@ class Evaluate:
     queries: int | None = None
     root: str | None = None
     mask: MaskUse | None = None
-    seed: int = mtnets.evaluate.__kwdefaults__["seed"]  # type: ignore[index]
+    seed: int = TEST_SEED
     devices: int | None = None
     json: bool = False
     scores: str = ""
 
     def __call__(self) -> None:
         """Runs the command."""
-        _use_cores(self.devices or _cores())
+        _use_cores(_cores() if self.devices is None else self.devices)
         learner = load(self.run)
         changes = {"shots": self.shots, "queries": self.queries, "root": self.root}
         family = rebuild_tasks(learner.record["tasks"], {n: v for n, v in changes.items() if v is not None})
@@ -147,8 +147,8 @@ class Evaluate:
             seed=self.seed,
             devices=self.devices,
         )
-        estimate.save(self.scores or Path(self.run) / "scores.npz")
         print(json.dumps(estimate.to_json(), indent=2, allow_nan=False) if self.json else estimate)
+        estimate.save(self.scores or Path(self.run) / "evaluation" / "scores.npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,16 +275,20 @@ def from_config(kind: type, family: str, path: str) -> Any:
         config = json.loads(Path(path).read_text())
         tasks, method = dict(config.get("tasks", {})), dict(config.get("method", {}))
         found = tasks.pop("family", family)
+        if found != family:
+            raise OptionError(f"{path} is for {found} tasks; run: mtnets train {found} --config {path}")
+        if config.get("optimiser", "adam") != "adam":
+            raise OptionError(f"{path} is of a run with an optimiser of its own; repeat it in Python.")
+        if "name" in method:
+            method["method"] = method.pop("name").replace("_", "-")
+        values = {"tasks": tasks, "method": method, "training": config.get("training", {})}
+        hints = get_type_hints(kind)
+        parts = {name: from_json(hints[name], value) for name, value in values.items()}
+        return kind(**parts, run=RunOptions(seed=config.get("seed", 0)))
     except (OSError, ValueError, AttributeError, TypeError) as error:
+        if isinstance(error, MtnetsError):
+            raise
         raise OptionError(f"{path} is not a configuration ({error}); name a config.json of a run.") from error
-    if found != family:
-        raise OptionError(f"{path} is for {found} tasks; run: mtnets train {found} --config {path}")
-    if "name" in method:
-        method["method"] = method.pop("name").replace("_", "-")
-    values = {"tasks": tasks, "method": method, "training": config.get("training", {})}
-    hints = get_type_hints(kind)
-    parts = {name: from_json(hints[name], value) for name, value in values.items()}
-    return kind(**parts, run=RunOptions(seed=config.get("seed", 0)))
 
 
 def main(args: list[str] | None = None) -> int:
@@ -359,6 +363,8 @@ def _cores() -> int:
 
 def _use_cores(devices: int) -> None:
     """Makes JAX show this many CPU devices, unless it has started already, in a process that calls `main` itself."""
+    if devices < 1:
+        raise OptionError(f"devices is {devices}; it must be at least 1.")
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", devices)
 

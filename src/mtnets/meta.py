@@ -121,7 +121,9 @@ def mean_over(
     if mesh is None or mesh.size == 1:
         return mean(context, keys)
     sharded = jax.shard_map(
-        lambda context, keys: jax.lax.pmean(mean(context, keys), AXIS),
+        lambda context, keys: jax.tree.map(
+            lambda leaf: jax.lax.pmean(leaf, AXIS).astype(leaf.dtype), mean(context, keys)
+        ),
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
         out_specs=PartitionSpec(),

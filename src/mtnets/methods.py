@@ -117,6 +117,7 @@ def method(build: Callable[P, Method]) -> Callable[Concatenate[float | None, P],
     @functools.wraps(build)
     def make(inner_lr: float | None = None, *args: Any, meta_gradient: str | None = None, **options: Any) -> Method:
         bound = own.bind(*args, **options)
+        bound.apply_defaults()  # into the record: another default must not change what was saved
         made = build(*bound.args, **bound.kwargs)
         return dataclasses.replace(
             made,

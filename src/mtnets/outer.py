@@ -82,7 +82,7 @@ class Program:
 
         def skip() -> Outer:
             skipped = outer.skipped + running
-            return outer._replace(skipped=skipped, failed=jnp.where(skipped > self.skip, i, outer.failed))
+            return outer._replace(skipped=skipped, failed=jnp.where(running & (skipped > self.skip), i, outer.failed))
 
         running = outer.failed < 0
         counts = running & _finite((result.metrics["post_loss"], result.gradient, result.state))

@@ -20,7 +20,7 @@ from mtnets.adapt import Inner
 from mtnets.checkpoint import Checkpoints
 from mtnets.errors import OptionError, RunError
 from mtnets.evaluate import evaluate
-from mtnets.files import write_json
+from mtnets.files import replacing, write_json
 from mtnets.learner import Learner
 from mtnets.losses import LOSSES, METRICS
 from mtnets.meta import default_at_once, largest_divisor, task_mesh
@@ -195,8 +195,9 @@ def meta_train(
         raise OptionError(
             "A bare task distribution needs a network and a loss: meta_train(model, method, tasks, loss='mse')."
         )
-    seeds = [seed] if isinstance(seed, int) else [int(s) for s in seed]
-    if not seeds or (out is not None and len(seeds) > 1):
+    several = isinstance(seed, Sequence)
+    seeds = [int(s) for s in seed] if isinstance(seed, Sequence) else [int(seed)]
+    if not seeds or (out is not None and several):
         raise OptionError(f"seed is {seed}; it must be one seed, or several without a folder (out=None).")
     unknown = settings.keys() - {field.name for field in dataclasses.fields(Training)}
     if unknown:
@@ -212,6 +213,8 @@ def meta_train(
         )
         if method.inner_lr is None:
             method = dataclasses.replace(method, inner_lr=recipe.inner_lr)
+    if resume and overwrite:
+        raise OptionError("resume and overwrite exclude each other: go on with the run, or replace it.")
     if None in (training.meta_steps, training.meta_batch, training.inner_steps, method.inner_lr):
         raise OptionError(
             "A bare task distribution needs meta_steps, meta_batch, inner_steps and the method's inner_lr."
@@ -222,7 +225,8 @@ def meta_train(
         raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
     run = _Run(model, method, tasks, training, seeds, loss, optimiser, progress)
     if out is None:
-        return run.train(None) if len(seeds) > 1 else run.train(None)[0]
+        learners = run.train(None)
+        return learners if several else learners[0]
     return run.in_folder(Path(out), resume, overwrite)
 
 
@@ -320,11 +324,18 @@ class _Run:
     # --- a run in a folder
 
     def in_folder(self, folder: Path, resume: bool, overwrite: bool) -> Learner:
-        config, exists = self.config(), (folder / "config.json").exists()
         if folder.is_file():
             raise RunError(f"{folder} is a file; name a folder for the run.")
+        config, old = self.config(), _read_config(folder)
+        exists = old is not None
         if resume and exists:
-            _compare(json.loads((folder / "config.json").read_text()), config, folder)
+            _compare(old, config, folder)
+            latest, total = Checkpoints(folder / "checkpoints").latest or 0, config["training"]["meta_steps"]
+            if latest > total:
+                raise RunError(
+                    f"The run in {folder} has a checkpoint of meta-step {latest} and meta_steps is {total}; "
+                    "ask for at least as many, or name another folder."
+                )
         elif exists and not overwrite:
             raise RunError(
                 f"{folder} holds a run already; go on with --resume, replace it with --overwrite, or name another."
@@ -348,11 +359,19 @@ class _Run:
             "machine": self.machine(),
             "config": config,
         }
-        if self.family is not None:
-            estimate = evaluate(learner, self.family, self.training.test_tasks)
-            estimate.save(folder / "scores.npz")
-            result["test"] = estimate.to_json()
+        estimate = evaluate(
+            learner,
+            self.family or self.tasks,
+            self.training.test_tasks,
+            devices=self.training.devices,
+            tasks_at_once=self.training.tasks_at_once,
+        )
+        estimate.save(folder / "scores.npz")
+        result["test"] = estimate.to_json()
         result["peak_memory_bytes"] = peak_memory()
+        if not self.steps_taken and (folder / "result.json").exists():  # a finished run, resumed: nothing new to time
+            before = json.loads((folder / "result.json").read_text())
+            result |= {n: before[n] for n in ("seconds_per_meta_step", "compile_seconds", "peak_memory_bytes")}
         write_json(folder / "result.json", result)
         return learner
 
@@ -394,7 +413,12 @@ class _Run:
                 self._check(outer, checkpoints)
 
                 moving = self._moving(outer)
-                means = {name: float(np.mean(value / np.maximum(sums["count"], 1))) for name, value in sums.items()}
+                counts = sums["count"]
+                means = {
+                    name: float(np.mean(value[counts > 0] / counts[counts > 0])) if counts.any() else float("nan")
+                    for name, value in sums.items()
+                    if name != "count"
+                }
                 display.update(done, means, moving)
                 logged = done % training.log_every == 0 or done == total
                 if logged:
@@ -414,6 +438,9 @@ class _Run:
                 best = Best(nothing, jnp.full(runs, done, jnp.int32), outer.meta, outer.state)
             if int(outer.skipped.sum()):
                 display.note(f"{int(outer.skipped.sum())} meta-steps were skipped: a loss or gradient was not finite.")
+            for seed, step in zip(self.seeds, np.asarray(outer.failed), strict=True):
+                if step >= 0:
+                    display.note(f"Seed {seed} ended at meta-step {step}, one such too many; its best learner is kept.")
         if checkpoints:
             checkpoints.close()
         return self.learners(best._replace(score=sign * best.score), outer.failed)
@@ -446,7 +473,8 @@ class _Run:
             scores.append(float(estimate.mean[-1]))
         self._last_scores = scores
         score = sign * jnp.asarray(scores)
-        better = ~(score <= best.score) & jnp.isfinite(score) & (outer.failed < 0)
+        # where no score was finite yet, the latest learner is as good as any before it
+        better = (~jnp.isfinite(best.score) | (jnp.isfinite(score) & (score > best.score))) & (outer.failed < 0)
 
         def choose(new: Array, old: Array) -> Array:
             return jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
@@ -463,7 +491,7 @@ class _Run:
             where = f" The last good checkpoint is that of meta-step {kept} in {checkpoints.folder}."
         raise RunError(
             f"The loss or meta-gradient of meta-step {int(failed.max())} is not finite.{where} Try a smaller inner "
-            "rate, fewer inner steps, --clip-norm 10, or --skip-nonfinite 100 to leave such meta-steps out."
+            "rate, fewer inner steps or --clip-norm 10 in a new run, or go on with --resume --skip-nonfinite 100."
         )
 
 
@@ -473,12 +501,43 @@ class _Log:
     def __init__(self, path: Path, start: int) -> None:
         self.path = path
         lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= start]
-        path.write_text("".join(line + "\n" for line in kept))
+        with replacing(path) as file:
+            file.write("".join(line + "\n" for line in lines if _step_of(line) <= start).encode())
 
     def write(self, line: Mapping[str, Any]) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+
+
+def _step_of(line: str) -> float:
+    """The meta-step of a line of the log; infinite for a line cut short."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return float("inf")
+
+
+def _read_config(folder: Path) -> dict[str, Any] | None:
+    """The configuration of the run in a folder; None if it holds none."""
+    path = folder / "config.json"
+    if not path.exists():
+        return None
+    try:
+        config = json.loads(path.read_text())
+        if config.keys() >= {"tasks", "method", "training"}:
+            return config
+    except (ValueError, AttributeError):
+        pass
+    raise RunError(f"{path} is damaged or not that of a run; name another folder.")
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for each number that is not finite."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _next(done: int, every: int) -> int:
@@ -489,6 +548,9 @@ def _next(done: int, every: int) -> int:
 def _compare(old: Any, new: Any, folder: Path) -> None:
     """Raises RunError where two configs differ in what a run depends on."""
     free = {
+        "tasks.root",
+        "tasks.cache",
+        "training.skip_nonfinite",
         "training.meta_steps",
         "training.devices",
         "training.tasks_at_once",
@@ -498,7 +560,7 @@ def _compare(old: Any, new: Any, folder: Path) -> None:
     if new["training"]["schedule"] != "constant":
         free.remove("training.meta_steps")
     flat_old, flat_new = _flat(old), _flat(new)
-    for name in sorted(flat_old.keys() | flat_new.keys()):
+    for name in sorted(flat_old.keys() | flat_new.keys(), key=lambda name: (not name.endswith("name"), name)):
         a, b = flat_old.get(name), flat_new.get(name)
         if a != b and name not in free:
             raise RunError(

@@ -79,7 +79,7 @@ def _archive(path: Path, archive: zipfile.ZipFile) -> Source:
     entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
     for name in entries:
         posix = PurePosixPath(name.replace("\\", "/"))
-        if posix.is_absolute() or ".." in posix.parts or ":" in posix.parts[0]:
+        if posix.is_absolute() or ".." in posix.parts or any(":" in part for part in posix.parts[:1]):
             raise DataError(f"Archive {path} has an entry that points outside of it, {name!r}; do not use it.")
     names = tuple(sorted(name for name in entries if _visible(name)))
     lines = (f"{name} {entries[name].file_size} {entries[name].CRC}" for name in names)
