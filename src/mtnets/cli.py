@@ -270,9 +270,10 @@ def train_options(family: str) -> type:
 
 
 def from_config(kind: type, family: str, path: str) -> Any:
-    """Options of a training from the `config.json` of a run, or a file like it."""
+    """Options of a training from the `config.json` or `result.json` of a run."""
     try:
         config = json.loads(Path(path).read_text())
+        config = config.get("config", config)  # a result holds its configuration
         tasks, method = dict(config.get("tasks", {})), dict(config.get("method", {}))
         found = tasks.pop("family", family)
         if found != family:
