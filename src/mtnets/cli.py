@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mtnets
+from mtnets import learners, recipes
 from mtnets.catalogue import catalogue
 from mtnets.diagnose import diagnose
 from mtnets.errors import MtnetsError, OptionError
@@ -147,7 +148,7 @@ class Evaluate:
     """Scores a learner on test tasks, per inner step.
 
     Attributes:
-      run: folder of a run.
+      run: folder of a run, or the name of a learner that ships (`mtnets learners`).
       tasks: number of test tasks.
       inner_steps: gradient steps; those of training unless given.
       shots: support examples (of each class); those of training unless given.
@@ -188,7 +189,7 @@ class Evaluate:
             devices=self.devices,
         )
         print(json.dumps(estimate.to_json(), indent=2, allow_nan=False) if self.json else estimate)
-        estimate.save(self.scores or Path(self.run) / "evaluation" / "scores.npz")
+        estimate.save(self.scores or _folder(self.run) / "evaluation" / "scores.npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Adapt:
     """Learns new classes from a folder of images per class, and tells which class other images are of.
 
     Attributes:
-      run: folder of a run.
+      run: folder of a run, or the name of a learner that ships (`mtnets learners`).
       support: folder with one folder of images per class.
       query: folder of images, or of class folders.
       out: CSV file with the columns path, prediction and probability_CLASS; standard output unless given.
@@ -253,7 +254,7 @@ class Doctor:
     """Examines a learner: is its meta-gradient right, does every layer learn, does adaptation help, and what to try.
 
     Attributes:
-      run: folder of a run.
+      run: folder of a run, or the name of a learner that ships (`mtnets learners`).
       tasks: number of test tasks.
       inner_steps: how far the curve goes; twice those of training, at least 5, unless given.
       root: where the data are now, if not where they were.
@@ -278,9 +279,9 @@ class Doctor:
         found = diagnose(
             learner, family, self.tasks, inner_steps=self.inner_steps, finite_differences=not self.skip_differences
         )
-        write_json(Path(self.run) / "doctor.json", found.to_json())
+        write_json(_folder(self.run) / "doctor.json", found.to_json())
         print(json.dumps(found.to_json(), indent=2, allow_nan=False) if self.json else found)
-        picture = Path(self.out or Path(self.run) / "doctor.png")
+        picture = Path(self.out or _folder(self.run) / "doctor.png")
         found.plot(picture)
         print(f"Picture: {picture}", file=sys.stderr)
 
@@ -314,15 +315,51 @@ class Methods:
         if self.json:
             print(json.dumps([entry._asdict() for entry in entries], indent=2))
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("method", "one inner step", "learned besides the start", "meta-gradient", "numbers", "paper"):
-            table.add_column(title, justify="right" if title == "numbers" else "left", overflow="fold")
+        rows = []
         for e in entries:
             count = "–" if e.parameters is None else f"{e.parameters:,}"
-            table.add_row(e.name.replace("_", "-"), e.step, e.learned, e.estimator, count, e.paper)
-        console = Console(width=None if sys.stdout.isatty() else 200)
-        console.print(table)
+            rows.append((e.name.replace("_", "-"), e.step, e.learned, e.estimator, count, e.paper))
+        _table(("method", "one inner step", "learned besides the start", "meta-gradient", "numbers", "paper"), rows)
         print(f"numbers: all that is meta-learned for {what}, its own weights included; –: does not apply to it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Learners:
+    """Lists the learners that ship: `mtnets adapt NAME`, `mtnets evaluate NAME`, `mtnets.load("NAME")`.
+
+    Attributes:
+      json: print one JSON object.
+    """
+
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        cards = {name: learners.card(name) for name in learners.names()}
+        if self.json:
+            print(json.dumps(cards, indent=2, ensure_ascii=False))
+            return
+        rows = [(name, card["about"], card["score"], card["data"], card["licence"]) for name, card in cards.items()]
+        _table(("name", "what it does", "score", "trained on", "licence"), rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipes:
+    """Lists the recipes, whole configurations of trainings: `mtnets train FAMILY --config NAME`.
+
+    Attributes:
+      json: print one JSON object.
+    """
+
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        found = {name: recipes.read(name) for name in recipes.names()}
+        if self.json:
+            print(json.dumps(found, indent=2, ensure_ascii=False))
+            return
+        _table(("name", "family", "what"), [(name, r["tasks"]["family"], r["about"]) for name, r in found.items()])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,6 +381,20 @@ class Data:
         print(f"Omniglot is in {root}; train with: mtnets train omniglot --root {root}")
 
 
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, justify="right" if title == "numbers" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _folder(run: str) -> Path:
+    """Where what is found out about a learner is written: into its folder; below `runs` for one that ships."""
+    return Path(run) if Path(run).is_dir() else Path("runs") / run
+
+
 def train_options(family: str) -> type:
     """The options of `mtnets train FAMILY`, flat."""
     fields = [("tasks", FAMILIES[family]), ("method", MethodOptions), ("training", Training), ("run", RunOptions)]
@@ -357,13 +408,16 @@ def train_options(family: str) -> type:
 
 
 def from_config(kind: type, family: str, path: str, given: str | None = None) -> Any:
-    """Options of a training from the `config.json` or `result.json` of a run; those of its method only if no other is
-    `given`."""
+    """Options of a training from a recipe, or from the `config.json` or `result.json` of a run; those of its method
+    only if no other is `given`."""
     try:
-        config = json.loads(Path(path).read_text())
+        shipped = path in recipes.names() and not Path(path).exists()
+        config = recipes.read(path) if shipped else json.loads(Path(path).read_text())
         config = config.get("config", config)  # a result holds its configuration
         if not config.keys() >= {"tasks", "method", "training"}:
-            raise OptionError(f"{path} is not a configuration; name the config.json or result.json of a run.")
+            raise OptionError(
+                f"{path} is not a configuration; name the config.json or result.json of a run, or a recipe."
+            )
         tasks, method = dict(config.get("tasks", {})), dict(config.get("method", {}))
         found = tasks.pop("family", family)
         if found != family:
@@ -429,7 +483,7 @@ def _parse(args: list[str]) -> Callable[[], object]:
             path, rest = rest[at + 1], rest[:at] + rest[at + 2 :]
             given = rest[rest.index("--method") + 1 :][:1] if "--method" in rest else []
             default = from_config(kind, family, path, *given)
-        about = f"{kind.__doc__} --config FILE starts from the config.json of a run."
+        about = f"{kind.__doc__} --config FILE starts from a recipe (mtnets recipes) or the config.json of a run."
         options: Any = tyro.cli(
             kind, args=rest, default=default, prog=f"mtnets train {family}", description=about, config=flat
         )
@@ -444,6 +498,8 @@ def _parse(args: list[str]) -> Callable[[], object]:
         ("adapt", Adapt),
         ("doctor", Doctor),
         ("methods", Methods),
+        ("learners", Learners),
+        ("recipes", Recipes),
         ("reproduce", _Reproduce),
         ("data", Data),
     ]
@@ -458,8 +514,8 @@ def _parse(args: list[str]) -> Callable[[], object]:
 
 @dataclasses.dataclass(frozen=True)
 class _Train:
-    """Meta-trains a learner: mtnets train sinusoid | polynomial | glyphs | omniglot | folder; --help after any of them
-    lists its options."""
+    """Meta-trains a learner: mtnets train sinusoid | polynomial | glyphs | omniglot | miniimagenet | folder; --help
+    after any of them lists its options."""
 
     def __call__(self) -> None:
         raise OptionError(f"Name a family of tasks: mtnets train {' | '.join(FAMILIES)}.")
@@ -467,8 +523,8 @@ class _Train:
 
 @dataclasses.dataclass(frozen=True)
 class _Reproduce:
-    """Repeats the paper's experiments: mtnets reproduce sine | robustness | complexity | report; --help after any of
-    them lists its options."""
+    """Repeats the paper's experiments: mtnets reproduce sine | sine-variants | robustness | complexity | omniglot |
+    miniimagenet | cifar-fs | updrs | report; --help after any of them lists its options."""
 
     def __call__(self) -> None:
         raise OptionError(f"Name an experiment: mtnets reproduce {' | '.join(COMMANDS)}.")

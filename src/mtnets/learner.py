@@ -16,6 +16,7 @@ import safetensors.numpy
 from jax import Array
 from jax.typing import ArrayLike
 
+from mtnets import learners
 from mtnets.adapt import Inner, inner_loop, starting_point
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.files import replacing, write_json
@@ -216,10 +217,11 @@ class Learner:
 
 
 def load(path: str | Path, *, model: Model | None = None, method: Method | None = None) -> Learner:
-    """Reads a saved learner, or the best one of a run folder.
+    """Reads a saved learner, the best one of a run folder, or one that ships with the package.
 
     Args:
-      path: the folder.
+      path: the folder, or a name such as `"omniglot-5way-1shot"` (`mtnets learners` lists them); a folder of such a
+        name goes first.
       model: the network, if it is not a built-in one.
       method: the method, if it is not one of `mtnets.METHODS`.
 
@@ -227,9 +229,12 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
       RunError: if there is none, it is damaged, or its arrays do not fit its network.
     """
     file = Path(path) / WEIGHTS
+    if not file.is_file() and str(path) in learners.names():
+        file = learners.path(str(path)) / WEIGHTS
     if not file.is_file():
         raise RunError(
-            f"There is no learner in {path} (no {WEIGHTS}); name a folder written by a training or by save()."
+            f"There is no learner in {path} (no {WEIGHTS}); name a folder written by a training or by save(), or a "
+            f"learner that ships: {', '.join(learners.names())}."
         )
     try:
         with safetensors.safe_open(file, "numpy") as opened:  # type: ignore[no-untyped-call]

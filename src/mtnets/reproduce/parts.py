@@ -1,5 +1,6 @@
 """Experiments in parts: one JSON each, made once, by whichever process comes first."""
 
+import json
 import os
 import sys
 import time
@@ -12,7 +13,12 @@ import jax
 from mtnets.files import finite, write_json
 
 
-def make_parts(folder: str | Path, names: Iterable[str], make: Callable[[str], Mapping[str, Any]]) -> None:
+def make_parts(
+    folder: str | Path,
+    names: Iterable[str],
+    make: Callable[[str], Mapping[str, Any]],
+    enough: Callable[[str, Mapping[str, Any]], bool] = lambda name, part: True,
+) -> None:
     """Makes `FOLDER/NAME.json` for every name for which it is not there yet.
 
     A run that was stopped goes on with the part that it was in. Several processes may share the work: each takes a part
@@ -22,15 +28,16 @@ def make_parts(folder: str | Path, names: Iterable[str], make: Callable[[str], M
       folder: where parts are kept.
       names: of the parts.
       make: what a part holds, from its name; numbers that are not finite become None.
+      enough: whether a part that is there will do, from its name and content; it is made again otherwise.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         path, claim = folder / f"{name}.json", folder / f".{name}.pid"
-        if path.exists() or not _claimed(claim):
+        if _will_do(path, enough) or not _claimed(claim):
             continue
         try:
-            if path.exists():  # made by another while this one looked
+            if _will_do(path, enough):  # by another while this one looked
                 continue
             print(f"{name} …", file=sys.stderr, flush=True)
             begun = time.perf_counter()
@@ -40,6 +47,10 @@ def make_parts(folder: str | Path, names: Iterable[str], make: Callable[[str], M
             print(f"{name}: {seconds:.0f} s, written to {path}", file=sys.stderr, flush=True)
         finally:
             claim.unlink(missing_ok=True)
+
+
+def _will_do(path: Path, enough: Callable[[str, Mapping[str, Any]], bool]) -> bool:
+    return path.exists() and enough(path.stem, json.loads(path.read_text()))
 
 
 def machine() -> dict[str, Any]:

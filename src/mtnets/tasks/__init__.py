@@ -16,6 +16,7 @@ from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.folder import Folder
 from mtnets.tasks.glyphs import Glyphs
 from mtnets.tasks.images import Images, read_folder, read_query
+from mtnets.tasks.miniimagenet import MiniImageNet
 from mtnets.tasks.omniglot import Omniglot
 from mtnets.tasks.polynomial import Polynomial
 from mtnets.tasks.record import from_json
@@ -48,6 +49,7 @@ sinusoid = _builder(Sinusoid)
 polynomial = _builder(Polynomial)
 glyphs = _builder(Glyphs)
 omniglot = _builder(Omniglot)
+miniimagenet = _builder(MiniImageNet)
 folder = _builder(Folder)
 
 FAMILIES: dict[str, type[Options]] = {
@@ -55,6 +57,7 @@ FAMILIES: dict[str, type[Options]] = {
     "polynomial": Polynomial,
     "glyphs": Glyphs,
     "omniglot": Omniglot,
+    "miniimagenet": MiniImageNet,
     "folder": Folder,
 }
 
@@ -90,6 +93,7 @@ __all__ = [
     "Folder",
     "Glyphs",
     "Images",
+    "MiniImageNet",
     "Omniglot",
     "Options",
     "Polynomial",
@@ -97,6 +101,7 @@ __all__ = [
     "Sinusoid",
     "folder",
     "glyphs",
+    "miniimagenet",
     "omniglot",
     "polynomial",
     "read_folder",

@@ -1,0 +1,29 @@
+"""Recipes: whole configurations of trainings, one JSON each, by name.
+
+`mtnets train FAMILY --config NAME` repeats one; `mtnets recipes` lists them.
+"""
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from mtnets.errors import OptionError
+
+FOLDER = resources.files(__name__)
+
+
+def names() -> list[str]:
+    """The names of all recipes."""
+    return sorted(Path(file.name).stem for file in FOLDER.iterdir() if file.name.endswith(".json"))
+
+
+def read(name: str) -> dict[str, Any]:
+    """A recipe: `about`, and what a run's config.json holds: `tasks`, `method`, `training`.
+
+    Raises:
+      OptionError: if there is none of this name.
+    """
+    if name not in names():
+        raise OptionError(f"There is no recipe {name!r}; there are {', '.join(names())}.")
+    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))

@@ -1,0 +1,230 @@
+"""`mtnets reproduce omniglot | cifar-fs | miniimagenet`: few-shot classification of images.
+
+These runs take hours. Each is an ordinary run folder below `runs`: stop it when you like, and the same command goes on
+from its last checkpoint. A longer `--meta-steps` trains a finished run on, `--as-is` scores a stopped one as it is, and
+what it got is in its JSON.
+
+As in the code of MAML and the MT-net, the learner that is scored is the last one, not the best on validation tasks; so
+the validation classes, on which the MT-net's code reports by mistake, had no part in choosing it. `best` is our own
+recipe (`mtnets recipes`), which keeps the best one as any user would.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from mtnets import recipes
+from mtnets.checkpoint import Checkpoints
+from mtnets.errors import DataError, OptionError, RunError
+from mtnets.evaluate import evaluate
+from mtnets.methods import METHODS, Method
+from mtnets.reproduce.parts import make_parts
+from mtnets.tasks import Folder, Options
+from mtnets.tasks import MiniImageNet as MiniImageNetTasks
+from mtnets.tasks import Omniglot as OmniglotTasks
+from mtnets.tasks.omniglot import data_root
+from mtnets.train import meta_train
+
+PAPER = ("mt_net", "maml", "meta_sgd", "m_net", "t_net", "mt_net_full")
+INNER_STEPS = 5  # how far tests follow a task at least; training takes 1 on Omniglot, 5 on the others
+
+
+class Case(NamedTuple):
+    """One training.
+
+    Attributes:
+      tasks: options of the task family.
+      method: a method's name, or `best`.
+    """
+
+    tasks: Options
+    method: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageExperiment:
+    """Trainings on images, one JSON each.
+
+    Attributes:
+      methods: which methods; `best` is our own recipe.
+      shots: support examples of each class.
+      meta_steps: length of each training.
+      tasks: test tasks, the same for all.
+      seed: of the starting weights and the tasks.
+      as_is: score runs that were stopped as they are, without training on.
+      root: where the data are; `$MTNETS_DATA`, else `data`, where it is empty.
+      cache: folder for unpacked images; `$MTNETS_CACHE`, else `~/.cache/mtnets`, where it is empty.
+      devices: how many to share the tasks of a meta-step; all that divide their number unless given.
+      runs: folder for run folders; runs/reproduce/NAME where it is empty.
+      out: folder for the JSONs; results/reproduce/NAME where it is empty.
+    """
+
+    methods: tuple[str, ...] = (*PAPER, "best")
+    shots: tuple[int, ...] = (1,)
+    meta_steps: int = 60_000
+    tasks: int = 600
+    seed: int = 0
+    as_is: bool = False
+    root: str = ""
+    cache: str = ""
+    devices: int | None = None
+    runs: str = ""
+    out: str = ""
+
+    name: ClassVar[str]  # of the command
+    training: ClassVar[Mapping[str, Any]] = {}  # settings of the paper that are not defaults
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        for method in self.methods:
+            if method != "best" and method not in METHODS:
+                raise OptionError(f"There is no method {method!r}; choose best or one of {', '.join(METHODS)}.")
+        cases = {name: case for name, case in self.cases().items() if self.length(name)}
+        if not cases:
+            raise RunError(f"No run in {self._runs} was begun; leave --as-is out to begin one.")
+        make_parts(
+            self.out or f"results/reproduce/{self.name}",
+            cases,
+            lambda name: self.part(name, cases[name]),
+            lambda name, part: part["meta_steps"] >= self.length(name),
+        )
+
+    def cases(self) -> dict[str, Case]:
+        """What is trained, by name."""
+        raise NotImplementedError
+
+    @property
+    def _runs(self) -> Path:
+        return Path(self.runs or f"runs/reproduce/{self.name}")
+
+    def folder(self, name: str) -> Path:
+        """The run folder of a case; a cosine schedule ends where it ends, so that such a run cannot be trained on."""
+        ends = name.endswith("-best")
+        seed = f"-seed{self.seed}" * bool(self.seed)
+        return self._runs / f"{name}{seed}{f'-{self.meta_steps}' if ends else ''}"
+
+    def length(self, name: str) -> int:
+        """The meta-steps of a case: as many as asked for, or as it has got."""
+        if not self.as_is:
+            return self.meta_steps
+        folder = self.folder(name) / "checkpoints"
+        return (Checkpoints(folder).latest or 0) if folder.exists() else 0
+
+    def part(self, name: str, case: Case) -> dict[str, Any]:
+        """Trains one case, or trains it on, and scores it on test and on validation classes."""
+        method, training = self.settings(name, case.method)
+        family = case.tasks.build()
+        folder = self.folder(name)
+        learner = meta_train(
+            None, method, family, seed=self.seed, out=folder, resume=True, devices=self.devices,
+            test_tasks=self.tasks, **training,
+        )  # fmt: skip
+        result = json.loads((folder / "result.json").read_text())
+        steps = max(INNER_STEPS, learner.inner_steps)
+        tests = {
+            split: evaluate(learner, tasks, self.tasks, inner_steps=steps, devices=self.devices).to_json()
+            for split, tasks in (("test", family.test), ("validation", family.validation))
+        }
+        config = result["config"]
+        for option in ("root", "cache"):  # of no interest elsewhere
+            config["tasks"].pop(option, None)
+        return {
+            "command": f"mtnets reproduce {self.name}",
+            "method": case.method,
+            "meta_steps": training["meta_steps"],
+            "inner_steps": learner.inner_steps,
+            "best_meta_step": result["best_meta_step"],
+            "seed": self.seed,
+            "classes": {split: len(names) for split, names in family.classes.items()},
+            "tests": tests,
+            "moving": learner.moving(),
+            "seconds_per_meta_step": result["seconds_per_meta_step"],
+            "compile_seconds": result["compile_seconds"],
+            "run_on": result["machine"],
+            "config": config,
+        }
+
+    def settings(self, name: str, method: str) -> tuple[Method, dict[str, Any]]:
+        """The method and the settings of training."""
+        length = self.length(name)
+        if method != "best":
+            # the last learner counts, and a meta-step that fails must not end hours of work
+            settings = {"validate_every": 0, "skip_nonfinite": 100, **self.training}
+            return METHODS[method](), {**settings, "meta_steps": length}
+        recipe = recipes.read(f"{self.name}-{name}")
+        options, training = dict(recipe["method"]), dict(recipe["training"])
+        whole = training["meta_steps"]
+        training |= {"meta_steps": length, "multi_step_loss": training["multi_step_loss"] * length // whole}
+        return METHODS[options.pop("name")](**options), training
+
+
+@dataclasses.dataclass(frozen=True)
+class Omniglot(ImageExperiment):
+    """Omniglot, 1 shot: six methods by the paper's recipe, and ours.
+
+    Attributes:
+      ways: classes of a task.
+      splits: `random` is the paper's; `vinyals` is another split of the characters, trained anew.
+    """
+
+    meta_steps: int = 40_000
+    ways: tuple[int, ...] = (5, 20)
+    splits: tuple[Literal["random", "vinyals"], ...] = ("random",)
+
+    name: ClassVar[str] = "omniglot"
+
+    def cases(self) -> dict[str, Case]:
+        return {
+            f"{'vinyals-' * (split == 'vinyals')}{ways}way-{shots}shot-{method}": Case(
+                OmniglotTasks(self.root, ways=ways, shots=shots, split=split, cache=self.cache), method
+            )
+            for split in self.splits
+            for ways in self.ways
+            for shots in self.shots
+            for method in self.methods
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class CifarFs(ImageExperiment):
+    """CIFAR-FS, 5 ways: conv-4 of 32 filters, as the published MAML."""
+
+    methods: tuple[str, ...] = ("maml", "meta_sgd", "mt_net", "best")
+    shots: tuple[int, ...] = (1, 5)
+
+    name: ClassVar[str] = "cifar-fs"
+    training: ClassVar[Mapping[str, Any]] = {"clip_value": 10.0}
+
+    def cases(self) -> dict[str, Case]:
+        places = [data_root(self.root) / file for file in ("cifar_fs.zip", "cifar_fs", "CIFAR-FS", "cifar-fs")]
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            raise DataError(
+                f"CIFAR-FS is not in {data_root(self.root)}: expected cifar_fs.zip or the folder cifar_fs there, with "
+                "train|val|test/CLASS/IMAGE in it; set --root or MTNETS_DATA."
+            )
+        return {
+            f"5way-{shots}shot-{method}": Case(Folder(str(found), shots=shots, cache=self.cache), method)
+            for shots in self.shots
+            for method in self.methods
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class MiniImageNet(ImageExperiment):
+    """miniImageNet, 5 ways, by the paper's recipe: five steps in training, α .01 on a loss added up over classes."""
+
+    methods: tuple[str, ...] = ("mt_net", "t_net", "meta_sgd", "maml", "best")
+    shots: tuple[int, ...] = (1, 5)
+
+    name: ClassVar[str] = "miniimagenet"
+    training: ClassVar[Mapping[str, Any]] = {"clip_value": 10.0}
+
+    def cases(self) -> dict[str, Case]:
+        return {
+            f"5way-{shots}shot-{method}": Case(MiniImageNetTasks(self.root, shots=shots, cache=self.cache), method)
+            for shots in self.shots
+            for method in self.methods
+        }

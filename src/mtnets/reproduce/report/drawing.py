@@ -1,0 +1,46 @@
+"""What every figure of the report shares. Colours are told apart by colour-blind readers too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtnets.errors import OptionError
+from mtnets.files import replacing
+
+COLOURS = {
+    "maml": "#0072B2",
+    "meta_sgd": "#E69F00",
+    "m_net": "#999999",
+    "t_net": "#009E73",
+    "mt_net": "#D55E00",
+    "mt_net_full": "#CC79A7",
+    "best": "#000000",
+}
+
+
+def figure(panels: int, width: float, height: float = 3.6, *, share: bool = True) -> tuple[Any, Any]:
+    """A figure with a row of panels.
+
+    Raises:
+      OptionError: without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise OptionError("Figures need matplotlib: pip install 'mtnets[plot]'.") from error
+    made = Figure(figsize=(width, height), layout="constrained")
+    return made, np.atleast_1d(made.subplots(1, panels, sharey=share))
+
+
+def save(made: Any, path: Path) -> str:
+    """Writes a figure; returns the Markdown that shows it."""
+    with replacing(path) as file:
+        made.savefig(file, dpi=120, format="png")
+    return f"![{path.stem}](figures/{path.name})"
+
+
+def numbers(values: Sequence[float | None]) -> np.ndarray:
+    """Numbers read from JSON, where None stands for what is not finite."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)

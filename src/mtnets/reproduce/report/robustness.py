@@ -1,0 +1,68 @@
+"""The paper's claim that MT-nets are less sensitive to the inner rate."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtnets.reproduce.report.drawing import COLOURS, figure, numbers, save
+from mtnets.reproduce.report.tables import NAMES, head, number, row
+
+IGNORES_THE_TASK = 3.12  # loss of the best function that does not look at the support set
+TITLES = {"none": "without batch norm", "transductive": "with batch norm"}
+Parts = Mapping[str, Mapping[str, Any]]
+
+
+def robustness(parts: Parts, figures: Path) -> list[str]:
+    """The section on sensitivity to the inner rate."""
+    first = next(iter(parts.values()))
+    settings = first["settings"]
+    rates = settings["inner_lrs"]
+    lines = [
+        f"`{first['command']}`: sine at 10 shots, trained and tested with each α; {settings['seeds']} seeds, "
+        f"{settings['tasks']} test tasks, {settings['meta_steps']} meta-steps. Mean loss after one inner step; in "
+        "brackets the median where that is above 10. The last column is the number of decades of α over which the "
+        f"mean loss stays below 1 (the best function that ignores the task has {IGNORES_THE_TASK}).",
+        "",
+        *head("method", "batch norm", *(f"{rate:.2g}" for rate in rates), "decades below 1"),
+    ]
+    for part in _ordered(parts):
+        cells = []
+        for rate in part["rates"]:
+            mean, median = rate["10 shots"]["mean"][1], rate["10 shots"]["median"][1]
+            large = mean is None or mean > 10
+            cells.append(number(mean)[:6] + (f" ({number(median)[:5]})" if large else ""))
+        means = numbers([rate["10 shots"]["mean"][1] for rate in part["rates"]])
+        lines.append(row(NAMES[part["method"]], part["norm"], *cells, f"{_decades(rates, means < 1):.1f}"))
+    return [*lines, "", _draw(parts, figures / "robustness.png")]
+
+
+def _ordered(parts: Parts) -> list[Mapping[str, Any]]:
+    return sorted(parts.values(), key=lambda p: (list(TITLES).index(p["norm"]), list(NAMES).index(p["method"])))
+
+
+def _decades(rates: list[float], good: np.ndarray) -> float:
+    """How many decades the rates span between neighbours that are both good."""
+    logs = np.log10(rates)
+    return float((np.diff(logs) * (good[1:] & good[:-1])).sum())
+
+
+def _draw(parts: Parts, path: Path) -> str:
+    made, axes = figure(2, width=10)
+    for ax, (norm, title) in zip(axes, TITLES.items(), strict=True):
+        for part in (part for part in _ordered(parts) if part["norm"] == norm):
+            rates = [rate["inner_lr"] for rate in part["rates"]]
+            mean, median, half = (
+                numbers([rate["10 shots"][k][1] for rate in part["rates"]]) for k in ("mean", "median", "seeds95")
+            )
+            colour = COLOURS[part["method"]]
+            ax.plot(rates, mean, "o-", markersize=3, color=colour, label=NAMES[part["method"]])
+            ax.fill_between(rates, np.maximum(mean - half, 1e-3), mean + half, color=colour, alpha=0.15)
+            ax.plot(rates, median, ":", color=colour)
+        ax.axhline(IGNORES_THE_TASK, color="0.6", linewidth=1, linestyle="--")
+        ax.set(title=title, xscale="log", yscale="log", ylim=(0.1, 20), xlabel="inner rate α")
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("loss after one inner step\nmean ± 95 % over seeds; dotted: median")
+    axes[0].legend(fontsize=8)
+    return save(made, path)

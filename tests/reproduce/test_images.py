@@ -1,0 +1,129 @@
+"""The image experiments in small: stopped, gone on with, scored as they are, trained on."""
+
+import dataclasses
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mtnets import DataError, OptionError, RunError, recipes
+from mtnets.cli import main
+from mtnets.methods import METHODS
+from mtnets.reproduce import CifarFs, MiniImageNet, Omniglot
+from mtnets.tasks import FAMILIES
+from mtnets.tasks.record import from_json
+from mtnets.train import Training
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """CIFAR-FS with five classes of 16 images in each split."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "cifar_fs.zip", "w") as archive:
+        for split in ("train", "val", "test"):
+            for name in "abcde":
+                for i in range(16):
+                    file = io.BytesIO()
+                    Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(file, "PNG")
+                    archive.writestr(f"cifar_fs/{split}/{split}-{name}/{i:02d}.png", file.getvalue())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(root, tmp_path_factory):
+    """An experiment, and where it works."""
+    folder = tmp_path_factory.mktemp("work")
+    return CifarFs(
+        ("maml",), (1,), meta_steps=2, tasks=4, root=str(root), cache=str(folder / "cache"), devices=1,
+        runs=str(folder / "runs"), out=str(folder / "results" / "cifar-fs"),
+    ), folder  # fmt: skip
+
+
+def test_a_training_its_report_and_training_on(work, capsys) -> None:
+    small, folder = work
+    small()
+    path = folder / "results" / "cifar-fs" / "5way-1shot-maml.json"
+    part = json.loads(path.read_text())
+    assert part["meta_steps"] == 2
+    assert part["tests"]["test"]["num_tasks"] == 4
+    assert len(part["tests"]["test"]["inner_steps"]) == 6
+    assert part["classes"] == {"train": 5, "validation": 5, "test": 5}
+    assert part["config"]["training"]["validate_every"] == 0
+    assert "root" not in part["config"]["tasks"]
+    assert str(folder) not in path.read_text()
+    kept = path.stat().st_mtime_ns
+    small()
+    assert path.stat().st_mtime_ns == kept  # enough is there
+    dataclasses.replace(small, meta_steps=3)()
+    on = json.loads(path.read_text())
+    assert on["meta_steps"] == 3
+    # the last learner counts, and two and one meta-steps are three
+    assert on["best_meta_step"] == 3
+    dataclasses.replace(small, meta_steps=2)()
+    assert json.loads(path.read_text())["meta_steps"] == 3
+
+    assert main(["reproduce", "report", "--results", str(folder / "results"), "--out", str(folder / "docs")]) == 0
+    text = (folder / "docs" / "results.md").read_text()
+    assert "## CIFAR-FS" in text
+    assert "| 5way 1shot | MAML | 3 |" in text
+    assert "| 58.9 ± 1.9 | unfinished |" in text
+
+
+def test_scored_as_it_is(work, tmp_path) -> None:
+    small, _ = work
+    small()
+    out = tmp_path / "out"
+    dataclasses.replace(small, meta_steps=100, as_is=True, methods=("maml", "mt_net"), out=str(out))()
+    assert [path.name for path in out.iterdir()] == ["5way-1shot-maml.json"]  # nothing of mt_net was begun
+    assert json.loads((out / "5way-1shot-maml.json").read_text())["meta_steps"] in (2, 3)
+    with pytest.raises(RunError, match=r"No run in .* was begun"):
+        dataclasses.replace(small, as_is=True, runs=str(tmp_path / "none"))()
+
+
+def test_our_recipe_keeps_its_proportions(root, tmp_path) -> None:
+    small = CifarFs(("best",), (1,), meta_steps=6000, root=str(root), runs=str(tmp_path))
+    method, training = small.settings("5way-1shot-best", "best")
+    recipe = recipes.read("cifar-fs-5way-1shot-best")
+    assert method.to_json()["name"] == recipe["method"]["name"]
+    assert training["meta_steps"] == 6000
+    whole = recipe["training"]
+    assert training["multi_step_loss"] / 6000 == pytest.approx(whole["multi_step_loss"] / whole["meta_steps"], abs=1e-3)
+    assert small.folder("5way-1shot-best").name == "5way-1shot-best-6000"  # its cosine ends there
+    assert small.folder("5way-1shot-maml").name == "5way-1shot-maml"
+
+
+def test_cases_are_those_of_the_paper(root) -> None:
+    cases = Omniglot().cases()
+    assert len(cases) == 14
+    assert cases["20way-1shot-mt_net"].tasks.ways == 20
+    assert {case.tasks.split for case in Omniglot(splits=("vinyals",)).cases().values()} == {"vinyals"}
+    assert "vinyals-5way-1shot-maml" in Omniglot(splits=("random", "vinyals")).cases()
+    assert MiniImageNet().cases()["5way-5shot-mt_net"].tasks.shots == 5
+    for experiment in (Omniglot(), CifarFs(root=str(root)), MiniImageNet()):
+        for name, case in experiment.cases().items():
+            method, training = experiment.settings(name, case.method)
+            assert Training(**training).meta_steps == experiment.meta_steps
+            assert case.method in ("best", method.name)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_recipes_are_whole(name) -> None:
+    recipe = recipes.read(name)
+    assert recipe["about"]
+    tasks, method = dict(recipe["tasks"]), dict(recipe["method"])
+    assert from_json(FAMILIES[tasks.pop("family")], tasks)
+    assert METHODS[method.pop("name")](**method)
+    assert Training(**recipe["training"]).meta_steps
+
+
+def test_bad_input(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"CIFAR-FS is not in .*cifar_fs.zip"):
+        CifarFs(root=str(tmp_path))()
+    with pytest.raises(OptionError, match="no method 'mtnet'; choose best or one of"):
+        Omniglot(methods=("mtnet",))()
+    with pytest.raises(OptionError, match="no recipe 'x'; there are"):
+        recipes.read("x")
