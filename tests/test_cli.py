@@ -188,15 +188,26 @@ def test_the_doctor_examines_a_run(capsys, tmp_path):
 def test_options_of_methods_reach_them(capsys, tmp_path):
     arguments = ["--method", "t-net", "--sides", "2", "--rates", "layer-step", "--adapts", "head", "--inner-clip", "5"]
     arguments += ["--meta-gradient", "truncated", "--last-steps", "1", "--meta-steps", "2", "--validation-tasks", "4"]
+    arguments += ["--metric", "low-rank", "--rank", "3"]
     out = tmp_path / "run"
     assert main(["train", "sinusoid", *arguments, "--hidden", "4", "--out", str(out), "--quiet"]) == 0
     capsys.readouterr()
     recorded = json.loads((out / "config.json").read_text())
     expected = {"name": "t_net", "sides": 2, "rates": "layer-step", "adapts": "head", "inner_clip": 5.0}
+    expected |= {"metric": "low-rank", "rank": 3}
     assert recorded["method"].items() >= (expected | {"meta_gradient": "truncated", "last_steps": 1}).items()
     assert mtnets.load(out).method.to_json() == recorded["method"]
     error = fails(capsys, "train", "sinusoid", "--method", "maml", "--sides", "2")
     assert "maml has no option 'sides'" in error
+    error = fails(capsys, "train", "sinusoid", "--method", "m-net", "--metric", "diagonal")
+    assert "m_net has no option 'metric'" in error
+    error = fails(capsys, "train", "sinusoid", "--metric", "low-rank", "--rank", "0")
+    assert "rank is 0" in error
+    assert main(["summary", str(out)]) == 0
+    assert "Learned by t_net besides: S 30, T 2, rule 1." in capsys.readouterr().out
+    assert main(["summary", str(out), "--json"]) == 0
+    assert [row["moves"] for row in json.loads(capsys.readouterr().out)["layers"]] == [False, True]
+    assert "no learner" in fails(capsys, "summary", tmp_path)
 
 
 def test_another_method_than_that_of_a_config_keeps_its_own_options(capsys, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 import mtnets
 from mtnets import METHODS, Learner, Model, OptionError, RunError, diagnose
-from mtnets.diagnose import Check
+from mtnets.diagnose import Check, update_ranks
 from problems import small_mlp, tasks_for
 
 FLOAT32 = jnp.float32
@@ -117,6 +117,20 @@ def test_what_does_not_learn_or_move_is_named() -> None:
     assert found.ranks["layers.0"] == 0
 
 
+def test_metrics_of_every_kind_are_examined() -> None:
+    """On both sides, and stored in other ways than as a square."""
+    learner = learner_of("t_net", sides=2, metric="diagonal")
+    tasks = tasks_for(small_mlp(), dtype=FLOAT32)
+    fold = learner.meta.fold | {"inputs": learner.meta.fold["inputs"] | {"layers.0": jnp.array([2.0, 2.0, 1e-5, -2.0])}}
+    changed = dataclasses.replace(learner, meta=learner.meta._replace(fold=fold))
+    found = diagnose(changed, tasks, 10, finite_differences=False)
+    assert found.conditions.keys() == {f"{side}.layers.{i}" for side in ("inputs", "outputs") for i in range(2)}
+    np.testing.assert_allclose(found.conditions["inputs.layers.0"], 2e5, rtol=1e-5)
+    np.testing.assert_allclose(found.step_sizes["inputs.layers.0"], 3, rtol=1e-5)
+    assert found.conditions["outputs.layers.1"] == found.step_sizes["outputs.layers.1"] == 1
+    assert "The metric of inputs.layers.0 is nearly singular" in texts(found, "warning")
+
+
 def test_a_method_of_held_vectors_is_not_asked() -> None:
     found = diagnose(learner_of("gap"), tasks_for(small_mlp(), dtype=FLOAT32), 10)
     assert found.checks == {}
@@ -154,3 +168,18 @@ def test_bad_input() -> None:
         learner_of("maml").diagnose(tasks_for(small_mlp(), dtype=FLOAT32), 1)
     with pytest.raises(RunError, match="tasks of your own; pass them"):
         learner_of("maml").diagnose()
+
+
+def test_ranks_are_at_most_what_moves() -> None:
+    """Rounding is no update: what does not move has rank 0, and a layer of which one unit moves has rank 1."""
+    tasks = mtnets.tasks.sinusoid()
+    learner = mtnets.meta_train(
+        mtnets.models.mlp(1, 40, 40, 1, init_std=0.3), mtnets.mt_net(0.1), tasks, meta_steps=2, validate_every=0,
+        progress=False,
+    )  # fmt: skip
+    logits = jax.tree.map(lambda a: jnp.full_like(a, -1e9), learner.meta.rule)
+    logits = jax.tree.map(lambda a: a.at[0].set(1e9) if a.shape == (40,) else a, logits)
+    fold = jax.tree.map(lambda t: t + 0.1 * jax.random.normal(jax.random.key(0), t.shape), learner.meta.fold)
+    learner = dataclasses.replace(learner, meta=learner.meta._replace(rule=logits, fold=fold))
+    ranks = update_ranks(learner, tasks.test, jax.random.split(jax.random.key(1), 8))
+    assert ranks == {"layers.0": 1, "layers.1": 1, "layers.2": 0}

@@ -10,9 +10,14 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtnets import from_nnx, t_net
+from mtnets.adapt import Inner, inner_loop, starting_point
 from mtnets.errors import OptionError
 from mtnets.layers import Layer, find_layers, leaves_by_path, path_of, replace_leaves
+from mtnets.losses import mse
+from mtnets.metric import metric
 from mtnets.models.conv import conv
+from mtnets.task import Batch
 from problems import small_conv4, small_mlp
 
 X = jnp.ones((5, 3))
@@ -250,6 +255,253 @@ def test_what_is_unused_is_left_out() -> None:
 def test_a_weight_used_twice_is_one_layer() -> None:
     params = {"a": dense_params(3, 3)}
     assert found(lambda p: dense(p["a"], jnp.tanh(dense(p["a"], X))), params) == [("a", "a.kernel", "a.bias")]
+
+
+# Every kind of linear layer: how it is built, the shape of one input, its output axes.
+FLOAT64 = {"param_dtype": jnp.float64}
+KINDS = {
+    "linear": (lambda rngs: nnx.Linear(3, 4, rngs=rngs, **FLOAT64), (3,), (1,)),
+    "several outputs": (lambda rngs: nnx.LinearGeneral(3, (2, 4), rngs=rngs, **FLOAT64), (3,), (1, 2)),
+    "several inputs": (lambda rngs: nnx.LinearGeneral((3, 2), 4, axis=(-2, -1), rngs=rngs, **FLOAT64), (3, 2), (2,)),
+    "outputs around an input": (
+        lambda rngs: nnx.Einsum("nta,hab->nthb", (2, 3, 4), (2, 4), rngs=rngs, **FLOAT64),
+        (5, 3),
+        (0, 2),
+    ),
+    "batched": (lambda rngs: nnx.Einsum("nha,hab->nhb", (2, 3, 4), rngs=rngs, **FLOAT64), (2, 3), (2,)),
+    "1-D": (lambda rngs: nnx.Conv(2, 3, (3,), strides=2, rngs=rngs, **FLOAT64), (7, 2), (2,)),
+    "2-D": (lambda rngs: nnx.Conv(2, 3, (3, 3), rngs=rngs, **FLOAT64), (5, 5, 2), (3,)),
+    "3-D": (lambda rngs: nnx.Conv(2, 3, (2, 2, 2), padding="VALID", rngs=rngs, **FLOAT64), (3, 4, 3, 2), (4,)),
+    "as patches": (
+        lambda rngs: nnx.Conv(2, 3, (3, 3), conv_general_dilated=conv, rngs=rngs, **FLOAT64),
+        (5, 5, 2),
+        (3,),
+    ),
+    "transposed": (lambda rngs: nnx.ConvTranspose(2, 3, (3, 3), strides=2, rngs=rngs, **FLOAT64), (3, 3, 2), (3,)),
+    "transposed, of a flipped kernel": (
+        lambda rngs: nnx.ConvTranspose(2, 3, (3, 3), strides=2, transpose_kernel=True, rngs=rngs, **FLOAT64),
+        (3, 3, 2),
+        (2,),
+    ),
+    "grouped": (lambda rngs: nnx.Conv(4, 6, (3, 3), feature_group_count=2, rngs=rngs, **FLOAT64), (5, 5, 4), (3,)),
+    "depthwise": (lambda rngs: nnx.Conv(4, 8, (3, 3), feature_group_count=4, rngs=rngs, **FLOAT64), (5, 5, 4), (3,)),
+    "table": (lambda rngs: nnx.Embed(7, 4, rngs=rngs, **FLOAT64), (6,), (1,)),
+}
+
+
+class After(nnx.Module):
+    """A layer and T after it, on the flattening of its outputs."""
+
+    def __init__(self, layer, t):
+        self.layer, self.t = layer, nnx.Variable(t)
+
+    def __call__(self, x, **options):
+        y = self.layer(x, **options)
+        return (y.reshape(-1, len(self.t[...])) @ self.t[...]).reshape(y.shape)
+
+
+class Net(nnx.Module):
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, x):
+        return self.layer(x)
+
+
+def inputs_of(shape, integer=False):
+    random = np.random.default_rng(0)
+    return random.integers(7, size=(2, *shape)) if integer else random.normal(size=(2, *shape))
+
+
+def folded_and_layered(net, x):
+    """Outputs of a network with random metrics: in its weights, and as layers of their own; and its layers."""
+
+    def run(net, fold=dict):
+        model = from_nnx(net, x.shape[1:], norm="none", input_dtype=x.dtype)
+        params, state = model.init(jax.random.key(0))
+        params = replace_leaves(params, fold(leaves_by_path(params)))
+        return model.apply(params, state, x, None)[0]
+
+    layers = from_nnx(net, x.shape[1:], norm="none", input_dtype=x.dtype).layers
+    metrics, random = {}, np.random.default_rng(1)
+    for layer in layers:
+        n = layer.units // layer.groups
+        metrics[layer.name] = random.normal(size=(n, n) if layer.groups == 1 else (layer.groups, n, n))
+
+    folded = run(net, lambda leaves: metric().apply(layers, metrics, leaves, 0))
+    for name, t in metrics.items():
+        *container, last = name.split(".")
+        place = functools.reduce(getattr, container, net)
+        whole = t if t.ndim == 2 else jax.scipy.linalg.block_diag(*t)
+        setattr(place, last, After(getattr(place, last), jnp.asarray(whole)))
+    return folded, run(net), layers
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("kind", KINDS)
+def test_folding_is_a_layer_after_every_kind_of_layer(kind) -> None:
+    build, shape, axes = KINDS[kind]
+    net, x = Net(build(nnx.Rngs(0))), inputs_of(shape, integer=kind == "table")
+    folded, layered, (layer,) = folded_and_layered(net, x)
+    assert layer.out_axes == axes
+    assert layer.name == "layer"
+    assert (layer.bias is None) == (kind in {"table", "batched"})
+    np.testing.assert_allclose(folded, layered, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("cell", [nnx.SimpleCell, nnx.OptimizedLSTMCell, nnx.LSTMCell, nnx.GRUCell])
+def test_recurrent_cells_have_metrics_at_every_step(cell) -> None:
+    """One for each weight, which a scan over time uses again and again."""
+    net = nnx.RNN(cell(3, 4, dtype=jnp.float64, rngs=nnx.Rngs(0), **FLOAT64))
+    folded, layered, layers = folded_and_layered(net, inputs_of((5, 3)))
+    assert len(layers) == (8 if cell is nnx.LSTMCell else 2)
+    np.testing.assert_allclose(folded, layered, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.usefixtures("float64")
+def test_attention_has_metrics_on_its_projections() -> None:
+    net = nnx.MultiHeadAttention(2, 6, decode=False, rngs=nnx.Rngs(0), **FLOAT64)
+    folded, layered, layers = folded_and_layered(net, inputs_of((5, 6)))
+    assert {layer.name: layer.units for layer in layers} == dict.fromkeys(("query", "key", "value", "out"), 6)
+    np.testing.assert_allclose(folded, layered, rtol=1e-10, atol=1e-10)
+
+
+def test_axes_are_followed_through_rearranging() -> None:
+    """Merged, moved, squeezed and flipped; the bias may be flat where the outputs are not."""
+    images, options = jnp.ones((1, 5, 5, 4)), {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+    def depthwise(p):
+        kernel = p["kernel"].reshape(3, 3, 1, 12)  # of [3, 3, 4, 3]: three outputs for each input
+        y = jax.lax.conv_general_dilated(images, kernel, (1, 1), "SAME", feature_group_count=4, **options)
+        return y + p["bias"]
+
+    (layer,) = find_layers(depthwise, {"kernel": jnp.ones((3, 3, 4, 3)), "bias": jnp.ones(12)})
+    assert (layer.out_axes, layer.groups, layer.bias, layer.rows) == ((2, 3), 4, "bias", 10)
+    leaves = {"kernel": np.arange(108.0).reshape(3, 3, 4, 3), "bias": -np.arange(12.0)}
+    for path, leaf in layer.leaves(layer.matrix(leaves)).items():
+        np.testing.assert_array_equal(leaf, leaves[path])
+
+    cases = [
+        ((4, 3), lambda w: w.T, (0,)),
+        ((4, 5, 3), lambda w: w.reshape(20, 3).T, (0, 1)),
+        ((3, 4, 5), lambda w: w.reshape(3, 20), (1, 2)),
+        ((3, 1, 4), lambda w: w.reshape(3, 4), (2,)),
+        ((3, 1, 4), lambda w: w[:, None].squeeze((1, 2)), (2,)),
+        ((4, 3), lambda w: jnp.flip(w).T, (0,)),
+        ((3, 1), lambda w: w.reshape(3), (1,)),
+        ((1, 3), lambda w: w.reshape(3), ()),
+        ((3, 4), lambda w: jnp.broadcast_to(w, (5, 3, 4)), (1,)),
+        ((2, 6), lambda w: w.reshape(3, 4), (1,)),  # split: the last axis
+    ]
+    for shape, rearrange, axes in cases:
+        (layer,) = find_layers(lambda p, f=rearrange: X @ f(p["w"]), {"w": jnp.ones(shape)})
+        assert layer.out_axes == axes, shape
+
+
+def test_the_outputs_of_a_table_are_in_its_entries() -> None:
+    at = jnp.array([0, 2])
+    for shape, look_up, axes in (
+        ((7, 4), lambda w: w[at], (1,)),
+        ((4, 7), lambda w: jnp.take(w, at, axis=1), (0,)),
+        ((7, 2, 4), lambda w: w[at], (2,)),
+    ):
+        (layer,) = find_layers(lambda p, f=look_up: f(p["w"]), {"w": jnp.ones(shape)})
+        assert layer.out_axes == axes
+
+
+# Weights used more than once
+
+
+class Recurrent(nnx.Module):
+    """A cell over time, by scan or by a loop in Python, and a linear layer on its last state."""
+
+    def __init__(self, rngs, *, scan):
+        self.cell, self.head = nnx.SimpleCell(3, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+        self.scan = scan
+
+    def __call__(self, x):
+        carry = jnp.zeros((len(x), 4))
+        if self.scan:
+            scan = nnx.scan(
+                lambda cell, carry, x: cell(carry, x), in_axes=(None, nnx.Carry, 1), out_axes=(nnx.Carry, 1)
+            )
+            carry, _ = scan(self.cell, carry, x)
+        else:
+            for t in range(x.shape[1]):
+                carry, _ = self.cell(carry, x[:, t])
+        return self.head(carry)
+
+
+class Tied(nnx.Module):
+    """Words in, logits of words out by the same table."""
+
+    def __init__(self, rngs):
+        self.words, self.inside = nnx.Embed(5, 3, rngs=rngs), nnx.Linear(3, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.words.attend(jnp.tanh(self.inside(self.words(x).mean(1))))
+
+
+class Shared(nnx.Module):
+    """Two modules with one weight."""
+
+    def __init__(self, rngs):
+        self.a, self.b = nnx.Linear(3, 3, rngs=rngs), nnx.Linear(3, 3, use_bias=False, rngs=rngs)
+        self.b.kernel = self.a.kernel
+
+    def __call__(self, x):
+        return self.b(jnp.tanh(self.a(x)))
+
+
+def adapted_by(build, method, x, y, **options):
+    """A network before and after an inner step of a method with metrics that are not the identity, and these."""
+    model = from_nnx(build, x.shape[1:], norm="none", **options)
+    params, state = model.init(jax.random.key(0))
+    meta = method.init(jax.random.key(1), model.layers, params, 0.1, 1)
+    random = np.random.default_rng(0)
+    meta = meta._replace(fold=jax.tree.map(lambda t: t + 0.3 * random.normal(size=t.shape), meta.fold))
+    inner = Inner(model, method, mse, 1)
+    start = starting_point(inner, meta)
+    loop = jax.jit(lambda *args: inner_loop(inner, *args).params)
+    after = loop(start, state, 0.1, Batch(x, y), jax.random.key(2))
+    return model, leaves_by_path(params) | start.folded, leaves_by_path(after), meta.fold
+
+
+def test_a_recurrent_network_adapts_alike_by_scan_and_by_loop() -> None:
+    x, y = np.float32(inputs_of((6, 3))), np.ones((2, 2), np.float32)
+    results = []
+    for scan in (True, False):
+        model, before, after, metrics = adapted_by(functools.partial(Recurrent, scan=scan), t_net(), x, y)
+        assert [layer.name for layer in model.layers] == ["cell.dense_i", "cell.dense_h", "head"]
+        assert metrics.keys() == {layer.name for layer in model.layers}
+        assert all(np.abs(after[path] - before[path]).max() > 1e-4 for path in before)
+        results.append(after)
+    for path, leaf in results[0].items():
+        np.testing.assert_allclose(leaf, results[1][path], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("build", [Tied, Shared])
+def test_a_weight_in_two_places_has_one_metric_and_the_gradient_of_both(build) -> None:
+    """A step is −α G TᵀT with G the sum of the gradients of two weights that are not tied."""
+    tied = build is Tied
+    x = inputs_of((4,), integer=True) % 5 if tied else np.float32(inputs_of((3,)))
+    y = np.ones((2, 5 if tied else 3), np.float32)
+    options = {"input_dtype": jnp.int32} if tied else {}
+    model, before, after, metrics = adapted_by(build, t_net(), x, y, **options)
+    path, other = ("words.embedding", "inside.kernel") if tied else ("a.kernel", None)
+    assert [layer.weight for layer in model.layers] == [path, other] if tied else [path]
+    assert len(metrics) == len(model.layers)
+    bias = before["inside.bias" if tied else "a.bias"]
+
+    def untied(first, second):
+        if tied:
+            return mse(jnp.tanh(first[x].mean(1) @ before[other] + bias) @ second.T, y)
+        return mse(jnp.tanh(x @ first + bias) @ second, y)
+
+    gradient = sum(jax.grad(untied, (0, 1))(before[path], before[path]))
+    t = metrics["words" if tied else "a"]
+    np.testing.assert_allclose(after[path] - before[path], -0.1 * gradient @ t.T @ t, rtol=1e-3, atol=1e-5)
 
 
 def test_networks_without_layers() -> None:

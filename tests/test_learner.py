@@ -100,6 +100,9 @@ def test_save_and_load_round_trip(which, request, tmp_path):
         (mtnets.meta_curvature(), {"warp": "residual"}),
         (mtnets.maml_plus_plus(), {"norm": "support"}),
         (mtnets.mt_net(sides=2, rates="layer-step", adapts=["layers.0"], inner_clip=1.0, mask="mean"), {}),
+        (mtnets.t_net(sides=2, metric="low-rank", rank=2), {}),
+        (mtnets.warp_grad(metric="low-rank", rank=3), {"warp": "linear"}),
+        (mtnets.mt_net_full(metric="diagonal"), {}),
         (mtnets.imaml(cg_steps=3, proximal=2.0, inner_optimiser="momentum"), {"warp": "linear"}),
     ],
     ids=lambda value: value.name if isinstance(value, mtnets.Method) else "",
@@ -120,6 +123,25 @@ def test_arrays_of_every_kind_are_saved_and_loaded(method, network, tmp_path):
     assert loaded.method.to_json() == method.to_json() | {"inner_lr": learner.inner_lr}
     assert loaded.model.config == model.config
     assert loaded.model.fixed == model.fixed
+
+
+def test_a_learner_from_before_an_option_has_its_default(tmp_path):
+    """A record without how metrics are stored: they were full."""
+    method = mtnets.mt_net(0.1)
+    old = {name: value for name, value in method.to_json().items() if name not in ("metric", "rank")}
+    model = mtnets.models.mlp(1, 3, 1)
+    params, state = model.init(jax.random.key(0))
+    meta = method.init(jax.random.key(1), model.layers, params, 0.1, 1)
+    mtnets.Learner(model, method, meta, state, 0.1, 1, "mse").save(tmp_path)
+    file = tmp_path / "learner.safetensors"
+    with safetensors.safe_open(file, "numpy") as opened:
+        card = json.loads(opened.metadata()["mtnets"])
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    assert card["method"].keys() - old.keys() == {"metric", "rank"}
+    file.write_bytes(safetensors.numpy.save(arrays, {"mtnets": json.dumps(card | {"method": old})}))
+    loaded = mtnets.load(tmp_path)
+    assert loaded.method.to_json() == method.to_json()
+    np.testing.assert_array_equal(loaded.meta.fold["layers.0"], np.eye(3))
 
 
 def test_networks_and_methods_of_the_user_are_asked_for(sine, tmp_path):

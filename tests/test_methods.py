@@ -47,6 +47,8 @@ VARIANTS = [
     ("maml", {"rates": "layer-step"}),
     ("t_net", {"sides": 2}),
     ("mt_net", {"sides": 2, "rates": "layer-step"}),
+    ("t_net", {"metric": "low-rank", "rank": 2, "sides": 2}),
+    ("mt_net", {"metric": "diagonal"}),
     ("maml", {"proximal": 0.5, "inner_clip": 0.4, "inner_optimiser": "momentum"}),
     ("maml", {"inner_optimiser": "adam"}),
 ]
@@ -200,7 +202,7 @@ def test_its_record_makes_it_again(name: str) -> None:
 
 def test_records_hold_options() -> None:
     made = METHODS["mt_net"](0.1, mask="mean", temperature=0.5)
-    own = {"mask": "mean", "temperature": 0.5, "sides": 1, "rates": "fixed"}
+    own = {"mask": "mean", "temperature": 0.5, "sides": 1, "rates": "fixed", "metric": "full", "rank": 8}
     common = {"inner_lr": 0.1, "meta_gradient": "exact", "last_steps": None, "adapts": "all", "proximal": 0.0}
     common |= {"inner_clip": None, "inner_optimiser": "sgd", "per_step_offsets": False}
     assert made.record() == common | own
@@ -339,6 +341,10 @@ def test_bad_options() -> None:
         ("t_net", {"rates": "layer"}, "'layer'"),
         ("t_net", {"sides": 3}, "sides is 3"),
         ("mt_net", {"sides": 0}, "sides is 0"),
+        ("t_net", {"metric": "triangular"}, r"metric is 'triangular'.*full, low-rank, diagonal"),
+        ("warp_grad", {"rank": 0}, "rank is 0"),
+        ("mt_net_full", {"rank": -1}, "rank is -1"),
+        ("m_net", {"metric": "full"}, "m_net has no option metric"),
         ("meta_curvature", {"factors": "ox"}, r"'ox'.*'oif'"),
         ("meta_curvature", {"factors": ""}, "name some of"),
         ("cavia", {"context": 0}, "0 elements"),

@@ -10,12 +10,24 @@ y = model(x_query)
 """
 
 from mtnets import models, tasks
-from mtnets.adapters import from_nnx
+from mtnets.adapted import AdaptedModel, AdaptedModels, load_adapted
+from mtnets.adapters import (
+    from_equinox,
+    from_functions,
+    from_haiku,
+    from_linen,
+    from_nnx,
+    from_torch,
+    frozen,
+    in_precision,
+    to_state_dict,
+    wrap,
+)
 from mtnets.catalogue import catalogue
 from mtnets.diagnose import Diagnosis, diagnose
 from mtnets.errors import DataError, MtnetsError, OptionError, RunError
 from mtnets.evaluate import Estimate, evaluate
-from mtnets.learner import AdaptedModel, Learner, load
+from mtnets.learner import Learner, load
 from mtnets.methods import (
     METHODS,
     Meta,
@@ -42,6 +54,7 @@ from mtnets.methods import (
     warp_grad,
 )
 from mtnets.model import Model
+from mtnets.summary import Summary
 from mtnets.task import Batch, Distribution, Task
 from mtnets.train import meta_train
 
@@ -50,6 +63,7 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "AdaptedModel",
+    "AdaptedModels",
     "Batch",
     "DataError",
     "Diagnosis",
@@ -62,6 +76,7 @@ __all__ = [
     "MtnetsError",
     "OptionError",
     "RunError",
+    "Summary",
     "Task",
     "alfa",
     "anil",
@@ -72,10 +87,18 @@ __all__ = [
     "diagnose",
     "evaluate",
     "fomaml",
+    "from_equinox",
+    "from_functions",
+    "from_haiku",
+    "from_linen",
     "from_nnx",
+    "from_torch",
+    "frozen",
     "gap",
     "imaml",
+    "in_precision",
     "load",
+    "load_adapted",
     "m_net",
     "maml",
     "maml_plus_plus",
@@ -90,5 +113,7 @@ __all__ = [
     "sparse_maml",
     "t_net",
     "tasks",
+    "to_state_dict",
     "warp_grad",
+    "wrap",
 ]

@@ -27,6 +27,7 @@ from mtnets.evaluate import TEST_SEED, evaluate
 from mtnets.files import replacing, write_json
 from mtnets.learner import load
 from mtnets.methods import METHODS, MetaGradient, Method
+from mtnets.metric import Kind
 from mtnets.reproduce import COMMANDS
 from mtnets.rules import MaskUse, Rates
 from mtnets.tasks import FAMILIES, read_folder, read_query, rebuild
@@ -56,6 +57,8 @@ class MethodOptions:
       per_step_offsets: learn scales and offsets of normalisation apart for each inner step.
       rates: fixed, or learned per weight or per layer-step; methods with a choice of rates only.
       sides: of the metric: 1 (outputs) or 2 (inputs too); methods with a metric only.
+      metric: how it is stored: full, low-rank (I + U Vᵀ), for wide layers, or diagonal; methods with a metric only.
+      rank: of a low-rank metric: columns of U and V; methods with a metric only.
       mask: how masks are used at test: sample (the paper's), mean or threshold; methods with masks only.
       temperature: of the masks' Gumbel-softmax; methods with masks only.
       factors: of meta-curvature: some of o, i, f.
@@ -76,6 +79,8 @@ class MethodOptions:
     per_step_offsets: bool | None = None
     rates: Rates | None = None
     sides: Literal[1, 2] | None = None
+    metric: Kind | None = None
+    rank: int | None = None
     mask: MaskUse | None = None
     temperature: float | None = None
     factors: str | None = None
@@ -284,6 +289,25 @@ class Doctor:
         picture = Path(self.out or _folder(self.run) / "doctor.png")
         found.plot(picture)
         print(f"Picture: {picture}", file=sys.stderr)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Lists the layers of a learner's network: shapes, which move, and how many numbers are meta-learned for each.
+
+    Attributes:
+      run: folder of a run, or the name of a learner that ships (`mtnets learners`).
+      json: print one JSON object.
+    """
+
+    run: tyro.conf.Positional[str]
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        learner = load(self.run)
+        found = learner.model.summary(learner.method, learner.inner_steps)
+        print(json.dumps(found.to_json(), indent=2) if self.json else found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -497,6 +521,7 @@ def _parse(args: list[str]) -> Callable[[], object]:
         ("evaluate", Evaluate),
         ("adapt", Adapt),
         ("doctor", Doctor),
+        ("summary", Summary),
         ("methods", Methods),
         ("learners", Learners),
         ("recipes", Recipes),

@@ -18,6 +18,7 @@ from mtnets.layers import leaves_by_path
 from mtnets.learner import Learner
 from mtnets.losses import METRICS
 from mtnets.meta import default_at_once, map_over, meta_gradient
+from mtnets.methods import Meta
 from mtnets.rules import fixed
 from mtnets.task import Distribution
 from mtnets.tasks.family import Family
@@ -171,12 +172,7 @@ def diagnose(
     gradients = {path: float(jnp.linalg.norm(leaf)) for path, leaf in leaves_by_path(found.gradient).items()}
     checks, unchecked = _check(learner, distribution, keys[:CHECKED]) if finite_differences else ({}, {})
 
-    singular = {
-        path: np.linalg.svd(np.asarray(leaf, np.float64), compute_uv=False)
-        for path, leaf in leaves_by_path(learner.meta.fold).items()
-        if not path.startswith("offsets.") and leaf.ndim == 2 and leaf.shape[0] == leaf.shape[1]
-        if np.isfinite(leaf).all()
-    }
+    singular = learner.method.folding.spectra(inner.layers, learner.meta.fold)
     diagnosis = Diagnosis(
         curve=curve,
         inner_steps=inner.steps,
@@ -196,6 +192,9 @@ def diagnose(
 def update_ranks(learner: Learner, tasks: Distribution, keys: jax.Array) -> dict[str, float]:
     """Mean rank of the updates that tasks make to each layer's folded weights: how many directions they really use.
 
+    A direction counts if its singular value is above 1/1000 of the update's largest, and above 10⁻⁶ of the largest of
+    the weights themselves: below that is what single precision rounds away, and a layer that does not move has rank 0.
+
     Args:
       learner: what was meta-trained.
       tasks: where tasks come from.
@@ -204,23 +203,29 @@ def update_ranks(learner: Learner, tasks: Distribution, keys: jax.Array) -> dict
     inner = learner.inner
     rule = inner.method.test_rule or inner.method.rule
 
+    def begin(meta: Meta) -> tuple[Any, dict[str, jax.Array]]:
+        start = starting_point(inner, meta)
+        leaves = leaves_by_path(meta.params) | start.folded
+        return start, {layer.name: layer.matrix(leaves) for layer in inner.layers}
+
     def update(context: Any, key: jax.Array) -> dict[str, jax.Array]:
         meta, state, inner_lr, tasks = context
         draw, learn = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        start = starting_point(inner, meta)
+        start, before = begin(meta)
         support = tasks.sample(draw).support
-        adapted = inner_loop(inner, start, state, inner_lr, support, learn, rule=rule)
-        before, after = leaves_by_path(meta.params) | start.folded, leaves_by_path(adapted.params)
-        return {layer.name: layer.matrix(after) - layer.matrix(before) for layer in inner.layers}
+        after = leaves_by_path(inner_loop(inner, start, state, inner_lr, support, learn, rule=rule).params)
+        return {layer.name: layer.matrix(after) - before[layer.name] for layer in inner.layers}
 
     context = (learner.meta, learner.state, learner.inner_lr, tasks)
     at_once = default_at_once(learner.meta.params, len(keys))
     updates = jax.jit(lambda context, keys: map_over(update, context, keys, at_once=at_once))(context, keys)
+    starts = jax.jit(lambda meta: begin(meta)[1])(learner.meta)
     ranks = {}
     for name, matrices in updates.items():
+        floor = 1e-6 * np.linalg.norm(np.asarray(starts[name], np.float64), 2)
         kept = [m for m in np.asarray(matrices, np.float64) if np.isfinite(m).all()]
         singular = [np.linalg.svd(m, compute_uv=False) for m in kept]
-        ranks[name] = float(np.mean([(s > 1e-3 * s[0]).sum() if s[0] > 0 else 0 for s in singular])) if kept else np.nan
+        ranks[name] = float(np.mean([(s > max(1e-3 * s[0], floor)).sum() for s in singular])) if kept else np.nan
     return ranks
 
 

@@ -18,7 +18,7 @@ from mtnets.errors import OptionError
 LINEAR = {"dot_general", "conv_general_dilated", "gather"}
 ADDITIVE = {"add", "sub", "add_any"}
 # Operations that only rearrange or convert a leaf; what they return still counts as that leaf.
-TRANSPARENT = {"reshape", "transpose", "convert_element_type", "squeeze", "copy", "copy_p", "broadcast_in_dim"}
+TRANSPARENT = {"reshape", "transpose", "rev", "convert_element_type", "squeeze", "copy", "copy_p", "broadcast_in_dim"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Layer:
       bias: path of the bias, or None.
       shape: shape of the weight.
       out_axes: the axes of the weight that index its output units, in order.
-      groups: of a grouped convolution.
+      groups: of a grouped convolution: its outputs are as many runs of units, each computed from inputs of its own.
+      bias_shape: shape of the bias, if it is another than that of one output: flat.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Layer:
     shape: tuple[int, ...]
     out_axes: tuple[int, ...]
     groups: int = 1
+    bias_shape: tuple[int, ...] | None = None
 
     @property
     def units(self) -> int:
@@ -53,7 +55,7 @@ class Layer:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """Shape of one output: the shape of the bias."""
+        """Shape of one output."""
         return tuple(self.shape[axis] for axis in self.out_axes)
 
     @property
@@ -74,7 +76,9 @@ class Layer:
         front = tuple(size for axis, size in enumerate(self.shape) if axis not in self.out_axes)
         weight = matrix[:inputs].reshape(*front, *self.out_shape)
         result = {self.weight: jnp.moveaxis(weight, self._last, self.out_axes)}
-        return result if self.bias is None else result | {self.bias: matrix[inputs].reshape(self.out_shape)}
+        if self.bias is None:
+            return result
+        return result | {self.bias: matrix[inputs].reshape(self.bias_shape or self.out_shape)}
 
     @property
     def _last(self) -> tuple[int, ...]:
@@ -99,9 +103,12 @@ def replace_leaves(tree: Any, leaves: Mapping[str, Any]) -> Any:
 def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]:
     """Finds the layers of a network and orders them by first use.
 
-    The output axes of a weight are read off the operation that it enters; where it was reshaped before, they are its
-    last axis. A bias is the next leaf of the same container that is used after its weight, if it has the shape of the
-    output axes and is added.
+    The output axes of a weight are read off the first operation that it enters, as those of the result that they
+    become: the free axes of a matrix product, the features of a convolution, the last axis of an entry of a table.
+    They are followed back through transposing, flipping and merging axes; where an axis was split before, the last axis
+    of the weight is taken. A weight that is used again, by a recurrent cell or tied to another layer, is one layer. A
+    bias is the next leaf of the same container that is used after its weight, if it has the shape of the output axes
+    (or is flat, with as many elements) and is added.
 
     Args:
       forward: the network as a function of its parameters; it is traced, never run.
@@ -119,11 +126,16 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
         path = paths[use.leaf]
         container, shape = path.rpartition(".")[0], shapes[path]
         weight = waiting.pop(container, None)
-        if weight is not None and use.primitive in ADDITIVE and shape == layers[weight].out_shape:
-            layers[weight] = dataclasses.replace(layers[weight], bias=path)
+        layer = layers.get(weight or "")
+        if layer and use.primitive in ADDITIVE and shape in (layer.out_shape, (layer.units,)):
+            layers[layer.weight] = dataclasses.replace(
+                layer, bias=path, bias_shape=None if shape == layer.out_shape else shape
+            )
         elif len(shape) >= 2 and use.primitive in LINEAR:
-            axes = use.out_axes or (len(shape) - 1,)
-            layers[path] = Layer(container or path, path, None, shape, axes, use.groups)
+            axes, groups = ((len(shape) - 1,), 1) if use.out_axes is None else (use.out_axes, use.groups)
+            if not axes and shape[-1] == 1:  # the only unit
+                axes = (len(shape) - 1,)
+            layers[path] = Layer(container or path, path, None, shape, axes, groups)
             waiting[container] = path
 
     if not layers:
@@ -139,11 +151,38 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
     )
 
 
+def named(
+    layers: Sequence[Layer], naming: Mapping[str, tuple[str, str | None]], leaves: Mapping[str, Any]
+) -> tuple[Layer, ...]:
+    """Layers by names of the user's, in the order of their first use.
+
+    Args:
+      layers: as found.
+      naming: names, with the paths of their weight and bias.
+      leaves: all leaves by path.
+
+    Raises:
+      OptionError: for a weight that enters no linear operation, or a bias that does not fit it.
+    """
+    found = {layer.weight: layer for layer in layers}
+    chosen: dict[str, Layer] = {}
+    for name, (weight, bias) in naming.items():
+        if weight not in found:
+            raise OptionError(f"Layer {name}: {weight} is no weight of a layer; there are {', '.join(found)}.")
+        layer = found[weight]
+        shape = "nothing" if bias is None or bias not in leaves else tuple(leaves[bias].shape)
+        if bias is not None and shape not in (layer.out_shape, (layer.units,)):
+            raise OptionError(f"Layer {name}: the bias {bias} is {shape}; {weight} needs {layer.out_shape}.")
+        flat = None if bias is None or shape == layer.out_shape else (layer.units,)
+        chosen[weight] = dataclasses.replace(layer, name=name, bias=bias, bias_shape=flat)
+    return tuple(chosen[layer.weight] for layer in layers if layer.weight in chosen)
+
+
 class _Leaf(NamedTuple):
-    """A variable that still is a leaf: which one, and which axes of the leaf its axes are (None once reshaped)."""
+    """A variable that still is a leaf: which one, and which of its axes each axis runs over (None: part of one)."""
 
     number: int
-    axes: tuple[int, ...] | None
+    axes: tuple[tuple[int, ...] | None, ...]
 
 
 class _Use(NamedTuple):
@@ -158,7 +197,9 @@ class _Use(NamedTuple):
 def _first_uses(jaxpr: Any) -> Iterator[_Use]:
     """The first use of each input, in the order of the computation."""
     seen: set[int] = set()
-    leaves = {var: _Leaf(i, tuple(range(len(var.aval.shape)))) for i, var in enumerate(jaxpr.invars)}
+    leaves = {
+        var: _Leaf(i, tuple((axis,) for axis in range(len(var.aval.shape)))) for i, var in enumerate(jaxpr.invars)
+    }
     for use in _uses(jaxpr, leaves):
         if use.leaf not in seen:
             seen.add(use.leaf)
@@ -186,8 +227,8 @@ def _uses(jaxpr: Any, leaves: dict[Any, _Leaf]) -> Iterator[_Use]:
         else:
             for position, leaf in enumerate(operands):
                 if leaf is not None:
-                    groups = eqn.params.get("feature_group_count", 1)
-                    yield _Use(leaf.number, name, _out_axes(eqn, position, leaf), groups)
+                    groups = eqn.params.get("feature_group_count", 1) * eqn.params.get("batch_group_count", 1)
+                    yield _Use(leaf.number, name, _out_axes(eqn, position, leaf), groups if position else 1)
 
 
 def _operands(eqn: Any, sub: Any, operands: list[_Leaf | None]) -> list[_Leaf | None]:
@@ -207,25 +248,53 @@ def _operands(eqn: Any, sub: Any, operands: list[_Leaf | None]) -> list[_Leaf | 
 
 def _rearranged(eqn: Any, leaf: _Leaf) -> _Leaf:
     """The leaf after an operation that only rearranges or converts it."""
-    name = eqn.primitive.name
-    if name == "transpose" and leaf.axes is not None:
-        return _Leaf(leaf.number, tuple(leaf.axes[axis] for axis in eqn.params["permutation"]))
-    return leaf if name in {"convert_element_type", "copy", "copy_p"} else _Leaf(leaf.number, None)
+    axes, before, after = leaf.axes, eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    match eqn.primitive.name:
+        case "transpose":
+            axes = tuple(axes[axis] for axis in eqn.params["permutation"])
+        case "squeeze":
+            axes = tuple(part for axis, part in enumerate(axes) if axis not in eqn.params["dimensions"])
+        case "broadcast_in_dim":
+            placed = dict(zip(eqn.params["broadcast_dimensions"], zip(before, axes, strict=True), strict=True))
+            axes = tuple(placed[i][1] if i in placed and placed[i][0] == n else () for i, n in enumerate(after))
+        case "reshape":
+            axes = _reshaped(axes, before, after)
+    return leaf._replace(axes=axes)
+
+
+def _reshaped(axes: Sequence[Any], before: Sequence[int], after: Sequence[int]) -> tuple[Any, ...]:
+    """What the axes of an array run over once it is reshaped: axes are merged, and None where one is split."""
+    if 0 in before:
+        return (None,) * len(after)
+    found: list[Any] = []
+    i = 0
+    while len(found) < len(after):
+        # the shortest runs of old and of new axes that hold as many elements
+        merged: list[Any] = []
+        old, new, count = 1, after[len(found)], 1
+        while old != new:
+            if old < new:
+                merged += [axes[i]] if before[i] > 1 else []
+                old, i = old * before[i], i + 1
+            else:
+                new, count = new * after[len(found) + count], count + 1
+        whole = None if None in merged or count > 1 else sum(merged, ())
+        found += [whole] * count
+    return tuple(found)
 
 
 def _out_axes(eqn: Any, position: int, leaf: _Leaf) -> tuple[int, ...] | None:
     """The axes of a leaf that index the outputs of the operation that it enters."""
-    if leaf.axes is None:
-        return None
-    axes = range(len(leaf.axes))
+    axes, numbers = range(len(leaf.axes)), eqn.params.get("dimension_numbers")
     if eqn.primitive.name == "dot_general":
-        contracted, batch = (sides[position] for sides in eqn.params["dimension_numbers"])
+        contracted, batch = (sides[position] for sides in numbers)
         axes = [axis for axis in axes if axis not in contracted and axis not in batch]
     elif eqn.primitive.name == "conv_general_dilated":
-        axes = [eqn.params["dimension_numbers"].rhs_spec[0]]
-    else:
-        axes = axes[-1:]
-    return tuple(leaf.axes[axis] for axis in axes)
+        axes = [(numbers.lhs_spec, numbers.rhs_spec)[position][0]]
+    elif eqn.primitive.name == "gather":
+        axes = [axis for axis in axes if axis not in numbers.start_index_map][-1:]
+    parts = [leaf.axes[axis] for axis in axes]
+    return None if None in parts else sum(parts, ())
 
 
 def _programs(value: Any) -> list[Any]:

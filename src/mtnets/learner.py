@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -18,10 +19,12 @@ from jax.typing import ArrayLike
 
 from mtnets import learners
 from mtnets.adapt import Inner, inner_loop, starting_point
+from mtnets.adapted import AdaptedModel, AdaptedModels, apply_task, check_finite, fill, to_inputs
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.files import replacing, write_json
-from mtnets.layers import leaves_by_path, path_of
+from mtnets.layers import leaves_by_path, replace_leaves
 from mtnets.losses import LOSSES
+from mtnets.meta import default_at_once
 from mtnets.methods import METHODS, Meta, Method
 from mtnets.model import Model
 from mtnets.models import rebuild
@@ -34,34 +37,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WEIGHTS, CARD = "learner.safetensors", "learner.json"
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class AdaptedModel:
-    """A plain network of the original architecture, adapted to one task.
-
-    Attributes:
-      model: the architecture.
-      params: its ordinary weights, metrics folded in.
-      state: its state.
-      used: which outputs the task uses, `[outputs]`; None where all are.
-      images: how image files become inputs; None where inputs are not images.
-    """
-
-    model: Model
-    params: Any
-    state: Any
-    used: Array | None = None
-    images: Images | None = None
-
-    def __call__(self, x: ArrayLike) -> Array:
-        """Predictions `[examples, outputs]` for inputs `[examples, ...]`; logits of unused outputs are −∞."""
-        prediction = _predict(self.model, self.params, self.state, _inputs(self.model, x, self.images, "x"))
-        return prediction if self.used is None else jnp.where(self.used, prediction, -jnp.inf)
-
-    def probabilities(self, x: ArrayLike) -> Array:
-        """Class probabilities `[examples, ways]`."""
-        return jax.nn.softmax(self(x), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,7 +99,13 @@ class Learner:
         return diagnose(self, family, num_tasks, **options)
 
     def adapt(
-        self, x: ArrayLike, y: ArrayLike, *, inner_steps: int | None = None, key: Array | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        inner_steps: int | None = None,
+        key: Array | None = None,
+        start: Mapping[str, Array] | None = None,
     ) -> AdaptedModel:
         """Learns a task from its examples.
 
@@ -134,6 +115,7 @@ class Learner:
             `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked.
           inner_steps: gradient steps; those of training unless given.
           key: for masks and whatever else is random; a fixed one unless given.
+          start: weights to begin from (`AdaptedModel.moved`); what was meta-learned unless given.
 
         Returns:
           A plain network with adapted weights.
@@ -142,6 +124,89 @@ class Learner:
           DataError: if shapes do not fit, a number is not finite, or a label is out of range.
           RunError: if adaptation diverges.
         """
+        inner = self._inner(inner_steps)
+        inputs = to_inputs(self.model, x, self.images, "x")
+        targets, used = self._targets(y, len(inputs))
+        meta = self.meta if start is None else self.meta._replace(params=replace_leaves(self.meta.params, start))
+        key = jax.random.key(0) if key is None else key
+        moved, state, finite = _adapt(inner, meta, self.state, self.inner_lr, Batch(inputs, targets), used, key)
+        if not finite:
+            raise RunError(_diverged(inner.steps))
+        used = None if used is None or used.all() else used
+        params = _folded(inner, self.meta, moved)  # by the program of with_task, to the last bit
+        return AdaptedModel(self.model, params, state, used, self.images, self, moved, inner.steps)
+
+    def adapt_many(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        inner_steps: int | None = None,
+        key: Array | None = None,
+        tasks_at_once: int | None = None,
+    ) -> AdaptedModels:
+        """Learns many tasks in one compiled call.
+
+        Memory: the weights of every task, `len(tasks) × parameters`, and the work of `tasks_at_once` of them. For more
+        than that, call it with some thousand tasks at a time.
+
+        Args:
+          x: inputs, `[tasks, examples, ...]`.
+          y: targets `[tasks, examples, outputs]`, or labels `[tasks, examples]`.
+          inner_steps, key: as in `adapt`; each task draws its own masks.
+          tasks_at_once: tasks that are learned at the same time; see `mtnets.meta.default_at_once`.
+
+        Raises:
+          DataError: if shapes do not fit, a number is not finite, or a label is out of range; naming the task.
+          RunError: if adaptation diverges, naming the tasks.
+        """
+        inner, x, y = self._inner(inner_steps), np.asarray(x), np.asarray(y)
+        if x.ndim < 2 or y.ndim < 2 or x.shape[:2] != y.shape[:2] or not len(x):
+            raise DataError(f"x has shape {x.shape} and y {y.shape}; they must be [tasks, examples, ...] alike.")
+        inputs = to_inputs(self.model, x.reshape(-1, *x.shape[2:]), self.images, "x")
+        targets, used = [], []
+        for i, each in enumerate(y):
+            try:
+                found = self._targets(each, x.shape[1])
+            except DataError as error:
+                raise DataError(f"Task {i}: {error}") from error
+            targets.append(found[0])
+            used.append(found[1])
+        batches = Batch(inputs.reshape(*x.shape[:2], *self.model.input_shape), jnp.stack(targets))
+        outputs = None if used[0] is None else jnp.stack(used)
+        keys = jax.random.split(jax.random.key(0) if key is None else key, len(x))
+        at_once = tasks_at_once or default_at_once(self.meta.params, len(x), most=1000)
+        moved, state, finite = _adapt_many(inner, at_once, self.meta, self.state, self.inner_lr, batches, outputs, keys)
+        if not finite.all():
+            which = np.flatnonzero(~np.asarray(finite))
+            some = ", ".join(map(str, which[:10])) + " …" * (len(which) > 10)
+            raise RunError(f"Task {some}: {_diverged(inner.steps)}")
+        params = _folded_many(inner, self.meta, moved)
+        like = AdaptedModel(self.model, None, None, None, self.images, self, None, inner.steps)
+        return AdaptedModels(like, params, state, moved, outputs)
+
+    def with_task(self, path: str | Path) -> AdaptedModel:
+        """The model that `AdaptedModel.save_task` wrote a file of, which must have been adapted by this learner.
+
+        Raises:
+          RunError: if there is no such file, it is damaged, or belongs to another learner.
+        """
+        moved, state, used, steps = apply_task(self, path)
+        params = _folded(dataclasses.replace(self.inner, steps=steps), self.meta, moved)
+        return AdaptedModel(self.model, params, state, used, self.images, self, moved, steps)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes when anything does that was meta-learned."""
+        digest = hashlib.sha256(json.dumps([self.method.to_json(), self.inner_lr], sort_keys=True).encode())
+        for part, leaves in sorted(self._parts().items()):
+            for name, leaf in sorted(leaves.items()):
+                array = np.asarray(leaf)
+                digest.update(f"{part}.{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def _inner(self, inner_steps: int | None) -> Inner:
+        """The inner problem with another number of steps, for use."""
         steps = self.inner_steps if inner_steps is None else inner_steps
         if steps < 0:
             raise OptionError(f"inner_steps is {steps}; it must be at least 0.")
@@ -149,26 +214,9 @@ class Learner:
             warnings.warn(
                 "This learner was trained with transductive batch norm: each prediction depends on the other inputs of "
                 "its batch. For use, train with norm='support'.",
-                stacklevel=2,
+                stacklevel=3,
             )
-        inputs = _inputs(self.model, x, self.images, "x")
-        targets, used = self._targets(y, len(inputs))
-        inner = dataclasses.replace(self.inner, steps=steps)
-        params, state, finite = _adapt(
-            inner,
-            self.meta,
-            self.state,
-            self.inner_lr,
-            Batch(inputs, targets),
-            used,
-            jax.random.key(0) if key is None else key,
-        )
-        if not finite:
-            raise RunError(
-                f"Adaptation diverged within {steps} inner steps: the adapted weights are not finite. "
-                "Use fewer inner steps, or look for inputs or targets far outside those of training."
-            )
-        return AdaptedModel(self.model, params, state, None if used is None or used.all() else used, self.images)
+        return dataclasses.replace(self.inner, steps=steps)
 
     def _targets(self, y: ArrayLike, examples: int) -> tuple[Array, Array | None]:
         targets = np.asarray(y)
@@ -179,7 +227,7 @@ class Learner:
                 targets = targets[:, None]
             if targets.shape != (examples, self.outputs):
                 raise DataError(f"y has shape {targets.shape}; this learner needs ({examples}, {self.outputs}).")
-            return jnp.asarray(_finite(targets, "y"), jnp.float32), None
+            return jnp.asarray(check_finite(targets, "y"), jnp.float32), None
         if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
             raise DataError(f"y has shape {targets.shape} and type {targets.dtype}; labels must be integers, one each.")
         if targets.min() < 0 or targets.max() >= self.outputs:
@@ -268,22 +316,14 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
     )
     meta = jax.eval_shape(lambda params: init(jax.random.key(0), params=params), params)
     expected = {"params": meta.params, "fold": meta.fold, "rule": meta.rule, "state": state}
-    shapes = {f"{part}.{n}": leaf.shape for part, tree in expected.items() for n, leaf in leaves_by_path(tree).items()}
-    for name in sorted(shapes.keys() | arrays.keys()):
-        found = arrays[name].shape if name in arrays else "nothing"
-        if found != shapes.get(name, "nothing"):
-            raise RunError(f"{file} has {found} for {name} and the network needs {shapes.get(name, 'nothing')}.")
-
-    def fill(part: str) -> Any:
-        return jax.tree.map_with_path(lambda keys, _: jnp.asarray(arrays[f"{part}.{path_of(keys)}"]), expected[part])
-
+    filled = fill(expected, arrays, file)
     images = None if card["images"] is None else Images(**card["images"])
-    learned = Meta(fill("params"), fill("fold"), fill("rule"))
+    learned = Meta(filled["params"], filled["fold"], filled["rule"])
     return Learner(
         model,
         method,
         learned,
-        fill("state"),
+        filled["state"],
         card["inner_lr"],
         card["inner_steps"],
         card["loss"],
@@ -292,10 +332,18 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
     )
 
 
+def _diverged(steps: int) -> str:
+    return (
+        f"Adaptation diverged within {steps} inner steps: the adapted weights are not finite. "
+        "Use fewer inner steps, or look for inputs or targets far outside those of training."
+    )
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _adapt(
     inner: Inner, meta: Meta, state: Any, inner_lr: Any, support: Batch, used: Array | None, key: Array
-) -> tuple[Any, Any, Array]:
+) -> tuple[dict[str, Array], Any, Array]:
+    """Weights that moved, before folding; state; and whether all is finite."""
     if used is not None:
         # a finite stand-in for −∞, whose gradient would be NaN
         inner = dataclasses.replace(
@@ -304,32 +352,25 @@ def _adapt(
     rule = inner.method.test_rule or inner.method.rule
     adapted = inner_loop(inner, starting_point(inner, meta), state, inner_lr, support, key, rule=rule)
     finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(adapted.params)]))
-    return adapted.params, adapted.state, finite
+    return adapted.weights, adapted.state, finite
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _adapt_many(
+    inner: Inner, at_once: int, meta: Meta, state: Any, inner_lr: Any, batches: Batch, used: Any, keys: Array
+) -> Any:
+    """The same for a stack of tasks, `at_once` at a time."""
+    one = lambda each: _adapt(inner, meta, state, inner_lr, *each)  # noqa: E731
+    return jax.lax.map(one, (batches, used, keys), batch_size=min(at_once, len(keys)))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _predict(model: Model, params: Any, state: Any, x: Array) -> Array:
-    return model.apply(params, state, x, None)[0]
+def _folded(inner: Inner, meta: Meta, moved: dict[str, Array]) -> Any:
+    """The parameters of the network with these weights, after the inner steps."""
+    return replace_leaves(meta.params, inner.fold(meta, moved, inner.steps))
 
 
-def _inputs(model: Model, x: ArrayLike, images: Images | None, name: str) -> Array:
-    array = np.asarray(x)
-    if array.ndim == len(model.input_shape) and model.input_shape == (1,):
-        array = array[:, None]
-    if array.shape[1:] != model.input_shape or len(array.shape) == 0 or len(array) == 0:
-        raise DataError(
-            f"{name} has shape {array.shape}; this learner needs (examples, {', '.join(map(str, model.input_shape))}) "
-            "with at least one example."
-        )
-    if images is not None and array.dtype == np.uint8:
-        return jnp.asarray(images.to_inputs(array))
-    return jnp.asarray(_finite(array, name), model.input_dtype)
-
-
-def _finite(array: np.ndarray, name: str) -> np.ndarray:
-    if not np.issubdtype(array.dtype, np.number):
-        raise DataError(f"{name} has type {array.dtype}; it must be numbers.")
-    if not np.isfinite(array).all():
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise DataError(f"{name} is {array[first]} at {first}; remove or replace what is NaN or infinite.")
-    return array
+@functools.partial(jax.jit, static_argnums=0)
+def _folded_many(inner: Inner, meta: Meta, moved: dict[str, Array]) -> Any:
+    """The same for a stack of tasks."""
+    return jax.lax.map(lambda each: _folded(inner, meta, each), moved)

@@ -22,6 +22,7 @@
 | `mt_net_full` | all | T | element mask, redrawn at each step → α | exact |
 
 A is the network's weight, W what a task moves, L the loss on the support set and G its gradient, α the inner rate.
+Wherever there is a T, `metric=` says how it is stored: in full, as I + U Vᵀ, or as a diagonal.
 """
 
 import dataclasses
@@ -30,13 +31,15 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import jax
 import optax
 from jax import Array
 
 from mtnets.errors import OptionError
 from mtnets.estimators import ESTIMATORS
 from mtnets.layers import Layer, leaves_by_path
-from mtnets.metric import Sides, identity, metric, step_offsets
+from mtnets.metric import Kind, Sides, identity, step_offsets
+from mtnets.metric import metric as metric_of
 from mtnets.rules import (
     INNER_OPTIMISERS,
     MaskUse,
@@ -66,6 +69,9 @@ PARTS: dict[str, Callable[[tuple[Layer, ...]], tuple[Layer, ...]]] = {
     "body": lambda layers: layers[:-1],
     "first": lambda layers: layers[:1],
 }
+
+
+FOLD = 1_000_000  # makes a key for the fold, unlike those of rules, which fold in small numbers
 
 
 class Meta(NamedTuple):
@@ -232,7 +238,8 @@ class Method:
         outside = {path: leaf for path, leaf in leaves.items() if path not in inside and not path.startswith(warps)}
         loose = {path: leaf for path, leaf in outside.items() if leaf.ndim == 1}
         setting = Setting(moving, weights, loose, inner_lr, steps, key, norm)
-        return Meta(params, self.folding.init(setting), self.rule.init(setting))
+        own = setting._replace(key=jax.random.fold_in(key, FOLD))
+        return Meta(params, self.folding.init(own), self.rule.init(setting))
 
     def with_options(self, **options: Any) -> "Method":
         """The same method with other arguments, `method.with_options(mask="mean")`.
@@ -517,7 +524,7 @@ def gap() -> Method:
 
 
 @method
-def t_net(*, sides: Sides = 1, rates: Rates = "fixed") -> Method:
+def t_net(*, sides: Sides = 1, rates: Rates = "fixed", metric: Kind = "full", rank: int = 8) -> Method:
     """`W ← W − α ∇L(W T)`; on the folded weights A = W T, `A ← A − α G Tᵀ T`.
 
     Learned: T per layer; with `sides=2` S too; with `rates`, those.
@@ -525,27 +532,33 @@ def t_net(*, sides: Sides = 1, rates: Rates = "fixed") -> Method:
     Args:
       sides: 1 for the paper's metric T on outputs; 2 for one on inputs as well, A = S W T.
       rates: as in `maml`, for W.
+      metric: how T is stored: `full`, units² numbers; `low-rank`, `T = I + U Vᵀ`; or `diagonal`.
+      rank: of a low-rank metric; in layers with fewer units, as many as those.
 
     References:
       Lee & Choi, Gradient-Based Meta-Learning with Learned Layerwise Metric and Subspace, ICML 2018,
       arXiv 1801.05558, section 3.1.
     """
-    return Method(metric(sides), rate(rates))
+    return Method(metric_of(sides, metric, rank), rate(rates))
 
 
 @method
-def warp_grad() -> Method:
+def warp_grad(*, metric: Kind = "full", rank: int = 8) -> Method:
     """`W ← W − α ∇L(W T)`; T, and a network's own warp layers, learn from each step of the trajectory apart.
 
     Learned: T per layer.
 
     A T is the linear case of a warp layer; for non-linear ones see `mtnets.models.Warp`.
 
+    Args:
+      metric: as in `t_net`.
+      rank: as in `t_net`.
+
     References:
       Flennerhag, Rusu, Pascanu, Visin, Yin & Hadsell, Meta-Learning with Warped Gradient Descent, ICLR 2020,
       arXiv 1909.00025.
     """
-    return Method(metric(), sgd(), meta_gradient="trajectory")
+    return Method(metric_of(1, metric, rank), sgd(), meta_gradient="trajectory")
 
 
 @method
@@ -566,7 +579,15 @@ def m_net(*, mask: MaskUse = "sample", temperature: float = 1.0, rates: Rates = 
 
 
 @method
-def mt_net(*, mask: MaskUse = "sample", temperature: float = 1.0, sides: Sides = 1, rates: Rates = "fixed") -> Method:
+def mt_net(
+    *,
+    mask: MaskUse = "sample",
+    temperature: float = 1.0,
+    sides: Sides = 1,
+    rates: Rates = "fixed",
+    metric: Kind = "full",
+    rank: int = 8,
+) -> Method:
     """`W ← W − α m ⊙ ∇L(W T)`; on the folded weights A = W T, `A ← A − α (m ⊙ (G Tᵀ)) T`.
 
     Learned: T per layer and ζ per unit; with `sides=2` S too; with `rates`, those.
@@ -579,15 +600,24 @@ def mt_net(*, mask: MaskUse = "sample", temperature: float = 1.0, sides: Sides =
       temperature: τ of the straight-through Gumbel-softmax.
       sides: as in `t_net`.
       rates: as in `maml`, for W.
+      metric: as in `t_net`.
+      rank: as in `t_net`.
 
     References:
       Lee & Choi 2018, arXiv 1801.05558, section 3.2.
     """
-    return Method(metric(sides), *_masked(row_mask, mask, temperature, rates))
+    return Method(metric_of(sides, metric, rank), *_masked(row_mask, mask, temperature, rates))
 
 
 @method
-def mt_net_full(*, mask: MaskUse = "sample", temperature: float = 1.0, rates: Rates = "fixed") -> Method:
+def mt_net_full(
+    *,
+    mask: MaskUse = "sample",
+    temperature: float = 1.0,
+    rates: Rates = "fixed",
+    metric: Kind = "full",
+    rank: int = 8,
+) -> Method:
     """`W ← W − α M_t ⊙ ∇L(W T)`: an MT-net that masks every element of W and b apart, redrawn at each inner step t.
 
     Learned: T per layer and ζ per weight; with `rates`, those.
@@ -596,11 +626,13 @@ def mt_net_full(*, mask: MaskUse = "sample", temperature: float = 1.0, rates: Ra
       mask: how masks are used at test: `sample`, `mean` or `threshold`; training always samples.
       temperature: τ of the straight-through Gumbel-softmax.
       rates: as in `maml`, for W.
+      metric: as in `t_net`.
+      rank: as in `t_net`.
 
     References:
       Lee & Choi 2018, arXiv 1801.05558; the authors' code.
     """
-    return Method(metric(), *_masked(element_mask, mask, temperature, rates))
+    return Method(metric_of(1, metric, rank), *_masked(element_mask, mask, temperature, rates))
 
 
 def _masked(mask_rule: Callable[..., Rule], use: MaskUse, temperature: float, rates: Rates) -> tuple[Rule, Rule]:

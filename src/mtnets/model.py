@@ -3,13 +3,17 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mtnets.layers import Layer, find_layers
+from mtnets.layers import Layer, find_layers, leaves_by_path, named
+
+if TYPE_CHECKING:
+    from mtnets.methods import Method
+    from mtnets.summary import Summary
 
 Norm = Literal["transductive", "support", "running", "none"]
 
@@ -34,6 +38,8 @@ class Model:
       own_weights: whether `init` ignores its key and returns the weights that the network came with.
       input_dtype: of the inputs; integers for a network that begins with an embedding.
       fixed: paths of containers whose layers no task moves: warp layers.
+      naming: names of the layers that may move, with the paths of their weight and bias, where the structure of the
+        parameters does not tell; None for those that the traced computation shows.
     """
 
     init: Callable[[Array], tuple[Any, Any]]
@@ -44,6 +50,7 @@ class Model:
     own_weights: bool = False
     input_dtype: Any = jnp.float32
     fixed: tuple[str, ...] = ()
+    naming: Mapping[str, tuple[str, str | None]] | None = None
 
     @functools.cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -51,7 +58,24 @@ class Model:
         params, state = jax.eval_shape(self.init, jax.random.key(0))
         x = jnp.zeros((2, *self.input_shape), self.input_dtype)
         layers = find_layers(lambda params: self.apply(params, jax.tree.map(_zeros, state), x, None), params)
+        if self.naming is not None:
+            layers = named(layers, self.naming, leaves_by_path(params))
         return tuple(layer for layer in layers if not f"{layer.weight}.".startswith(tuple(f"{p}." for p in self.fixed)))
+
+    def summary(self, method: "Method | None" = None, inner_steps: int = 1) -> "Summary":
+        """The layers of this network, what of it stays as it is within a task, and what a method learns for each layer:
+        `print(model.summary(mtnets.mt_net()))`.
+
+        Args:
+          method: what is to adapt it; the network alone for None.
+          inner_steps: of training; some methods learn something for each.
+
+        Raises:
+          OptionError: if the network has no layer, or the method cannot adapt it.
+        """
+        from mtnets.summary import summarise  # which stands above: a method has parts
+
+        return summarise(self, method, inner_steps)
 
 
 def _zeros(leaf: Any) -> Array:

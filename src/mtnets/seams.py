@@ -6,6 +6,7 @@ The fourth seam, which layers move, is a choice among them; see `mtnets.methods.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import optax
 from jax import Array
 
@@ -59,11 +60,14 @@ class Fold(NamedTuple):
       apply: `apply(layers, arrays, weights, step) -> leaves`: the network's own weights, and whatever other leaves are
         different at this inner step.
       learns: whether it has arrays.
+      spectra: `spectra(layers, arrays) -> {name: singular values of a metric, from the largest}`, for the reader, with
+        arrays that are no tracers; metrics that are not finite are left out.
     """
 
     init: Callable[[Setting], Arrays]
     apply: FoldApply
     learns: bool = True
+    spectra: Callable[[Sequence[Layer], Arrays], Mapping[str, np.ndarray]] = lambda layers, arrays: {}
 
 
 class Rule(NamedTuple):

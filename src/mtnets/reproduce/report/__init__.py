@@ -15,6 +15,7 @@ from mtnets.reproduce.report.complexity import complexity
 from mtnets.reproduce.report.images import CIFAR_FS, MINIIMAGENET, OMNIGLOT, images
 from mtnets.reproduce.report.robustness import robustness
 from mtnets.reproduce.report.sine import sine, variants
+from mtnets.reproduce.report.updrs import updrs
 
 
 class Section(NamedTuple):
@@ -37,6 +38,7 @@ SECTIONS = {
     "omniglot": Section("Omniglot (table 2)", images(OMNIGLOT, 40_000)),
     "miniimagenet": Section("miniImageNet (table 3)", images(MINIIMAGENET, 60_000)),
     "cifar-fs": Section("CIFAR-FS (not in the paper)", images(CIFAR_FS, 60_000)),
+    "updrs": Section("Parkinson's telemonitoring (not in the paper)", updrs),
 }
 HEAD = """
 # The paper's experiments, reproduced

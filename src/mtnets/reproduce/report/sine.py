@@ -90,10 +90,11 @@ def _draw(parts: Parts, order: list[str], path: Path) -> str:
             ax.plot(steps, mean, "o-", markersize=3, color=COLOURS[name], label=NAMES[name])
             low, high = np.maximum(mean - half, 0.01), np.minimum(mean + half, 10)
             ax.fill_between(steps, low, high, color=COLOURS[name], alpha=0.15)
-        ax.set(title=f"{shots} shots", xlabel="inner steps", yscale="log", ylim=(0.05, 6))
+            ax.plot(steps, numbers(found["median"]), ":", linewidth=1, color=COLOURS[name])
+        ax.set(title=f"{shots} shots", xlabel="inner steps", yscale="log", ylim=(0.01, 6))
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("mean squared error ± 95 % over seeds")
-    axes[2].legend(fontsize=8)
+    axes[0].set_ylabel("squared error: mean ± 95 % over seeds\ndotted: median over tasks")
+    axes[0].legend(fontsize=8, loc="lower left", ncols=2)
     return save(made, path)
 
 
