@@ -69,6 +69,7 @@ def from_torch(
 
     def apply(params: Any, state: Any, x: Array, key: Array | None) -> tuple[Array, Any]:
         leaves = {name: params[shared[name]] if shared[name] in params else state[name] for name in names}
+        leaves, x = jax.tree.map(jnp.asarray, (leaves, x))  # torch2jax takes no NumPy arrays
         y, after = modes[key is not None](x, state_dict=leaves, rng=key, return_state_dict=True)
         kept = key is not None and norm in ("support", "running")
         return y, {name: after[name].astype(state[name].dtype) for name in state} if kept else state

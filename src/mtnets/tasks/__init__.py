@@ -20,6 +20,7 @@ from mtnets.tasks.miniimagenet import MiniImageNet
 from mtnets.tasks.omniglot import Omniglot
 from mtnets.tasks.polynomial import Polynomial
 from mtnets.tasks.record import from_json
+from mtnets.tasks.rows import Rows
 from mtnets.tasks.sinusoid import Sinusoid
 
 P = ParamSpec("P")
@@ -98,6 +99,7 @@ __all__ = [
     "Options",
     "Polynomial",
     "Recipe",
+    "Rows",
     "Sinusoid",
     "folder",
     "glyphs",

@@ -49,7 +49,7 @@ def _draw(parts: Parts, order: list[str], layers: list[str], path: Path) -> str:
     for ax, layer in zip(axes, layers, strict=True):
         for name in order:
             kin = polynomials if name in polynomials else [other for other in order if other not in polynomials]
-            shade = 0.25 + 0.7 * kin.index(name) / max(1, len(kin) - 1)
+            shade = 0.4 + 0.6 * kin.index(name) / max(1, len(kin) - 1)
             colour = colormaps["Blues" if name in polynomials else "Oranges"](shade)
             history = parts[name]["history"]
             steps = [entry["step"] for entry in history]

@@ -26,7 +26,8 @@ def updrs(parts: Parts, figures: Path) -> list[str]:
         "zero is better.",
         "",
     ]
-    names = sorted(first["predictors"], key=lambda name: (name in NAMES, first["predictors"][name]["mae"]["mean"]))
+    errors = {name: found["mae"]["mean"] for name, found in first["predictors"].items()}
+    names = sorted(errors, key=lambda name: (name.removesuffix("_offset") in NAMES, errors[name]))
     titles = [f"{parts[name]['shots']} {parts[name]['support']}" for name in order]
     for pick in (lambda found: found["mae"], lambda found: found["above_own_mean"]["mae"]):
         lines += head("predictor", *titles)
@@ -44,7 +45,8 @@ def updrs(parts: Parts, figures: Path) -> list[str]:
 
 
 def _word(name: str) -> str:
-    return NAMES.get(name, name.replace("_", " "))
+    plain = name.removesuffix("_offset")
+    return NAMES.get(plain, plain.replace("_", " ")) + " + offset" * (name != plain)
 
 
 def _draw(parts: Parts, order: list[str], titles: list[str], names: list[str], path: Path) -> str:
@@ -53,8 +55,10 @@ def _draw(parts: Parts, order: list[str], titles: list[str], names: list[str], p
     for ax, part, title in zip(axes, order, titles, strict=True):
         for place, name in zip(places, names, strict=True):
             error = parts[part]["predictors"][name]["mae"]
-            colour = COLOURS.get(name, GREY)
-            ax.errorbar(error["mean"], place, xerr=error["ci95"], fmt="o", color=colour, markersize=4, capsize=2)
+            colour, inside = COLOURS.get(name.removesuffix("_offset"), GREY), "white" if "_offset" in name else None
+            ax.errorbar(
+                error["mean"], place, xerr=error["ci95"], fmt="o", color=colour, mfc=inside, markersize=4, capsize=2
+            )
         own = parts[part]["predictors"]["own_mean"]["mae"]["mean"]
         ax.axvline(own, color=GREY, linewidth=1, linestyle="--")
         ax.set(title=title, xlabel="mean absolute error, points", xlim=(0, None))
