@@ -3,13 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test check clean
+.PHONY: demo test test-extras check clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# PyTorch and ONNX, which are large: the tests that need them, and the examples in full.
+test-extras: $(STAMP)
+	$(BIN)/python -m pip install -q -e '.[torch,onnx]'
+	MTNETS_SLOW_TESTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/adapters tests/test_adapted.py tests/test_examples.py
+	for example in examples/wrap_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 
 check: $(STAMP)
 	$(BIN)/python -m pip install -q -e '.[dev]'

@@ -1,0 +1,24 @@
+"""Every example runs, in small."""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NEEDS = {"wrap_torch": ("torch", "torch2jax")}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("wrap_*.py")))
+def test_example(name, monkeypatch, capsys) -> None:
+    for package in NEEDS.get(name, ()):
+        pytest.importorskip(package, reason=f"{name}.py needs {package}")
+    if name == "wrap_resnet" and not os.environ.get("MTNETS_SLOW_TESTS"):
+        pytest.skip("a ResNet-12 takes minutes to compile; make test-extras runs it")
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "1"])
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "Learned by mt_net besides:" in printed
+    assert "accuracy on 4 tasks" in printed or "squared error" in printed
