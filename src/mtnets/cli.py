@@ -1,19 +1,16 @@
 """The command line: `mtnets train | evaluate | adapt | doctor | …`. Options are fields of dataclasses."""
 
-import contextlib
 import csv
 import dataclasses
 import inspect
 import io
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
 
-import jax
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +23,7 @@ from mtnets.errors import MtnetsError, OptionError
 from mtnets.evaluate import TEST_SEED, evaluate
 from mtnets.files import replacing, write_json
 from mtnets.learner import load
+from mtnets.meta import cores, use_cores
 from mtnets.methods import METHODS, MetaGradient, Method
 from mtnets.metric import Kind
 from mtnets.reproduce import COMMANDS
@@ -123,7 +121,7 @@ class RunOptions:
 
 def train(family: str, options: Any) -> None:
     """Meta-trains a learner on a family of tasks."""
-    _use_cores(options.training.devices or (1 if family in ("sinusoid", "polynomial") else _cores()))
+    use_cores(options.training.devices or (1 if family in ("sinusoid", "polynomial") else cores()))
     built = options.tasks.build()
     folder = Path(options.run.out or f"runs/{family}-{options.method.method}")
     learner = meta_train(
@@ -180,7 +178,7 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Runs the command."""
-        _use_cores(_cores() if self.devices is None else self.devices)
+        use_cores(cores() if self.devices is None else self.devices)
         learner = load(self.run)
         changes = {"shots": self.shots, "queries": self.queries, "root": self.root}
         family = rebuild(learner.record["tasks"], **{n: v for n, v in changes.items() if v is not None})
@@ -278,7 +276,7 @@ class Doctor:
 
     def __call__(self) -> None:
         """Runs the command."""
-        _use_cores(_cores())
+        use_cores(cores())
         learner = load(self.run)
         family = rebuild(learner.record["tasks"], **({} if self.root is None else {"root": self.root}))
         found = diagnose(
@@ -553,18 +551,6 @@ class _Reproduce:
 
     def __call__(self) -> None:
         raise OptionError(f"Name an experiment: mtnets reproduce {' | '.join(COMMANDS)}.")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _use_cores(devices: int) -> None:
-    """Makes JAX show this many CPU devices, unless it has started already, in a process that calls `main` itself."""
-    if devices < 1:
-        raise OptionError(f"devices is {devices}; it must be at least 1.")
-    with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", devices)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The meta-gradient: mean over a batch of tasks, batched within a device and sharded over devices."""
 
+import contextlib
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from mtnets.adapt import Episode, Inner, Start, starting_point
+from mtnets.errors import OptionError
 from mtnets.methods import Meta
 from mtnets.task import Distribution, Task
 
@@ -146,6 +149,19 @@ def default_at_once(params: Any, tasks: int, *, most: int = 10**6) -> int:
     """
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     return 1 if jax.default_backend() == "cpu" and size >= 30_000 else min(tasks, most)
+
+
+def cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_cores(devices: int | None = None) -> None:
+    """Makes JAX show this many CPU devices, all cores unless given; without effect once JAX has started."""
+    if devices is not None and devices < 1:
+        raise OptionError(f"devices is {devices}; it must be at least 1.")
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", devices or cores())
 
 
 def task_mesh(devices: int | None = None, tasks: int = 1) -> Mesh | None:

@@ -86,14 +86,18 @@ def test_scored_as_it_is(work, tmp_path) -> None:
 
 def test_our_recipe_keeps_its_proportions(root, tmp_path) -> None:
     small = CifarFs(("best",), (1,), meta_steps=6000, root=str(root), runs=str(tmp_path))
-    method, training = small.settings("5way-1shot-best", "best")
+    cases = small.cases()
+    method, training = small.settings("5way-1shot-best", cases["5way-1shot-best"])
     recipe = recipes.read("cifar-fs-5way-1shot-best")
     assert method.to_json()["name"] == recipe["method"]["name"]
     assert training["meta_steps"] == 6000
     whole = recipe["training"]
     assert training["multi_step_loss"] / 6000 == pytest.approx(whole["multi_step_loss"] / whole["meta_steps"], abs=1e-3)
-    assert small.folder("5way-1shot-best").name == "5way-1shot-best-6000"  # its cosine ends there
-    assert small.folder("5way-1shot-maml").name == "5way-1shot-maml"
+    assert small.folder("5way-1shot-best", cases["5way-1shot-best"]).name == "5way-1shot-best-6000"  # its cosine ends
+    plain = dataclasses.replace(small, methods=("maml",))
+    assert plain.folder("5way-1shot-maml", plain.cases()["5way-1shot-maml"]).name == "5way-1shot-maml"
+    seeded = dataclasses.replace(small, seed=3).settings("5way-1shot-best-seed3", cases["5way-1shot-best"])
+    assert seeded[1] == training
 
 
 def test_cases_are_those_of_the_paper(root) -> None:
@@ -105,7 +109,7 @@ def test_cases_are_those_of_the_paper(root) -> None:
     assert MiniImageNet().cases()["5way-5shot-mt_net"].tasks.shots == 5
     for experiment in (Omniglot(), CifarFs(root=str(root)), MiniImageNet()):
         for name, case in experiment.cases().items():
-            method, training = experiment.settings(name, case.method)
+            method, training = experiment.settings(name, case)
             assert Training(**training).meta_steps == experiment.meta_steps
             assert case.method in ("best", method.name)
 

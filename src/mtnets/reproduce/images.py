@@ -19,6 +19,7 @@ from mtnets import recipes
 from mtnets.checkpoint import Checkpoints
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.evaluate import evaluate
+from mtnets.meta import use_cores
 from mtnets.methods import METHODS, Method
 from mtnets.reproduce.parts import make_parts
 from mtnets.tasks import Folder, Options
@@ -78,17 +79,20 @@ class ImageExperiment:
 
     def __call__(self) -> None:
         """Runs the command."""
+        use_cores(self.devices)
         for method in self.methods:
             if method != "best" and method not in METHODS:
                 raise OptionError(f"There is no method {method!r}; choose best or one of {', '.join(METHODS)}.")
-        cases = {name: case for name, case in self.cases().items() if self.length(name)}
+        other = f"-seed{self.seed}" * bool(self.seed)
+        cases = {f"{name}{other}": case for name, case in self.cases().items()}
+        cases = {name: case for name, case in cases.items() if self.length(name, case)}
         if not cases:
             raise RunError(f"No run in {self._runs} was begun; leave --as-is out to begin one.")
         make_parts(
             self.out or f"results/reproduce/{self.name}",
             cases,
             lambda name: self.part(name, cases[name]),
-            lambda name, part: part["meta_steps"] >= self.length(name),
+            lambda name, part: part["meta_steps"] >= self.length(name, cases[name]),
         )
 
     def cases(self) -> dict[str, Case]:
@@ -99,24 +103,28 @@ class ImageExperiment:
     def _runs(self) -> Path:
         return Path(self.runs or f"runs/reproduce/{self.name}")
 
-    def folder(self, name: str) -> Path:
+    def folder(self, name: str, case: Case) -> Path:
         """The run folder of a case; a cosine schedule ends where it ends, so that such a run cannot be trained on."""
-        ends = name.endswith("-best")
-        seed = f"-seed{self.seed}" * bool(self.seed)
-        return self._runs / f"{name}{seed}{f'-{self.meta_steps}' if ends else ''}"
+        return self._runs / f"{name}{f'-{self.meta_steps}' if case.method == 'best' else ''}"
 
-    def length(self, name: str) -> int:
+    def length(self, name: str, case: Case) -> int:
         """The meta-steps of a case: as many as asked for, or as it has got."""
+        folder = self.folder(name, case) / "checkpoints"
         if not self.as_is:
             return self.meta_steps
-        folder = self.folder(name) / "checkpoints"
-        return (Checkpoints(folder).latest or 0) if folder.exists() else 0
+        if not folder.exists():
+            return 0
+        checkpoints = Checkpoints(folder)
+        try:
+            return checkpoints.latest or 0
+        finally:
+            checkpoints.close()
 
     def part(self, name: str, case: Case) -> dict[str, Any]:
         """Trains one case, or trains it on, and scores it on test and on validation classes."""
-        method, training = self.settings(name, case.method)
+        method, training = self.settings(name, case)
         family = case.tasks.build()
-        folder = self.folder(name)
+        folder = self.folder(name, case)
         learner = meta_train(
             None, method, family, seed=self.seed, out=folder, resume=True, devices=self.devices,
             test_tasks=self.tasks, **training,
@@ -146,14 +154,14 @@ class ImageExperiment:
             "config": config,
         }
 
-    def settings(self, name: str, method: str) -> tuple[Method, dict[str, Any]]:
+    def settings(self, name: str, case: Case) -> tuple[Method, dict[str, Any]]:
         """The method and the settings of training."""
-        length = self.length(name)
-        if method != "best":
+        length = self.length(name, case)
+        if case.method != "best":
             # the last learner counts, and a meta-step that fails must not end hours of work
             settings = {"validate_every": 0, "skip_nonfinite": 100, **self.training}
-            return METHODS[method](), {**settings, "meta_steps": length}
-        recipe = recipes.read(f"{self.name}-{name}")
+            return METHODS[case.method](), {**settings, "meta_steps": length}
+        recipe = recipes.read(f"{self.name}-{name.split('-seed', maxsplit=1)[0]}")
         options, training = dict(recipe["method"]), dict(recipe["training"])
         whole = training["meta_steps"]
         training |= {"meta_steps": length, "multi_step_loss": training["multi_step_loss"] * length // whole}

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol
 
 from mtnets.errors import OptionError, RunError
+from mtnets.tasks.arrays import arrays
 from mtnets.tasks.episodes import Episodes
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.folder import Folder
 from mtnets.tasks.glyphs import Glyphs
 from mtnets.tasks.images import Images, read_folder, read_query
 from mtnets.tasks.miniimagenet import MiniImageNet
+from mtnets.tasks.mixture import Mixture, mixture
 from mtnets.tasks.omniglot import Omniglot
 from mtnets.tasks.polynomial import Polynomial
 from mtnets.tasks.record import from_json
@@ -95,15 +97,18 @@ __all__ = [
     "Glyphs",
     "Images",
     "MiniImageNet",
+    "Mixture",
     "Omniglot",
     "Options",
     "Polynomial",
     "Recipe",
     "Rows",
     "Sinusoid",
+    "arrays",
     "folder",
     "glyphs",
     "miniimagenet",
+    "mixture",
     "omniglot",
     "polynomial",
     "read_folder",

@@ -62,7 +62,7 @@ def images(published: Mapping[tuple[int, int, str], Published], whole: int) -> S
             moving = " / ".join(f"{share:.2f}" for share in part["moving"].values()) or "–"
             lines.append(
                 row(
-                    name.removesuffix(f"-{method}").replace("-", " "),
+                    name.replace(f"-{method}", "").replace("-", " "),
                     NAMES.get(method, method),
                     f"{part['meta_steps']:,}".replace(",", " "),
                     _accuracy(test[steps]),
