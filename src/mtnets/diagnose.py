@@ -222,7 +222,8 @@ def update_ranks(learner: Learner, tasks: Distribution, keys: jax.Array) -> dict
     starts = jax.jit(lambda meta: begin(meta)[1])(learner.meta)
     ranks = {}
     for name, matrices in updates.items():
-        floor = 1e-6 * np.linalg.norm(np.asarray(starts[name], np.float64), 2)
+        start = np.asarray(starts[name], np.float64)
+        floor = 1e-6 * np.linalg.norm(start, 2) if np.isfinite(start).all() else np.inf
         kept = [m for m in np.asarray(matrices, np.float64) if np.isfinite(m).all()]
         singular = [np.linalg.svd(m, compute_uv=False) for m in kept]
         ranks[name] = float(np.mean([(s > max(1e-3 * s[0], floor)).sum() for s in singular])) if kept else np.nan
