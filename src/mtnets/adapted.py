@@ -297,17 +297,22 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
     """
     if not Path(path).is_file():
         raise RunError(f"There is no file {path}; name one that was saved ({kind}).")
-    try:
-        with safetensors.safe_open(path, "numpy") as opened:  # type: ignore[no-untyped-call]
-            card = json.loads((opened.metadata() or {})["mtnets"])
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"{path} is damaged or no {kind} ({error}); save it again.") from error
+    arrays, card = open_tensors(path, kind)
     if card.get("kind") != kind:
         raise RunError(f"{path} holds: {card.get('kind', 'learner')}; expected: {kind}. Name the right file.")
     if card.get("format") != FORMAT:
         raise RunError(f"{path} has format {card.get('format')}; this version of mtnets reads format {FORMAT}.")
     return arrays, card
+
+
+def open_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the card of a safetensors file. Raises RunError if it is damaged or has no card."""
+    try:
+        with safetensors.safe_open(path, "numpy") as opened:  # type: ignore[no-untyped-call]
+            card = json.loads((opened.metadata() or {})["mtnets"])
+            return {name: opened.get_tensor(name) for name in opened.keys()}, card  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        raise RunError(f"{path} is damaged or no {kind} ({error}); train or save it again.") from error
 
 
 def fill(expected: Mapping[str, Any], arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, Any]:

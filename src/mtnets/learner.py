@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jax import Array
 from jax.typing import ArrayLike
 
 from mtnets import learners
 from mtnets.adapt import Inner, inner_loop, starting_point
-from mtnets.adapted import AdaptedModel, AdaptedModels, apply_task, check_finite, fill, to_inputs
+from mtnets.adapted import (
+    AdaptedModel,
+    AdaptedModels,
+    apply_task,
+    check_finite,
+    fill,
+    open_tensors,
+    to_inputs,
+    write_tensors,
+)
 from mtnets.errors import DataError, OptionError, RunError
-from mtnets.files import replacing, write_json
+from mtnets.files import write_json
 from mtnets.layers import leaves_by_path, replace_leaves
 from mtnets.losses import LOSSES
 from mtnets.meta import default_at_once
@@ -242,9 +249,7 @@ class Learner:
         folder. An older learner there is replaced whole."""
         arrays = {f"{part}.{name}": np.asarray(a) for part, tree in self._parts().items() for name, a in tree.items()}
         card = self._card()
-        data = safetensors.numpy.save(arrays, {"mtnets": json.dumps(card)})
-        with replacing(Path(path) / WEIGHTS) as file:
-            file.write(data)
+        write_tensors(Path(path) / WEIGHTS, arrays, card)
         write_json(Path(path) / CARD, card)
 
     def _parts(self) -> dict[str, dict[str, Any]]:
@@ -284,12 +289,7 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
             f"There is no learner in {path} (no {WEIGHTS}); name a folder written by a training or by save(), or a "
             f"learner that ships: {', '.join(learners.names())}."
         )
-    try:
-        with safetensors.safe_open(file, "numpy") as opened:  # type: ignore[no-untyped-call]
-            card = json.loads((opened.metadata() or {})["mtnets"])
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"{file} is damaged or not a learner ({error}); train or save it again.") from error
+    arrays, card = open_tensors(file, "learner")
     if card["format"] != FORMAT:
         raise RunError(f"{file} has format {card['format']}; this version of mtnets reads format {FORMAT}.")
     if model is None:
