@@ -3,7 +3,9 @@
 import dataclasses
 import io
 import json
+import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +82,13 @@ def test_scored_as_it_is(work, tmp_path) -> None:
     dataclasses.replace(small, meta_steps=100, as_is=True, methods=("maml", "mt_net"), out=str(out))()
     assert [path.name for path in out.iterdir()] == ["5way-1shot-maml.json"]  # nothing of mt_net was begun
     assert json.loads((out / "5way-1shot-maml.json").read_text())["meta_steps"] in (2, 3)
+    for name in ("maml", "best"):  # a cosine rate that was cut short tells nothing
+        begun = tmp_path / "begun" / f"5way-1shot-{name}{'-100' * (name == 'best')}"
+        shutil.copytree(Path(small.runs) / "5way-1shot-maml", begun)
+    again = dataclasses.replace(
+        small, meta_steps=100, as_is=True, methods=("maml", "best"), runs=str(tmp_path / "begun")
+    )
+    assert [name for name, case in again.cases().items() if again.length(name, case)] == ["5way-1shot-maml"]
     with pytest.raises(RunError, match=r"No run in .* was begun"):
         dataclasses.replace(small, as_is=True, runs=str(tmp_path / "none"))()
 

@@ -54,7 +54,7 @@ class ImageExperiment:
       meta_steps: length of each training.
       tasks: test tasks, the same for all.
       seed: of the starting weights and the tasks.
-      as_is: score runs that were stopped as they are, without training on.
+      as_is: score runs that were stopped as they are, without training on; all but `best`, which counts at its end.
       root: where the data are; `$MTNETS_DATA`, else `data`, where it is empty.
       cache: folder for unpacked images; `$MTNETS_CACHE`, else `~/.cache/mtnets`, where it is empty.
       devices: how many to share the tasks of a meta-step; all that divide their number unless given.
@@ -112,7 +112,7 @@ class ImageExperiment:
         folder = self.folder(name, case) / "checkpoints"
         if not self.as_is:
             return self.meta_steps
-        if not folder.exists():
+        if not folder.exists() or case.method == "best":  # whose rate falls to zero at its end: nothing before counts
             return 0
         checkpoints = Checkpoints(folder)
         try:
