@@ -84,7 +84,7 @@ def test_save_and_load_round_trip(which, request, tmp_path):
     for x, y in zip(jax.tree.leaves(learner.meta), jax.tree.leaves(loaded.meta), strict=True):
         np.testing.assert_array_equal(x, y)
     assert loaded.method.record() == learner.method.record()
-    assert loaded.images == learner.images
+    assert loaded.inputs == learner.inputs
     assert loaded.record == json.loads(json.dumps(dict(learner.record)))
     family = mtnets.tasks.sinusoid() if which == "sine" else mtnets.tasks.glyphs(ways=3)
     results = [mtnets.evaluate(one, family, 20).scores for one in (learner, loaded)]

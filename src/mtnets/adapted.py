@@ -38,7 +38,7 @@ class AdaptedModel:
       params: its ordinary weights, metrics folded in.
       state: its state.
       used: which outputs the task uses, `[outputs]`; None where all are.
-      images: how image files become inputs; None where inputs are not images.
+      inputs: how raw data become inputs of the network, such as image files; None where they are inputs already.
       learner: what it was adapted by; None for one that was read from a file of its own.
       moved: the weights that moved, before folding, by path; None as above.
       inner_steps: how many it took; None as above.
@@ -48,14 +48,14 @@ class AdaptedModel:
     params: Any
     state: Any
     used: Array | None = None
-    images: Images | None = None
+    inputs: Images | None = None
     learner: "Learner | None" = None
     moved: Mapping[str, Array] | None = None
     inner_steps: int | None = None
 
     def __call__(self, x: ArrayLike) -> Array:
         """Predictions `[examples, outputs]` for inputs `[examples, ...]`; logits of unused outputs are −∞."""
-        prediction = _predict(self.model, self.params, self.state, to_inputs(self.model, x, self.images, "x"))
+        prediction = _predict(self.model, self.params, self.state, to_inputs(self.model, x, self.inputs, "x"))
         return prediction if self.used is None else jnp.where(self.used, prediction, -jnp.inf)
 
     def probabilities(self, x: ArrayLike) -> Array:
@@ -89,7 +89,7 @@ class AdaptedModel:
             "format": FORMAT,
             "kind": "adapted model",
             "model": None if self.model.config is None else dict(self.model.config),
-            "images": None if self.images is None else dataclasses.asdict(self.images),
+            "images": None if self.inputs is None else dataclasses.asdict(self.inputs),
         }
         parts = {"params": self.params, "state": self.state} | ({} if self.used is None else {"used": self.used})
         write_tensors(path, {f"{part}.{name}": leaf for part in parts for name, leaf in _leaves(parts[part])}, card)
@@ -212,7 +212,7 @@ class AdaptedModels:
         array = np.asarray(x)
         if len(array) != len(self) or array.ndim < 2:
             raise DataError(f"x has shape {array.shape}; these are {len(self)} tasks: ({len(self)}, examples, ...).")
-        flat = to_inputs(self.like.model, array.reshape(-1, *array.shape[2:]), self.like.images, "x")
+        flat = to_inputs(self.like.model, array.reshape(-1, *array.shape[2:]), self.like.inputs, "x")
         inputs = flat.reshape(*array.shape[:2], *self.like.model.input_shape)
         predictions = _predict_each(self.like.model, self.params, self.state, inputs)
         return predictions if self.used is None else jnp.where(self.used[:, None], predictions, -jnp.inf)
@@ -234,11 +234,11 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
             raise RunError(f"The network in {path} is not a built-in one; pass it: load_adapted(path, model=...).")
         model = rebuild(card["model"])
     params, state = jax.eval_shape(model.init, jax.random.key(0))
-    images = None if card["images"] is None else Images(**card["images"])
+    inputs = None if card["images"] is None else Images(**card["images"])
     used = arrays.pop("used.", None)
     filled = fill({"params": params, "state": state}, arrays, Path(path))
     used = None if used is None else jnp.asarray(used)
-    return AdaptedModel(model, filled["params"], filled["state"], used, images)
+    return AdaptedModel(model, filled["params"], filled["state"], used, inputs)
 
 
 def apply_task(learner: "Learner", path: str | Path) -> tuple[dict[str, Array], Any, Array | None, int]:
@@ -345,7 +345,7 @@ def _first_line(error: Exception) -> str:
 # --- inputs
 
 
-def to_inputs(model: Model, x: ArrayLike, images: Images | None, name: str) -> Array:
+def to_inputs(model: Model, x: ArrayLike, inputs: Images | None, name: str) -> Array:
     """Inputs of a network, checked; uint8 images are converted as in training.
 
     Raises:
@@ -359,8 +359,8 @@ def to_inputs(model: Model, x: ArrayLike, images: Images | None, name: str) -> A
             f"{name} has shape {array.shape}; this learner needs (examples, {', '.join(map(str, model.input_shape))}) "
             "with at least one example."
         )
-    if images is not None and array.dtype == np.uint8:
-        return jnp.asarray(images.to_inputs(array))
+    if inputs is not None and array.dtype == np.uint8:
+        return jnp.asarray(inputs.to_inputs(array))
     return jnp.asarray(check_finite(array, name), model.input_dtype)
 
 

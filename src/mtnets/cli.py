@@ -218,18 +218,18 @@ class Adapt:
         import numpy as np
 
         learner = load(self.run)
-        if learner.images is None:
+        if learner.inputs is None:
             raise OptionError(
                 f"The learner in {self.run} does not take images; adapt it in Python: learner.adapt(x, y)."
             )
-        support = read_folder(self.support, learner.images)
+        support = read_folder(self.support, learner.inputs)
         names = list(support)
         if len(names) > learner.outputs:
             raise OptionError(
                 f"{self.support} has {len(names)} classes and this learner tells {learner.outputs} apart; "
                 f"remove some or train with --ways {len(names)}."
             )
-        queries, pixels = read_query(self.query, learner.images)
+        queries, pixels = read_query(self.query, learner.inputs)
         labels = np.concatenate([np.full(len(images), i) for i, (_, images) in enumerate(support.values())])
         examples = np.concatenate([images for _, images in support.values()])
         model = learner.adapt(examples, labels, inner_steps=self.inner_steps)

@@ -58,7 +58,7 @@ class Learner:
       inner_lr: α.
       inner_steps: gradient steps of training.
       loss: `"mse"` or `"cross-entropy"`.
-      images: how image files become inputs; None where inputs are not images.
+      inputs: how raw data become inputs of the network, such as image files; None where they are inputs already.
       record: where the learner comes from: tasks with their classes, training, score on validation tasks.
     """
 
@@ -69,7 +69,7 @@ class Learner:
     inner_lr: float
     inner_steps: int
     loss: str
-    images: Images | None = None
+    inputs: Images | None = None
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -132,7 +132,7 @@ class Learner:
           RunError: if adaptation diverges.
         """
         inner = self._inner(inner_steps)
-        inputs = to_inputs(self.model, x, self.images, "x")
+        inputs = to_inputs(self.model, x, self.inputs, "x")
         targets, used = self._targets(y, len(inputs))
         meta = self.meta if start is None else self.meta._replace(params=replace_leaves(self.meta.params, start))
         key = jax.random.key(0) if key is None else key
@@ -141,7 +141,7 @@ class Learner:
             raise RunError(_diverged(inner.steps))
         used = None if used is None or used.all() else used
         params = _folded(inner, self.meta, moved)  # by the program of with_task, to the last bit
-        return AdaptedModel(self.model, params, state, used, self.images, self, moved, inner.steps)
+        return AdaptedModel(self.model, params, state, used, self.inputs, self, moved, inner.steps)
 
     def adapt_many(
         self,
@@ -170,7 +170,7 @@ class Learner:
         inner, x, y = self._inner(inner_steps), np.asarray(x), np.asarray(y)
         if x.ndim < 2 or y.ndim < 2 or x.shape[:2] != y.shape[:2] or not len(x):
             raise DataError(f"x has shape {x.shape} and y {y.shape}; they must be [tasks, examples, ...] alike.")
-        inputs = to_inputs(self.model, x.reshape(-1, *x.shape[2:]), self.images, "x")
+        inputs = to_inputs(self.model, x.reshape(-1, *x.shape[2:]), self.inputs, "x")
         targets, used = [], []
         for i, each in enumerate(y):
             try:
@@ -189,7 +189,7 @@ class Learner:
             some = ", ".join(map(str, which[:10])) + " …" * (len(which) > 10)
             raise RunError(f"Task {some}: {_diverged(inner.steps)}")
         params = _folded_many(inner, self.meta, moved)
-        like = AdaptedModel(self.model, None, None, None, self.images, self, None, inner.steps)
+        like = AdaptedModel(self.model, None, None, None, self.inputs, self, None, inner.steps)
         return AdaptedModels(like, params, state, moved, outputs)
 
     def with_task(self, path: str | Path) -> AdaptedModel:
@@ -200,7 +200,7 @@ class Learner:
         """
         moved, state, used, steps = apply_task(self, path)
         params = _folded(dataclasses.replace(self.inner, steps=steps), self.meta, moved)
-        return AdaptedModel(self.model, params, state, used, self.images, self, moved, steps)
+        return AdaptedModel(self.model, params, state, used, self.inputs, self, moved, steps)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -264,7 +264,7 @@ class Learner:
             "inner_lr": float(self.inner_lr),
             "inner_steps": self.inner_steps,
             "loss": self.loss,
-            "images": None if self.images is None else dataclasses.asdict(self.images),
+            "images": None if self.inputs is None else dataclasses.asdict(self.inputs),
             "record": dict(self.record),
         }
 
@@ -317,7 +317,7 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
     meta = jax.eval_shape(lambda params: init(jax.random.key(0), params=params), params)
     expected = {"params": meta.params, "fold": meta.fold, "rule": meta.rule, "state": state}
     filled = fill(expected, arrays, file)
-    images = None if card["images"] is None else Images(**card["images"])
+    inputs = None if card["images"] is None else Images(**card["images"])
     learned = Meta(filled["params"], filled["fold"], filled["rule"])
     return Learner(
         model,
@@ -327,7 +327,7 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
         card["inner_lr"],
         card["inner_steps"],
         card["loss"],
-        images,
+        inputs,
         card["record"],
     )
 

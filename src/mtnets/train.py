@@ -353,9 +353,9 @@ class _Run:
                 "validation": float(best.score[i]) if np.isfinite(best.score[i]) else None,
                 "classes": {name: list(names) for name, names in (family.classes if family else {}).items()},
             }
-            images = family.images if family else None
+            inputs = family.inputs if family else None
             record["method"]["inner_lr"] = inner_lr
-            args = (inner.model, inner.method, meta, state, inner_lr, inner.steps, self.loss, images, record)
+            args = (inner.model, inner.method, meta, state, inner_lr, inner.steps, self.loss, inputs, record)
             found.append(Learner(*args))
         return found
 

@@ -33,7 +33,7 @@ def test_layouts(write, name: str, top: str, validation: str) -> None:
     extras = {"README.md": b"read me", "__MACOSX/._1.png": b"", ".DS_Store": b"", f"{top}labels.csv": b"a,b"}
     root = write(name, {top + file: content for file, content in layout.items()} | extras)
     family = folder(root=str(root), **SIZES)
-    assert family.images == Images(8, 3)
+    assert family.inputs == Images(8, 3)
     assert family.classes["train"] == ("train-0", "train-1", "train-2")
     assert family.classes["validation"] == tuple(f"{validation}-{c}" for c in range(3))
     # Pixels arrive as they were written, every split with its own.
@@ -55,7 +55,7 @@ def test_classes_of_unequal_size(write) -> None:
 def test_size_channels_and_inversion(write) -> None:
     root = write("data", files(size=(9, 12)))
     family = folder(root=str(root), image_size=6, channels=1, invert=True, **SIZES)
-    assert family.images == Images(6, 1, invert=True)
+    assert family.inputs == Images(6, 1, invert=True)
     assert draw(family.train, 2).support.x.shape == (2, 2, 6, 6, 1)
 
 

@@ -86,7 +86,7 @@ def test_the_spline_runs_from_the_first_to_the_last_control_point() -> None:
 
 def test_family() -> None:
     family = glyphs(ways=7)
-    assert family.images == Images(28, 1, invert=True)
+    assert family.inputs == Images(28, 1, invert=True)
     assert family.loss == "cross-entropy"
     with pytest.raises(OptionError, match="ways is 1"):
         glyphs(ways=1)

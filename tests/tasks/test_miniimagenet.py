@@ -244,7 +244,7 @@ def test_tasks(write, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (task.support.x.shape, task.query.x.shape) == ((2, 2, 84, 84, 3), (2, 4, 84, 84, 3))
     assert (task.support.x.dtype, task.support.x.min() >= 0, task.support.x.max() <= 1) == (np.float32, True, True)
     np.testing.assert_array_equal(task.query.y[0], [0, 0, 1, 1])
-    assert (family.images, family.loss) == (Images(84, 3), "cross-entropy")
+    assert (family.inputs, family.loss) == (Images(84, 3), "cross-entropy")
     recipe = family.recipe
     assert (recipe.inner_lr, recipe.inner_steps, recipe.meta_batch, recipe.meta_steps) == (0.05, 5, 4, 60_000)
     assert family.model().config["filters"] == 32

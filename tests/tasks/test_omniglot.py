@@ -198,7 +198,7 @@ def test_real_omniglot(real_data, tmp_path: Path) -> None:
     if not (root / "images_evaluation.zip").exists():
         pytest.skip(f"images_evaluation.zip is not in {root}")
     family = omniglot(root=str(root), shots=5, queries=15, cache=str(tmp_path))
-    assert family.images == Images(28, 1, invert=True)
+    assert family.inputs == Images(28, 1, invert=True)
     assert [len(of) for of in family.classes.values()] == [1100, 100, 423]
     assert family.train.pixels.shape == (1100, 20, 28, 28, 1)
     support, query = draw(family.test, 20)

@@ -71,7 +71,7 @@ def test_families() -> None:
     for family, rate in ((sinusoid(shots=5), 0.01), (polynomial(order=1, shots=5), 1e-3)):
         assert family.train is family.validation is family.test is family.options
         assert family.loss == "mse"
-        assert family.images is None
+        assert family.inputs is None
         assert (family.recipe.inner_lr, family.recipe.meta_batch) == (rate, 4)
     assert sinusoid(shots=5).options == Sinusoid(shots=5)
 

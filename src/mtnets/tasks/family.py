@@ -38,7 +38,7 @@ class Family:
       recipe: the usual settings of this family.
       model: builds the usual network of this family.
       options: the dataclass that the family was built from; its fields are recorded with every run.
-      images: how image files become inputs of the network; None where inputs are not images.
+      inputs: how raw data become inputs of the network, such as image files; None where they are inputs already.
       classes: the names of the classes of each split, where they have names.
     """
 
@@ -49,5 +49,5 @@ class Family:
     recipe: Recipe
     model: "Callable[[], Model]"
     options: Any = None
-    images: "Images | None" = None
+    inputs: "Images | None" = None
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

@@ -126,7 +126,7 @@ def image_family(options: ImageOptions, pixels: NDArray[np.uint8], runs: Iterabl
     return Family(
         train, validation, test, "cross-entropy", RECIPE,
         lambda: options.network.build(options.ways, images.size, images.channels),
-        options=options, images=images, classes={split: tuple(of) for split, of in classes.items()},
+        options=options, inputs=images, classes={split: tuple(of) for split, of in classes.items()},
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ class Glyphs:
         recipe = Recipe(inner_lr=2.0, inner_steps=1, meta_batch=32, meta_steps=10_000)
         return Family(
             train, validation, test, "cross-entropy", recipe,
-            lambda: self.network.build(self.ways, IMAGES.size, IMAGES.channels), options=self, images=IMAGES,
+            lambda: self.network.build(self.ways, IMAGES.size, IMAGES.channels), options=self, inputs=IMAGES,
         )  # fmt: skip
 
 

@@ -109,7 +109,7 @@ class Omniglot:
         return Family(
             train, validation, test, "cross-entropy", recipe,
             lambda: self.network.build(self.ways, IMAGES.size, IMAGES.channels),
-            options=self, images=IMAGES, classes=classes,
+            options=self, inputs=IMAGES, classes=classes,
         )  # fmt: skip
 
 
