@@ -21,7 +21,8 @@ from mtnets.files import replacing
 from mtnets.layers import leaves_by_path, path_of
 from mtnets.model import Model
 from mtnets.models import rebuild
-from mtnets.tasks.images import Images
+from mtnets.tasks import inputs_from_json
+from mtnets.tasks.inputs import AS_THEY_ARE, Inputs
 
 if TYPE_CHECKING:
     from mtnets.learner import Learner
@@ -38,7 +39,7 @@ class AdaptedModel:
       params: its ordinary weights, metrics folded in.
       state: its state.
       used: which outputs the task uses, `[outputs]`; None where all are.
-      inputs: how raw data become inputs of the network, such as image files; None where they are inputs already.
+      inputs: how raw data, such as images or tables, become inputs of the network.
       learner: what it was adapted by; None for one that was read from a file of its own.
       moved: the weights that moved, before folding, by path; None as above.
       inner_steps: how many it took; None as above.
@@ -48,14 +49,16 @@ class AdaptedModel:
     params: Any
     state: Any
     used: Array | None = None
-    inputs: Images | None = None
+    inputs: Inputs = AS_THEY_ARE
     learner: "Learner | None" = None
     moved: Mapping[str, Array] | None = None
     inner_steps: int | None = None
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Predictions `[examples, outputs]` for inputs `[examples, ...]`; logits of unused outputs are −∞."""
+        """Predictions `[examples, outputs]` for inputs `[examples, ...]` or a table; logits of unused outputs are
+        −∞."""
         prediction = _predict(self.model, self.params, self.state, to_inputs(self.model, x, self.inputs, "x"))
+        prediction = self.inputs.unscale(prediction)
         return prediction if self.used is None else jnp.where(self.used, prediction, -jnp.inf)
 
     def probabilities(self, x: ArrayLike) -> Array:
@@ -89,7 +92,7 @@ class AdaptedModel:
             "format": FORMAT,
             "kind": "adapted model",
             "model": None if self.model.config is None else dict(self.model.config),
-            "images": None if self.inputs is None else dataclasses.asdict(self.inputs),
+            "inputs": self.inputs.to_json(),
         }
         parts = {"params": self.params, "state": self.state} | ({} if self.used is None else {"used": self.used})
         write_tensors(path, {f"{part}.{name}": leaf for part in parts for name, leaf in _leaves(parts[part])}, card)
@@ -167,7 +170,8 @@ class AdaptedModel:
             file.write(made.SerializeToString())
 
     def _function(self, x: Array) -> Array:
-        prediction = self.model.apply(self.params, self.state, x, None)[0]
+        scaled = self.inputs.scale(x)  # tables: features come in units of their own
+        prediction = self.inputs.unscale(self.model.apply(self.params, self.state, scaled, None)[0])
         # a finite stand-in for −∞, which some runtimes turn to NaN
         return prediction if self.used is None else jnp.where(self.used, prediction, -1e9)
 
@@ -214,7 +218,7 @@ class AdaptedModels:
             raise DataError(f"x has shape {array.shape}; these are {len(self)} tasks: ({len(self)}, examples, ...).")
         flat = to_inputs(self.like.model, array.reshape(-1, *array.shape[2:]), self.like.inputs, "x")
         inputs = flat.reshape(*array.shape[:2], *self.like.model.input_shape)
-        predictions = _predict_each(self.like.model, self.params, self.state, inputs)
+        predictions = self.like.inputs.unscale(_predict_each(self.like.model, self.params, self.state, inputs))
         return predictions if self.used is None else jnp.where(self.used[:, None], predictions, -jnp.inf)
 
 
@@ -234,7 +238,7 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
             raise RunError(f"The network in {path} is not a built-in one; pass it: load_adapted(path, model=...).")
         model = rebuild(card["model"])
     params, state = jax.eval_shape(model.init, jax.random.key(0))
-    inputs = None if card["images"] is None else Images(**card["images"])
+    inputs = inputs_from_json(card["inputs"])
     used = arrays.pop("used.", None)
     filled = fill({"params": params, "state": state}, arrays, Path(path))
     used = None if used is None else jnp.asarray(used)
@@ -345,13 +349,13 @@ def _first_line(error: Exception) -> str:
 # --- inputs
 
 
-def to_inputs(model: Model, x: ArrayLike, inputs: Images | None, name: str) -> Array:
-    """Inputs of a network, checked; uint8 images are converted as in training.
+def to_inputs(model: Model, x: ArrayLike, inputs: Inputs, name: str) -> Array:
+    """Inputs of a network, checked.
 
     Raises:
       DataError: if shapes do not fit or a number is not finite.
     """
-    array = np.asarray(x)
+    array = inputs.prepare(x)
     if array.ndim == len(model.input_shape) and model.input_shape == (1,):
         array = array[:, None]
     if array.shape[1:] != model.input_shape or len(array.shape) == 0 or len(array) == 0:
@@ -359,9 +363,7 @@ def to_inputs(model: Model, x: ArrayLike, inputs: Images | None, name: str) -> A
             f"{name} has shape {array.shape}; this learner needs (examples, {', '.join(map(str, model.input_shape))}) "
             "with at least one example."
         )
-    if inputs is not None and array.dtype == np.uint8:
-        return jnp.asarray(inputs.to_inputs(array))
-    return jnp.asarray(check_finite(array, name), model.input_dtype)
+    return jnp.asarray(inputs.scale(check_finite(array, name)), model.input_dtype)
 
 
 def check_finite(array: np.ndarray, name: str) -> np.ndarray:

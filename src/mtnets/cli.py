@@ -1,9 +1,7 @@
 """The command line: `mtnets train | evaluate | adapt | doctor | …`. Options are fields of dataclasses."""
 
-import csv
 import dataclasses
 import inspect
-import io
 import json
 import sys
 import warnings
@@ -21,14 +19,15 @@ from mtnets.catalogue import catalogue
 from mtnets.diagnose import diagnose
 from mtnets.errors import MtnetsError, OptionError
 from mtnets.evaluate import TEST_SEED, evaluate
-from mtnets.files import replacing, write_json
-from mtnets.learner import load
+from mtnets.files import write_json
+from mtnets.learner import Learner, load
 from mtnets.meta import cores, use_cores
 from mtnets.methods import METHODS, MetaGradient, Method
 from mtnets.metric import Kind
+from mtnets.predictions import predict_files
 from mtnets.reproduce import COMMANDS
 from mtnets.rules import MaskUse, Rates
-from mtnets.tasks import FAMILIES, read_folder, read_query, rebuild
+from mtnets.tasks import FAMILIES, Family, rebuild
 from mtnets.tasks.omniglot import data_root, download
 from mtnets.tasks.record import from_json
 from mtnets.train import Training, meta_train
@@ -180,8 +179,8 @@ class Evaluate:
         """Runs the command."""
         use_cores(cores() if self.devices is None else self.devices)
         learner = load(self.run)
-        changes = {"shots": self.shots, "queries": self.queries, "root": self.root}
-        family = rebuild(learner.record["tasks"], **{n: v for n, v in changes.items() if v is not None})
+        changes = {"shots": self.shots, "queries": self.queries}
+        family = _tasks(learner, self.root, **{n: v for n, v in changes.items() if v is not None})
         estimate = evaluate(
             learner,
             family,
@@ -197,13 +196,14 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True)
 class Adapt:
-    """Learns new classes from a folder of images per class, and tells which class other images are of.
+    """Learns a new task from a few examples, and predicts others: images by class, or rows of a table.
 
     Attributes:
       run: folder of a run, or the name of a learner that ships (`mtnets learners`).
-      support: folder with one folder of images per class.
-      query: folder of images, or of class folders.
-      out: CSV file with the columns path, prediction and probability_CLASS; standard output unless given.
+      support: folder with one folder of images per class; or a table, .csv or .parquet, with the target column. Where
+        it has the task column too, each task is learned on its own.
+      query: folder of images, or of class folders; or a table.
+      out: CSV file for the predictions, and for each class its probability; standard output unless given.
       inner_steps: gradient steps; those of training unless given.
     """
 
@@ -215,41 +215,14 @@ class Adapt:
 
     def __call__(self) -> None:
         """Runs the command."""
-        import numpy as np
-
-        learner = load(self.run)
-        if learner.inputs is None:
-            raise OptionError(
-                f"The learner in {self.run} does not take images; adapt it in Python: learner.adapt(x, y)."
-            )
-        support = read_folder(self.support, learner.inputs)
-        names = list(support)
-        if len(names) > learner.outputs:
-            raise OptionError(
-                f"{self.support} has {len(names)} classes and this learner tells {learner.outputs} apart; "
-                f"remove some or train with --ways {len(names)}."
-            )
-        queries, pixels = read_query(self.query, learner.inputs)
-        labels = np.concatenate([np.full(len(images), i) for i, (_, images) in enumerate(support.values())])
-        examples = np.concatenate([images for _, images in support.values()])
-        model = learner.adapt(examples, labels, inner_steps=self.inner_steps)
-        probabilities = np.asarray(model.probabilities(pixels))[:, : len(names)]
-        predictions = [names[i] for i in probabilities.argmax(1)]
-
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["path", "prediction", *(f"probability_{name}" for name in names)])
-        for (path, _), prediction, row in zip(queries, predictions, probabilities, strict=True):
-            writer.writerow([path, prediction, *(f"{p:.6f}" for p in row)])
+        found = predict_files(load(self.run), self.support, self.query, inner_steps=self.inner_steps)
         if self.out:
-            with replacing(self.out) as file:
-                file.write(text.getvalue().encode())
-            print(f"{len(queries)} predictions written to {self.out}")
+            found.save(self.out)
+            print(f"{len(found.rows)} predictions written to {self.out}")
         else:
-            print(text.getvalue(), end="")
-        known = [p == true for (_, true), p in zip(queries, predictions, strict=True) if true in names]
-        if known:
-            print(f"accuracy {np.mean(known):.4f} on {len(known)} images of known class", file=sys.stderr)
+            print(found, end="")
+        if found.score:
+            print(found.score, file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,7 +251,7 @@ class Doctor:
         """Runs the command."""
         use_cores(cores())
         learner = load(self.run)
-        family = rebuild(learner.record["tasks"], **({} if self.root is None else {"root": self.root}))
+        family = _tasks(learner, self.root)
         found = diagnose(
             learner, family, self.tasks, inner_steps=self.inner_steps, finite_differences=not self.skip_differences
         )
@@ -412,6 +385,13 @@ def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
+def _tasks(learner: Learner, root: str | None, **changes: Any) -> Family:
+    """The tasks of a learner's training, their data read from where they are now."""
+    record = learner.record["tasks"]
+    moved = {} if root is None else {"data" if record.get("family") == "table" else "root": root}
+    return rebuild(record, **moved, **changes)
+
+
 def _folder(run: str) -> Path:
     """Where what is found out about a learner is written: into its folder; below `runs` for one that ships."""
     return Path(run) if Path(run).is_dir() else Path("runs") / run
@@ -537,7 +517,8 @@ def _parse(args: list[str]) -> Callable[[], object]:
 
 @dataclasses.dataclass(frozen=True)
 class _Train:
-    """Meta-trains a learner: mtnets train sinusoid | polynomial | glyphs | omniglot | miniimagenet | folder; --help
+    """Meta-trains a learner: mtnets train sinusoid | polynomial | glyphs | omniglot | miniimagenet | folder |
+    table; --help
     after any of them lists its options."""
 
     def __call__(self) -> None:

@@ -36,8 +36,9 @@ from mtnets.methods import METHODS, Meta, Method
 from mtnets.model import Model
 from mtnets.models import rebuild
 from mtnets.task import Batch
+from mtnets.tasks import inputs_from_json
 from mtnets.tasks import rebuild as rebuild_tasks
-from mtnets.tasks.images import Images
+from mtnets.tasks.inputs import AS_THEY_ARE, Inputs
 
 if TYPE_CHECKING:
     from mtnets.diagnose import Diagnosis
@@ -58,7 +59,7 @@ class Learner:
       inner_lr: α.
       inner_steps: gradient steps of training.
       loss: `"mse"` or `"cross-entropy"`.
-      inputs: how raw data become inputs of the network, such as image files; None where they are inputs already.
+      inputs: how raw data, such as images or tables, become inputs of the network.
       record: where the learner comes from: tasks with their classes, training, score on validation tasks.
     """
 
@@ -69,7 +70,7 @@ class Learner:
     inner_lr: float
     inner_steps: int
     loss: str
-    inputs: Images | None = None
+    inputs: Inputs = AS_THEY_ARE
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -107,8 +108,8 @@ class Learner:
 
     def adapt(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: Any,
+        y: Any = None,
         *,
         inner_steps: int | None = None,
         key: Array | None = None,
@@ -117,9 +118,11 @@ class Learner:
         """Learns a task from its examples.
 
         Args:
-          x: inputs, `[examples, ...]`; uint8 images are converted as in training.
+          x: inputs, `[examples, ...]`; uint8 images are converted as in training, and so are tables (data frames,
+            mappings of columns) by a learner of tables.
           y: targets `[examples, outputs]` in regression (or `[examples]` for a single output); integer labels
-            `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked.
+            `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked. For a
+            table, the target column, which is that of x unless given: numbers, or the classes of training.
           inner_steps: gradient steps; those of training unless given.
           key: for masks and whatever else is random; a fixed one unless given.
           start: weights to begin from (`AdaptedModel.moved`); what was meta-learned unless given.
@@ -133,7 +136,7 @@ class Learner:
         """
         inner = self._inner(inner_steps)
         inputs = to_inputs(self.model, x, self.inputs, "x")
-        targets, used = self._targets(y, len(inputs))
+        targets, used = self._targets(self.inputs.target_of(x) if y is None else y, len(inputs))
         meta = self.meta if start is None else self.meta._replace(params=replace_leaves(self.meta.params, start))
         key = jax.random.key(0) if key is None else key
         moved, state, finite = _adapt(inner, meta, self.state, self.inner_lr, Batch(inputs, targets), used, key)
@@ -225,8 +228,8 @@ class Learner:
             )
         return dataclasses.replace(self.inner, steps=steps)
 
-    def _targets(self, y: ArrayLike, examples: int) -> tuple[Array, Array | None]:
-        targets = np.asarray(y)
+    def _targets(self, y: Any, examples: int) -> tuple[Array, Array | None]:
+        targets = self.inputs.prepare_targets(y)
         if len(targets.shape) == 0 or len(targets) != examples:
             raise DataError(f"x has {examples} examples and y has shape {targets.shape}; they must have as many.")
         if self.loss == "mse":
@@ -242,7 +245,8 @@ class Learner:
                 f"y has labels from {targets.min()} to {targets.max()}; this learner tells {self.outputs} classes "
                 f"apart, labelled 0 to {self.outputs - 1}."
             )
-        return jnp.asarray(targets, jnp.int32), jnp.isin(jnp.arange(self.outputs), jnp.asarray(targets))
+        occurs = jnp.isin(jnp.arange(self.outputs), jnp.asarray(targets))
+        return jnp.asarray(targets, jnp.int32), None if self.inputs.shared_classes else occurs
 
     def save(self, path: str | Path) -> None:
         """Writes `learner.safetensors`, which holds everything, and `learner.json`, the same card for people, into a
@@ -264,7 +268,7 @@ class Learner:
             "inner_lr": float(self.inner_lr),
             "inner_steps": self.inner_steps,
             "loss": self.loss,
-            "images": None if self.inputs is None else dataclasses.asdict(self.inputs),
+            "inputs": self.inputs.to_json(),
             "record": dict(self.record),
         }
 
@@ -317,7 +321,7 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
     meta = jax.eval_shape(lambda params: init(jax.random.key(0), params=params), params)
     expected = {"params": meta.params, "fold": meta.fold, "rule": meta.rule, "state": state}
     filled = fill(expected, arrays, file)
-    inputs = None if card["images"] is None else Images(**card["images"])
+    inputs = inputs_from_json(card["inputs"])
     learned = Meta(filled["params"], filled["fold"], filled["rule"])
     return Learner(
         model,

@@ -33,6 +33,7 @@ from mtnets.progress import Display
 from mtnets.task import Distribution
 from mtnets.tasks import FAMILIES
 from mtnets.tasks.family import Family
+from mtnets.tasks.inputs import AS_THEY_ARE
 from mtnets.tasks.record import from_json
 
 Callback = Callable[[int, list[Learner]], None]
@@ -353,7 +354,7 @@ class _Run:
                 "validation": float(best.score[i]) if np.isfinite(best.score[i]) else None,
                 "classes": {name: list(names) for name, names in (family.classes if family else {}).items()},
             }
-            inputs = family.inputs if family else None
+            inputs = family.inputs if family else AS_THEY_ARE
             record["method"]["inner_lr"] = inner_lr
             args = (inner.model, inner.method, meta, state, inner_lr, inner.steps, self.loss, inputs, record)
             found.append(Learner(*args))

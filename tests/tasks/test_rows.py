@@ -86,7 +86,9 @@ HOLE = np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 0.0)
         ({"a": (X, Y), "b": (X[:4], Y[:4])}, r"Group b has 4 rows, fewer than 2 shots \+ 3 queries; use fewer"),
         ({"a": (X, Y[:4])}, "Group a has 5 rows of x and 4 of y"),
         ({"a": (X, Y), "b": (X[:, :1], Y)}, "x of group b has 1 columns and that of group a has 2"),
-        ({"a": (X, np.zeros(5))}, r"y of group a has shape \(5,\); it must be \(rows, columns\)"),
+        ({"a": (X, np.zeros(5))}, r"y of group a has type float64 and shape \(5,\); labels must be integers from 0"),
+        ({"a": (X, np.array([0, 1, 2, 3, -1]))}, "labels must be integers from 0"),
+        ({"a": (X, Y), "b": (X, np.arange(5))}, "y of group b has labels and that of group a has . columns"),
         ({"a": (X[:, :0], Y)}, r"x of group a has shape \(5, 0\)"),
         ({"a": (X.astype(str), Y)}, "x of group a has type <U32; it must be numbers"),
         ({"a": (HOLE, Y)}, "x of group a is nan at row 3, column 1, counted from 0; remove or replace"),
@@ -103,3 +105,11 @@ def test_impossible_sizes(sizes: dict[str, int]) -> None:
     name, value = next(iter(sizes.items()))
     with pytest.raises(OptionError, match=f"{name} is {value}; it must be at least 1"):
         Rows.of(numbered([20]), **sizes)
+
+
+def test_labels_are_drawn_with_their_rows() -> None:
+    groups = {name: (np.arange(8.0)[:, None] + 10 * i, np.arange(8) % 3) for i, name in enumerate("ab")}
+    task = Rows.of(groups, shots=2, queries=3).sample(jax.random.key(1))
+    for batch in task:
+        assert batch.y.dtype == np.int32
+        np.testing.assert_array_equal(batch.y, batch.x[:, 0] % 10 % 3)

@@ -60,6 +60,7 @@ class Mlp:
 
     Attributes:
       hidden: units of each hidden layer.
+      init_std: scale of the starting weights.
       norm: what batch norm means: transductive, support, running, or none.
       warp: a warp layer after each layer: linear, residual, or none.
     """
@@ -67,7 +68,8 @@ class Mlp:
     hidden: tuple[int, ...] = (40, 40)
     norm: Norm = "none"
     warp: WarpKind = "none"
+    init_std: float = 0.01
 
     def build(self, inputs: int, outputs: int) -> Model:
         """The network for this many inputs and outputs."""
-        return mlp(inputs, *self.hidden, outputs, norm=self.norm, warp=self.warp)
+        return mlp(inputs, *self.hidden, outputs, norm=self.norm, warp=self.warp, init_std=self.init_std)

@@ -12,11 +12,13 @@ from typing import Any, ParamSpec, Protocol
 
 from mtnets.errors import OptionError, RunError
 from mtnets.tasks.arrays import arrays
+from mtnets.tasks.columns import Columns
 from mtnets.tasks.episodes import Episodes
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.folder import Folder
 from mtnets.tasks.glyphs import Glyphs
 from mtnets.tasks.images import Images, read_folder, read_query
+from mtnets.tasks.inputs import AS_THEY_ARE, Inputs
 from mtnets.tasks.miniimagenet import MiniImageNet
 from mtnets.tasks.mixture import Mixture, mixture
 from mtnets.tasks.omniglot import Omniglot
@@ -24,6 +26,7 @@ from mtnets.tasks.polynomial import Polynomial
 from mtnets.tasks.record import from_json
 from mtnets.tasks.rows import Rows
 from mtnets.tasks.sinusoid import Sinusoid
+from mtnets.tasks.table import Table, table
 
 P = ParamSpec("P")
 
@@ -62,7 +65,17 @@ FAMILIES: dict[str, type[Options]] = {
     "omniglot": Omniglot,
     "miniimagenet": MiniImageNet,
     "folder": Folder,
+    "table": Table,
 }
+
+
+def inputs_from_json(values: Mapping[str, Any] | None) -> Inputs:
+    """What `Inputs.to_json` made."""
+    rest = dict(values or {})
+    kind = rest.pop("kind", None)
+    if kind == "images":
+        return Images(**rest)
+    return Columns.from_json(rest) if kind == "columns" else AS_THEY_ARE
 
 
 def rebuild(record: Mapping[str, Any], **changes: Any) -> Family:
@@ -91,11 +104,13 @@ def rebuild(record: Mapping[str, Any], **changes: Any) -> Family:
 
 __all__ = [
     "FAMILIES",
+    "Columns",
     "Episodes",
     "Family",
     "Folder",
     "Glyphs",
     "Images",
+    "Inputs",
     "MiniImageNet",
     "Mixture",
     "Omniglot",
@@ -104,9 +119,11 @@ __all__ = [
     "Recipe",
     "Rows",
     "Sinusoid",
+    "Table",
     "arrays",
     "folder",
     "glyphs",
+    "inputs_from_json",
     "miniimagenet",
     "mixture",
     "omniglot",
@@ -115,4 +132,5 @@ __all__ = [
     "read_query",
     "rebuild",
     "sinusoid",
+    "table",
 ]

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtnets.task import Distribution
+from mtnets.tasks.inputs import AS_THEY_ARE, Inputs
 
 if TYPE_CHECKING:
     from mtnets.model import Model
-    from mtnets.tasks.images import Images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Family:
       recipe: the usual settings of this family.
       model: builds the usual network of this family.
       options: the dataclass that the family was built from; its fields are recorded with every run.
-      inputs: how raw data become inputs of the network, such as image files; None where they are inputs already.
+      inputs: how raw data, such as images or tables, become inputs of the network.
       classes: the names of the classes of each split, where they have names.
     """
 
@@ -49,5 +49,5 @@ class Family:
     recipe: Recipe
     model: "Callable[[], Model]"
     options: Any = None
-    inputs: "Images | None" = None
+    inputs: Inputs = AS_THEY_ARE
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mtnets.errors import DataError, OptionError
+from mtnets.tasks.inputs import Inputs
 
 Pixels = TypeVar("Pixels", Array, NDArray[Any])
 
@@ -72,7 +73,7 @@ def decode(file: str | Path | bytes | IO[bytes], name: str, size: int = 0, chann
 
 
 @dataclasses.dataclass(frozen=True)
-class Images:
+class Images(Inputs):
     """How image files become inputs of a network. Kept with a learner, so that new images are read as it
     needs them.
 
@@ -104,6 +105,15 @@ class Images:
     def read_all(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
         """Reads images as one array `[images, size, size, channels]`. Raises DataError as `decode` does."""
         return np.stack([self.read(path) for path in paths]) if paths else np.empty((0, *self.shape), np.uint8)
+
+    def prepare(self, x: Any) -> np.ndarray:
+        """Inputs of the network: uint8 pixels converted as in training, anything else as it is."""
+        array = np.asarray(x)
+        return self.to_inputs(array) if array.dtype == np.uint8 else array
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept with a learner."""
+        return {"kind": "images", **dataclasses.asdict(self)}
 
     def to_inputs(self, pixels: Pixels) -> Pixels:
         """Pixels 0…255 of any shape as float32 in [0, 1], NumPy's or JAX's as given, also when compiled."""

@@ -1,7 +1,8 @@
-"""Regression tasks drawn from the rows of a table by group: a patient, a machine, a shop is a task."""
+"""Tasks drawn from the rows of a table by group: a patient, a machine, a shop is a task."""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ class Rows:
 
     Attributes:
       x: features of all rows, `[groups, rows, features]` float32; groups with fewer rows are padded.
-      y: targets of all rows, `[groups, rows, outputs]` float32.
+      y: targets of all rows, `[groups, rows, outputs]` float32, or labels `[groups, rows]` int32.
       counts: rows of each group, `[groups]` int32.
       shots: support rows of a task.
       queries: query rows of a task.
@@ -49,7 +50,8 @@ class Rows:
         """Tasks drawn from these groups.
 
         Args:
-          groups: features `[rows, features]` and targets `[rows, outputs]` of each group, by name.
+          groups: features `[rows, features]` and targets `[rows, outputs]` or integer labels `[rows]` of each group,
+            by name. A label means the same class in every group.
           shots, queries, ahead: as in the attributes.
           split: what to call the groups in an error.
 
@@ -61,14 +63,14 @@ class Rows:
         check_counts(shots=shots, queries=queries)
         if not groups:
             raise DataError(f"There are no {split} groups; a task needs the rows of at least one.")
-        tables: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        tables: list[tuple[NDArray[Any], NDArray[Any]]] = []
         for name, (x, y) in groups.items():
-            table = _checked(name, "x", x), _checked(name, "y", y)
+            table = _checked(name, "x", x), _labels(name, y) if np.ndim(y) == 1 else _checked(name, "y", y)
             for part, array, first in zip("xy", table, tables[0] if tables else table, strict=True):
-                if array.shape[1] != first.shape[1]:
+                if array.shape[1:] != first.shape[1:]:
                     raise DataError(
-                        f"{part} of group {name} has {array.shape[1]} columns and that of group {next(iter(groups))} "
-                        f"has {first.shape[1]}; all groups need the same columns."
+                        f"{part} of group {name} has {_columns(array)} and that of group {next(iter(groups))} has "
+                        f"{_columns(first)}; all groups need the same columns."
                     )
             rows = len(table[0])
             if len(table[1]) != rows:
@@ -80,7 +82,7 @@ class Rows:
                 )
             tables.append(table)
         counts = np.array([len(x) for x, _ in tables], np.int32)
-        x, y = (np.zeros((len(tables), counts.max(), array.shape[1]), np.float32) for array in tables[0])
+        x, y = (np.zeros((len(tables), counts.max(), *array.shape[1:]), array.dtype) for array in tables[0])
         for i, (x_rows, y_rows) in enumerate(tables):
             x[i, : counts[i]], y[i, : counts[i]] = x_rows, y_rows
         return cls(jnp.asarray(x), jnp.asarray(y), jnp.asarray(counts), shots, queries, ahead)
@@ -102,6 +104,21 @@ class Rows:
             support, query = drawn[: self.shots], drawn[self.shots :]
         x, y = self.x[group], self.y[group]
         return Task(Batch(x[support], y[support]), Batch(x[query], y[query]))
+
+
+def _columns(table: NDArray[Any]) -> str:
+    return "labels" if table.ndim == 1 else f"{table.shape[1]} columns"
+
+
+def _labels(name: str, y: ArrayLike) -> NDArray[np.int32]:
+    """Labels `[rows]`, whole numbers from 0."""
+    array = np.asarray(y)
+    if not np.issubdtype(array.dtype, np.integer) or (array < 0).any():
+        raise DataError(
+            f"y of group {name} has type {array.dtype} and shape {array.shape}; labels must be integers from 0, and "
+            "targets of regression (rows, outputs): y[:, None] for one output."
+        )
+    return array.astype(np.int32)
 
 
 def _checked(name: str, part: str, table: ArrayLike) -> NDArray[np.float32]:
