@@ -11,11 +11,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# PyTorch and ONNX, which are large: the tests that need them, and the examples in full.
+# PyTorch, ONNX, Grain and Hugging Face's libraries, which are large: the tests that need them, and the examples in full.
 test-extras: $(STAMP)
-	$(BIN)/python -m pip install -q -e '.[torch,onnx]'
-	MTNETS_SLOW_TESTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/adapters tests/test_adapted.py tests/test_examples.py
-	for example in examples/wrap_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
+	$(BIN)/python -m pip install -q -e '.[torch,onnx,datasets,grain,hub]'
+	MTNETS_SLOW_TESTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/adapters tests/test_adapted.py tests/test_hub.py tests/test_state_dict.py tests/tasks/test_host.py tests/tasks/test_hugging_face.py tests/test_examples.py
+	for example in examples/wrap_*.py examples/data_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 
 check: $(STAMP)
 	$(BIN)/python -m pip install -q -e '.[dev]'

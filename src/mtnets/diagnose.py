@@ -22,6 +22,7 @@ from mtnets.methods import Meta
 from mtnets.rules import fixed
 from mtnets.task import Distribution
 from mtnets.tasks.family import Family
+from mtnets.tasks.host import surfacing
 
 Severity = Literal["good", "note", "warning"]
 FEW = 16  # tasks for gradients and updates
@@ -218,7 +219,9 @@ def update_ranks(learner: Learner, tasks: Distribution, keys: jax.Array) -> dict
 
     context = (learner.meta, learner.state, learner.inner_lr, tasks)
     at_once = default_at_once(learner.meta.params, len(keys))
-    updates = jax.jit(lambda context, keys: map_over(update, context, keys, at_once=at_once))(context, keys)
+    with surfacing():
+        updates = jax.jit(lambda context, keys: map_over(update, context, keys, at_once=at_once))(context, keys)
+        updates = jax.tree.map(np.asarray, updates)
     starts = jax.jit(lambda meta: begin(meta)[1])(learner.meta)
     ranks = {}
     for name, matrices in updates.items():
@@ -240,7 +243,9 @@ def _check(learner: Learner, tasks: Distribution, keys: jax.Array) -> tuple[dict
     unchecked = {"rule": "masks are differentiated straight through"} if surrogate == "arrays" else {}
     method = dataclasses.replace(learner.method, meta_gradient="exact", last_steps=None, estimator_options={})
     inner = Inner(inner.model, method, inner.loss, inner.steps)
-    drawn: Any = [(tasks.sample(jax.random.fold_in(key, 0)), jax.random.fold_in(key, 1)) for key in keys]
+    with surfacing():
+        drawn: Any = [(tasks.sample(jax.random.fold_in(key, 0)), jax.random.fold_in(key, 1)) for key in keys]
+        jax.block_until_ready(drawn)
     enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]  # JAX before 0.8
     with enable(True), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # a network that keeps statistics in single precision

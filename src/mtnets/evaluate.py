@@ -20,6 +20,7 @@ from mtnets.meta import default_at_once, map_over, task_mesh
 from mtnets.methods import Meta, Method
 from mtnets.task import Distribution
 from mtnets.tasks.family import Family
+from mtnets.tasks.host import surfacing
 
 TEST_SEED = 20180605  # one fixed stream of test tasks, the same for all methods
 DIVERGED = 10.0  # a task diverged if its query loss is not finite or this many times its value before adaptation
@@ -133,16 +134,17 @@ def evaluate(
     distribution = tasks.test if isinstance(tasks, Family) else tasks
     keys = jax.random.split(jax.random.key(seed), num_tasks)
     at_once = tasks_at_once or default_at_once(learner.meta.params, num_tasks, most=1000)
-    losses, scores = score_tasks(
-        inner,
-        learner.loss,
-        at_once,
-        task_mesh(devices, num_tasks),
-        (learner.meta, learner.state, learner.inner_lr),
-        distribution,
-        keys,
-    )
-    return Estimate(METRICS[learner.loss][0], np.asarray(scores), np.asarray(losses))
+    with surfacing():
+        losses, scores = score_tasks(
+            inner,
+            learner.loss,
+            at_once,
+            task_mesh(devices, num_tasks),
+            (learner.meta, learner.state, learner.inner_lr),
+            distribution,
+            keys,
+        )
+        return Estimate(METRICS[learner.loss][0], np.asarray(scores), np.asarray(losses))
 
 
 @functools.cache

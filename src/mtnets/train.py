@@ -33,6 +33,7 @@ from mtnets.progress import Display
 from mtnets.task import Distribution
 from mtnets.tasks import FAMILIES
 from mtnets.tasks.family import Family
+from mtnets.tasks.host import surfacing
 from mtnets.tasks.inputs import AS_THEY_ARE
 from mtnets.tasks.record import from_json
 
@@ -442,8 +443,11 @@ class _Run:
                 chunk, end = self._chunk(phases, done, outer)
                 stop = min(done + length, _next(done, training.log_every), _next(done, training.validate_every), end)
                 begun = time.perf_counter()
-                outer, metrics = chunk(outer, self.keys, jnp.int32(done), jnp.int32(stop), self.inner_lr, self.tasks)
-                metrics = {name: np.asarray(value) for name, value in metrics.items()}
+                with surfacing():
+                    outer, metrics = chunk(
+                        outer, self.keys, jnp.int32(done), jnp.int32(stop), self.inner_lr, self.tasks
+                    )
+                    metrics = {name: np.asarray(value) for name, value in metrics.items()}
                 seconds = time.perf_counter() - begun
                 self.train_seconds += seconds
                 self.steps_taken += stop - done

@@ -17,11 +17,13 @@ from mtnets.tasks.episodes import Episodes
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.folder import Folder
 from mtnets.tasks.glyphs import Glyphs
+from mtnets.tasks.hugging_face import hugging_face
 from mtnets.tasks.images import Images, read_folder, read_query
 from mtnets.tasks.inputs import AS_THEY_ARE, Inputs
 from mtnets.tasks.miniimagenet import MiniImageNet
 from mtnets.tasks.mixture import Mixture, mixture
 from mtnets.tasks.omniglot import Omniglot
+from mtnets.tasks.own import from_function, from_sequence
 from mtnets.tasks.polynomial import Polynomial
 from mtnets.tasks.record import from_json
 from mtnets.tasks.rows import Rows
@@ -122,7 +124,10 @@ __all__ = [
     "Table",
     "arrays",
     "folder",
+    "from_function",
+    "from_sequence",
     "glyphs",
+    "hugging_face",
     "inputs_from_json",
     "miniimagenet",
     "mixture",
