@@ -319,8 +319,8 @@ clipped to norm 10, and the inner steps (1 or 5) and α of each method that did 
 search (below).
 
 The recipe is not stable for the two-sided T-net with weight rates: repeated on later code, two of five seeds ended
-at 0.19 instead of 0.05 (10 shots, five inner steps). With the *meta*-gradient clipped too (`clip_norm=10`) three of three
-ended at 0.04 to 0.06; those runs are not among the numbers here.
+at 0.19 instead of 0.05 (10 shots, five inner steps). With the *meta*-gradient clipped too (`clip_norm=10`) three of
+three ended at 0.04 to 0.06; those runs are not among the numbers here.
 
 `python experiments/family.py search`, `train`, `train --protocol longer`, `report`; numbers are in
 `results/sine-family.json`.

@@ -1,6 +1,7 @@
 """Makes the learners that ship with the package, each by its recipe.
 
     python experiments/learners.py sine-10shot glyphs-5way-1shot           (minutes each on 2 cores)
+    python experiments/learners.py tabular-classification tabular-regression                (minutes each on 2 cores)
     python experiments/learners.py omniglot-5way-1shot omniglot-20way-1shot --root data     (an hour each on 2 cores)
 
 Trains in runs/learners/NAME, goes on there where it was stopped, and writes the learner with its card into
@@ -21,6 +22,7 @@ from mtnets.files import write_json
 
 INTO = Path(learners.__file__).parent
 GREY = "28×28 grey images of dark ink on light paper, resized from any image file"
+TABLE = "up to 64 numbers, standardised by mtnets.tasks.tabular.standardise, as mtnets.sklearn does"
 ABOUT = {
     "sine-10shot": {
         "about": "Learns a sine curve from ten points (amplitude 0.1–5, phase 0–π, frequency 0.8–1.2).",
@@ -45,6 +47,18 @@ ABOUT = {
         "input": GREY,
         "output": "probabilities of up to 20 classes",
         "data": "Omniglot, 1100 of its characters (Lake et al. 2015, MIT licence)",
+    },
+    "tabular-classification": {
+        "about": "Tells up to 10 classes of table rows apart from a few of each; trained on generated tables.",
+        "input": TABLE,
+        "output": "probabilities of up to 10 classes",
+        "data": "generated tables (mtnets.tasks.tabular)",
+    },
+    "tabular-regression": {
+        "about": "Learns a number from a few table rows; trained on generated tables.",
+        "input": TABLE,
+        "output": "y, one number, in units of its spread",
+        "data": "generated tables (mtnets.tasks.tabular)",
     },
 }
 

@@ -518,7 +518,7 @@ def _parse(args: list[str]) -> Callable[[], object]:
 @dataclasses.dataclass(frozen=True)
 class _Train:
     """Meta-trains a learner: mtnets train sinusoid | polynomial | glyphs | omniglot | miniimagenet | folder |
-    table; --help
+    table | tabular; --help
     after any of them lists its options."""
 
     def __call__(self) -> None:

@@ -29,6 +29,7 @@ from mtnets.tasks.record import from_json
 from mtnets.tasks.rows import Rows
 from mtnets.tasks.sinusoid import Sinusoid
 from mtnets.tasks.table import Table, table
+from mtnets.tasks.tabular import Tabular
 
 P = ParamSpec("P")
 
@@ -59,6 +60,7 @@ glyphs = _builder(Glyphs)
 omniglot = _builder(Omniglot)
 miniimagenet = _builder(MiniImageNet)
 folder = _builder(Folder)
+tabular = _builder(Tabular)
 
 FAMILIES: dict[str, type[Options]] = {
     "sinusoid": Sinusoid,
@@ -68,6 +70,7 @@ FAMILIES: dict[str, type[Options]] = {
     "miniimagenet": MiniImageNet,
     "folder": Folder,
     "table": Table,
+    "tabular": Tabular,
 }
 
 
@@ -122,6 +125,7 @@ __all__ = [
     "Rows",
     "Sinusoid",
     "Table",
+    "Tabular",
     "arrays",
     "folder",
     "from_function",
@@ -138,4 +142,5 @@ __all__ = [
     "rebuild",
     "sinusoid",
     "table",
+    "tabular",
 ]
