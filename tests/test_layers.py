@@ -207,6 +207,39 @@ def test_convolutions() -> None:
         ]
 
 
+@pytest.mark.usefixtures("float64")
+def test_a_bias_lines_up_with_the_features() -> None:
+    """`[features, 1, 1]` where channels are first, as in Equinox; elsewhere it is no bias."""
+
+    def convolve(p, spec):
+        images = jnp.arange(128.0).reshape(2, 4, 4, 4)
+        return jax.lax.conv_general_dilated(images, p["w"], (1, 1), "SAME", dimension_numbers=spec) + p["b"]
+
+    first, last = ("NCHW", "OIHW", "NCHW"), ("NHWC", "HWIO", "NHWC")
+    kernels = {first: (4, 4, 3, 3), last: (3, 3, 4, 4)}
+    for spec, shape, is_bias in (
+        (first, (4, 1, 1), True),
+        (first, (1, 4, 1, 1), True),
+        (last, (4,), True),
+        (last, (1, 1, 4), True),
+        (last, (4, 1), False),
+        (last, (4, 1, 1), False),
+        (first, (1, 4, 1), False),
+    ):
+        random = np.random.default_rng(0)
+        leaves = {"w": random.normal(size=kernels[spec]), "b": random.normal(size=shape)}
+        forward = functools.partial(convolve, spec=spec)
+        (layer,) = find_layers(forward, leaves)
+        assert (layer.bias == "b") == is_bias, (spec, shape)
+        if is_bias:
+            t = random.normal(size=(4, 4))
+            folded = forward(metric().apply([layer], {layer.name: t}, leaves, 0))
+            expected = jnp.einsum("nhwc,cd->nhwd" if spec is last else "nchw,cd->ndhw", forward(leaves), t)
+            np.testing.assert_allclose(folded, expected, rtol=1e-10, atol=1e-10)
+    (layer,) = find_layers(lambda p: X @ p["w"] + p["b"], {"w": jnp.ones((3, 4)), "b": jnp.ones((1, 4))})
+    assert (layer.bias, layer.bias_shape) == ("b", (1, 4))
+
+
 def test_built_in_networks() -> None:
     assert [layer.name for layer in small_mlp().layers] == ["layers.0", "layers.1"]
     layers = small_conv4().layers

@@ -21,6 +21,7 @@ from mtnets.files import replacing
 from mtnets.layers import leaves_by_path, path_of
 from mtnets.model import Model
 from mtnets.models import rebuild
+from mtnets.state_dict import save_state_dict, state_dict
 from mtnets.tasks import inputs_from_json
 from mtnets.tasks.inputs import AS_THEY_ARE, Inputs
 
@@ -54,19 +55,19 @@ class AdaptedModel:
     moved: Mapping[str, Array] | None = None
     inner_steps: int | None = None
 
-    def __call__(self, x: ArrayLike) -> Array:
+    def __call__(self, x: Any) -> Array:
         """Predictions `[examples, outputs]` for inputs `[examples, ...]` or a table; logits of unused outputs are
         −∞."""
         prediction = _predict(self.model, self.params, self.state, to_inputs(self.model, x, self.inputs, "x"))
         prediction = self.inputs.unscale(prediction)
         return prediction if self.used is None else jnp.where(self.used, prediction, -jnp.inf)
 
-    def probabilities(self, x: ArrayLike) -> Array:
+    def probabilities(self, x: Any) -> Array:
         """Class probabilities `[examples, ways]`."""
         return jax.nn.softmax(self(x), axis=-1)
 
     def update(
-        self, x: ArrayLike, y: ArrayLike, *, inner_steps: int | None = None, key: Array | None = None
+        self, x: Any, y: Any = None, *, inner_steps: int | None = None, key: Array | None = None
     ) -> "AdaptedModel":
         """Goes on adapting, from where it is, with these examples; all that are to count, old ones too.
 
@@ -168,6 +169,14 @@ class AdaptedModel:
             ) from error
         with replacing(path) as file:
             file.write(made.SerializeToString())
+
+    def state_dict(self, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, np.ndarray]:
+        """The weights under the names and in the layouts of an equivalent PyTorch module; see `mtnets.state_dict`."""
+        return state_dict(self.model, self.params, self.state, flattened=flattened)
+
+    def save_state_dict(self, path: str | Path, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> None:
+        """Writes them as safetensors, for `safetensors.torch.load_file`."""
+        save_state_dict(path, self.model, self.params, self.state, flattened=flattened)
 
     def _function(self, x: Array) -> Array:
         scaled = self.inputs.scale(x)  # tables: features come in units of their own
@@ -349,7 +358,7 @@ def _first_line(error: Exception) -> str:
 # --- inputs
 
 
-def to_inputs(model: Model, x: ArrayLike, inputs: Inputs, name: str) -> Array:
+def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Array:
     """Inputs of a network, checked.
 
     Raises:

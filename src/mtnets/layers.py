@@ -108,7 +108,7 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
     They are followed back through transposing, flipping and merging axes; where an axis was split before, the last axis
     of the weight is taken. A weight that is used again, by a recurrent cell or tied to another layer, is one layer. A
     bias is the next leaf of the same container that is used after its weight, if it has the shape of the output axes
-    (or is flat, with as many elements) and is added.
+    (or is flat, with as many elements; with axes of size one where a convolution has its image) and is added.
 
     Args:
       forward: the network as a function of its parameters; it is traced, never run.
@@ -121,22 +121,22 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
     shapes = {path: tuple(leaf.shape) for path, leaf in leaves_by_path(params).items()}
     paths = list(shapes)
     layers: dict[str, Layer] = {}  # by the path of the weight, in the order of first use
-    waiting: dict[str, str] = {}  # container → the weight in it whose bias may come next
-    for use in _first_uses(closed.jaxpr):
-        path = paths[use.leaf]
+    waiting: dict[str, Use] = {}  # container → the use of the weight in it whose bias may come next
+    for use in first_uses(closed.jaxpr):
+        path = paths[use.leaf.number]
         container, shape = path.rpartition(".")[0], shapes[path]
         weight = waiting.pop(container, None)
-        layer = layers.get(weight or "")
-        if layer and use.primitive in ADDITIVE and shape in (layer.out_shape, (layer.units,)):
+        layer = layers[paths[weight.leaf.number]] if weight else None
+        if layer and weight and use.primitive in ADDITIVE and _is_bias(shape, layer, weight):
             layers[layer.weight] = dataclasses.replace(
                 layer, bias=path, bias_shape=None if shape == layer.out_shape else shape
             )
         elif len(shape) >= 2 and use.primitive in LINEAR:
-            axes, groups = ((len(shape) - 1,), 1) if use.out_axes is None else (use.out_axes, use.groups)
+            axes, groups = ((len(shape) - 1,), 1) if (free := out_axes(use)) is None else (free, use.groups)
             if not axes and shape[-1] == 1:  # the only unit
                 axes = (len(shape) - 1,)
             layers[path] = Layer(container or path, path, None, shape, axes, groups)
-            waiting[container] = path
+            waiting[container] = use
 
     if not layers:
         found = ", ".join(f"{path} {shape}" for path, shape in shapes.items()) or "no parameters"
@@ -171,42 +171,52 @@ def named(
             raise OptionError(f"Layer {name}: {weight} is no weight of a layer; there are {', '.join(found)}.")
         layer = found[weight]
         shape = "nothing" if bias is None or bias not in leaves else tuple(leaves[bias].shape)
-        if bias is not None and shape not in (layer.out_shape, (layer.units,)):
+        if bias not in (None, layer.bias) and shape not in (layer.out_shape, (layer.units,)):
             raise OptionError(f"Layer {name}: the bias {bias} is {shape}; {weight} needs {layer.out_shape}.")
-        flat = None if bias is None or shape == layer.out_shape else (layer.units,)
-        chosen[weight] = dataclasses.replace(layer, name=name, bias=bias, bias_shape=flat)
+        other = None if shape in ("nothing", layer.out_shape) else shape
+        chosen[weight] = dataclasses.replace(layer, name=name, bias=bias, bias_shape=other)
     return tuple(chosen[layer.weight] for layer in layers if layer.weight in chosen)
 
 
-class _Leaf(NamedTuple):
-    """A variable that still is a leaf: which one, and which of its axes each axis runs over (None: part of one)."""
+class Leaf(NamedTuple):
+    """A variable that still is a leaf: which one, which of its axes each axis runs over (None: part of one), and which
+    of them run backwards."""
 
     number: int
     axes: tuple[tuple[int, ...] | None, ...]
+    flipped: frozenset[int] = frozenset()
 
 
-class _Use(NamedTuple):
-    """An operation on a leaf."""
+class Use(NamedTuple):
+    """An operation on a leaf, as which of its operands."""
 
-    leaf: int
-    primitive: str
-    out_axes: tuple[int, ...] | None
-    groups: int
+    leaf: Leaf
+    eqn: Any
+    position: int
+
+    @property
+    def primitive(self) -> str:
+        """The name of the operation."""
+        return self.eqn.primitive.name
+
+    @property
+    def groups(self) -> int:
+        """Of a convolution by the leaf."""
+        counts = self.eqn.params.get("feature_group_count", 1) * self.eqn.params.get("batch_group_count", 1)
+        return counts if self.position else 1
 
 
-def _first_uses(jaxpr: Any) -> Iterator[_Use]:
+def first_uses(jaxpr: Any) -> Iterator[Use]:
     """The first use of each input, in the order of the computation."""
     seen: set[int] = set()
-    leaves = {
-        var: _Leaf(i, tuple((axis,) for axis in range(len(var.aval.shape)))) for i, var in enumerate(jaxpr.invars)
-    }
+    leaves = {var: Leaf(i, tuple((axis,) for axis in range(len(var.aval.shape)))) for i, var in enumerate(jaxpr.invars)}
     for use in _uses(jaxpr, leaves):
-        if use.leaf not in seen:
-            seen.add(use.leaf)
+        if use.leaf.number not in seen:
+            seen.add(use.leaf.number)
             yield use
 
 
-def _uses(jaxpr: Any, leaves: dict[Any, _Leaf]) -> Iterator[_Use]:
+def _uses(jaxpr: Any, leaves: dict[Any, Leaf]) -> Iterator[Use]:
     """Walks a program in order, into its sub-programs; `leaves` says which variables still are a leaf."""
     for eqn in jaxpr.eqns:
         operands = [None if hasattr(var, "val") else leaves.get(var) for var in eqn.invars]
@@ -225,13 +235,10 @@ def _uses(jaxpr: Any, leaves: dict[Any, _Leaf]) -> Iterator[_Use]:
         elif name in TRANSPARENT:
             leaves[eqn.outvars[0]] = _rearranged(eqn, known[0])
         else:
-            for position, leaf in enumerate(operands):
-                if leaf is not None:
-                    groups = eqn.params.get("feature_group_count", 1) * eqn.params.get("batch_group_count", 1)
-                    yield _Use(leaf.number, name, _out_axes(eqn, position, leaf), groups if position else 1)
+            yield from (Use(leaf, eqn, position) for position, leaf in enumerate(operands) if leaf is not None)
 
 
-def _operands(eqn: Any, sub: Any, operands: list[_Leaf | None]) -> list[_Leaf | None]:
+def _operands(eqn: Any, sub: Any, operands: list[Leaf | None]) -> list[Leaf | None]:
     """Which leaf each input of a sub-program is."""
     if eqn.primitive.name == "while":
         conditions, bodies = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
@@ -246,9 +253,10 @@ def _operands(eqn: Any, sub: Any, operands: list[_Leaf | None]) -> list[_Leaf | 
     return operands[len(operands) - len(sub.invars) :]
 
 
-def _rearranged(eqn: Any, leaf: _Leaf) -> _Leaf:
+def _rearranged(eqn: Any, leaf: Leaf) -> Leaf:
     """The leaf after an operation that only rearranges or converts it."""
     axes, before, after = leaf.axes, eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    flipped = leaf.flipped
     match eqn.primitive.name:
         case "transpose":
             axes = tuple(axes[axis] for axis in eqn.params["permutation"])
@@ -259,7 +267,9 @@ def _rearranged(eqn: Any, leaf: _Leaf) -> _Leaf:
             axes = tuple(placed[i][1] if i in placed and placed[i][0] == n else () for i, n in enumerate(after))
         case "reshape":
             axes = _reshaped(axes, before, after)
-    return leaf._replace(axes=axes)
+        case "rev":
+            flipped ^= {axis for i in eqn.params["dimensions"] for axis in axes[i] or ()}
+    return leaf._replace(axes=axes, flipped=flipped)
 
 
 def _reshaped(axes: Sequence[Any], before: Sequence[int], after: Sequence[int]) -> tuple[Any, ...]:
@@ -283,18 +293,32 @@ def _reshaped(axes: Sequence[Any], before: Sequence[int], after: Sequence[int]) 
     return tuple(found)
 
 
-def _out_axes(eqn: Any, position: int, leaf: _Leaf) -> tuple[int, ...] | None:
-    """The axes of a leaf that index the outputs of the operation that it enters."""
-    axes, numbers = range(len(leaf.axes)), eqn.params.get("dimension_numbers")
-    if eqn.primitive.name == "dot_general":
+def out_axes(use: Use) -> tuple[int, ...] | None:
+    """The axes of a leaf that index the outputs of the operation that it enters; None where one was split."""
+    leaf, position = use.leaf, use.position
+    axes, numbers = range(len(leaf.axes)), use.eqn.params.get("dimension_numbers")
+    if use.primitive == "dot_general":
         contracted, batch = (sides[position] for sides in numbers)
         axes = [axis for axis in axes if axis not in contracted and axis not in batch]
-    elif eqn.primitive.name == "conv_general_dilated":
+    elif use.primitive == "conv_general_dilated":
         axes = [(numbers.lhs_spec, numbers.rhs_spec)[position][0]]
-    elif eqn.primitive.name == "gather":
+    elif use.primitive == "gather":
         axes = [axis for axis in axes if axis not in numbers.start_index_map][-1:]
     parts = [leaf.axes[axis] for axis in axes]
     return None if None in parts else sum(parts, ())
+
+
+def _is_bias(shape: tuple[int, ...], layer: Layer, weight: Use) -> bool:
+    """Whether what is added after a weight has the shape of its outputs, as broadcasting lines them up."""
+    after = 0
+    if weight.primitive == "conv_general_dilated":
+        spec = weight.eqn.params["dimension_numbers"].out_spec
+        after = len(spec) - 1 - spec[1]  # axes of the image: a bias [features, 1, 1] where channels are first
+    for outputs in (layer.out_shape, (layer.units,)):
+        before = len(shape) - len(outputs) - after
+        if shape in (outputs, (1,) * before + outputs + (1,) * after):
+            return True
+    return False
 
 
 def _programs(value: Any) -> list[Any]:

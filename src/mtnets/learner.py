@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets import learners
+from mtnets import hub, learners
 from mtnets.adapt import Inner, inner_loop, starting_point
 from mtnets.adapted import (
     AdaptedModel,
@@ -72,6 +72,9 @@ class Learner:
     loss: str
     inputs: Inputs = AS_THEY_ARE
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Learner":
+        return self  # nothing in it changes, and programs are compiled anew for a copy
 
     @functools.cached_property
     def inner(self) -> Inner:
@@ -255,6 +258,21 @@ class Learner:
         card = self._card()
         write_tensors(Path(path) / WEIGHTS, arrays, card)
         write_json(Path(path) / CARD, card)
+
+    # --- the Hugging Face Hub
+
+    def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> None:
+        """Writes this learner into a folder, with a model card; see `mtnets.hub.save_pretrained`."""
+        hub.save_pretrained(self, folder, licence=licence)
+
+    @staticmethod
+    def from_pretrained(name_or_folder: str | Path, **options: Any) -> "Learner":
+        """Reads a learner from a folder or from the Hub; see `mtnets.hub.from_pretrained`."""
+        return hub.from_pretrained(name_or_folder, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Writes this learner into a repository of the Hub, and returns its address; see `mtnets.hub.push_to_hub`."""
+        return hub.push_to_hub(self, repo_id, **options)
 
     def _parts(self) -> dict[str, dict[str, Any]]:
         trees = {"params": self.meta.params, "fold": self.meta.fold, "rule": self.meta.rule, "state": self.state}
