@@ -10,6 +10,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NEEDS = {
     "wrap_torch": ("torch", "torch2jax"),
+    "wrap_equinox": ("equinox",),
+    "wrap_haiku": ("haiku",),
     "data_arrays": ("sklearn",),
     "data_grain": ("grain",),
     "data_hugging_face": ("datasets", "sklearn"),

@@ -16,6 +16,7 @@ import pytest
 
 import mtnets
 from mtnets import OptionError, RunError
+from mtnets.adapted import write_tensors
 from mtnets.hub import from_pretrained, model_card, push_to_hub, save_pretrained
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -90,6 +91,7 @@ def test_the_card_says_what_it_is(learner) -> None:
     images = model_card(learner_of(mtnets.models.conv4(3, filters=2)), "characters")
     assert "Transductive batch norm: each prediction depends on the other inputs" in images
     assert "[examples, 28, 28, 1], labels 0 … 2" in images
+    assert "| raw data that it takes | images |" in model_card(mtnets.load("omniglot-5way-1shot"), "omniglot")
 
 
 @pytest.mark.parametrize("licence", [None, "MIT"])
@@ -190,6 +192,11 @@ def test_what_is_not_there_is_named(hub, learner, tmp_path) -> None:
         from_pretrained("someone/empty")
     with pytest.raises(RunError, match="someone/empty has no revision 'v2'"):
         from_pretrained("someone/empty", revision="v2")
+    for number, card in enumerate(({}, {"format": 1, "model": {"network": "mlp", "sizes": [1, 2], "depth": 3}})):
+        write_tensors(tmp_path / str(number) / "learner.safetensors", {}, card)
+        Hub.repositories[f"someone/{number}"] = tmp_path / str(number)
+        with pytest.raises(RunError, match=f"someone/{number} is not one that this version of mtnets reads"):
+            from_pretrained(f"someone/{number}")
 
 
 def test_no_network(hub, learner, monkeypatch, tmp_path) -> None:

@@ -77,7 +77,13 @@ def from_pretrained(
         )
     if not (Path(folder) / WEIGHTS).is_file():
         raise RunError(f"The repository {name} has no {WEIGHTS}, so it holds no learner; name another one.")
-    return load(folder, model=model, method=method)
+    try:
+        return load(folder, model=model, method=method)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # what a stranger wrote there may be anything
+        raise RunError(
+            f"The learner in the repository {name} is not one that this version of mtnets reads "
+            f"({type(error).__name__}: {error}); name another one, or another version of mtnets."
+        ) from error
 
 
 def push_to_hub(
@@ -184,6 +190,7 @@ def _protocol(learner: "Learner") -> dict[str, Any]:
         "inner rate α": learner.inner_lr,
         "batch norm": f"{learner.model.norm}. {NORMS[learner.model.norm]}",
         "loss": learner.loss,
+        "raw data that it takes": (learner.inputs.to_json() or {}).get("kind"),
         "meta-steps": training.get("meta_steps"),
         "meta-batch": training.get("meta_batch"),
         "meta-rate": training.get("meta_lr"),

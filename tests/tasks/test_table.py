@@ -85,6 +85,15 @@ def test_classes_are_those_of_the_whole_table():
     assert numbers.inputs.classes == ("False", "True")
 
 
+def test_tables_of_any_kind_are_read_alike():
+    frame = rows(tasks=4)
+    kinds = {"price": "Float64", "colour": "category", "shop": "string", "good": "boolean"}
+    columns, same = build(frame).inputs, build(frame.astype(kinds)).inputs
+    assert same == columns
+    np.testing.assert_array_equal(same.prepare(frame.astype(kinds)), columns.prepare(frame))
+    assert build({name: frame[name].to_list() for name in frame}).inputs == columns
+
+
 def test_what_a_learner_keeps_of_a_table_survives_its_file():
     columns = Columns((Number("a", 1.5, 2.0, True), Category("b", ("x", "y"))), Category("c", ("no", "yes")), "task")
     made = inputs_from_json(columns.to_json())
@@ -199,6 +208,7 @@ def changed(**columns):
         (changed(price=[*["cheap"] * 9, *[1.0] * 351]), {}, "Column price holds 'cheap' among numbers; correct it"),
         (changed(colour=[f"c{i}" for i in range(360)]), {}, "Column colour has .* different values.*--ignore colour"),
         (changed(price=pandas.Timestamp("2020-01-01")), {}, "Column price holds dates"),
+        (changed(price=pandas.Timestamp("2020-01-01", tz="UTC")), {}, "Column price holds dates"),
         (changed(price=np.inf), {}, "price is inf in row 0"),
         (changed(price=np.nan), {}, "Column price has no value"),
         (changed(sales=[np.nan, *[1.0, 2.0] * 179, 1.0]), {}, "sales is missing in row 0"),

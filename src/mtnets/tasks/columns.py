@@ -226,12 +226,12 @@ def learn(name: str, cells: NDArray[Any], *, category: bool | None = None) -> Nu
     Raises:
       DataError: for dates, text among numbers, no value at all, or more than `MOST_CATEGORIES` categories.
     """
-    if cells.dtype.kind == "M":
-        raise DataError(f"Column {name} holds dates; turn them into numbers, such as days, or --ignore {name}.")
     quick = cells.dtype.kind in "fiub"
     present = cells[~np.isnan(cells)] if quick else np.array([cell for cell in cells if not is_missing(cell)], object)
     if len(present) == 0:
         raise DataError(f"Column {name} has no value; leave it out (--ignore {name}).")
+    if cells.dtype.kind == "M" or hasattr(present[0], "isoformat"):
+        raise DataError(f"Column {name} holds dates; turn them into numbers, such as days, or --ignore {name}.")
     numbers = np.array([quick or _is_number(cell) for cell in present])
     if not category and numbers.all():
         values = to_numbers(name, cells)
@@ -283,6 +283,8 @@ def is_missing(cell: Any) -> bool:
     """Whether a cell is empty: None, NaN, or what pandas has for that."""
     if isinstance(cell, float | np.floating):
         return bool(np.isnan(cell))
+    if isinstance(cell, np.datetime64):
+        return bool(np.isnat(cell))
     return cell is None or type(cell).__name__ in ("NAType", "NaTType")
 
 
