@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_wine
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mtnets
 from mtnets import sklearn as estimators
+from mtnets.errors import DataError
 from mtnets.sklearn import FewShotClassifier, FewShotRegressor
 
 
@@ -153,12 +155,17 @@ def test_meta_fit_learns_what_tasks_share() -> None:
     again = pickle.loads(pickle.dumps(regressor))
     np.testing.assert_array_equal(again.predict(more), regressor.predict(more))
     assert FewShotRegressor(regressor.meta_learner_).learner.outputs == 1
+    np.testing.assert_array_equal(clone(regressor).fit(few, targets).predict(more), regressor.predict(more))
+    with pytest.raises(NotFittedError):
+        clone(regressor).predict(more)
 
     labels = np.where(x[:, 0] * np.sign(slopes[tasks]) > 0, "up", "down")
     classifier = FewShotClassifier()
     classifier.meta_fit(x, labels, tasks, shots=2, queries=10, meta_steps=400, validate_every=0)
     classifier.fit(few, ["down", "up"])
     assert classifier.score(more, np.where(more[:, 0] > 0, "down", "up")) > 0.85
+    with pytest.raises(DataError, match=r"y has the label .*sideways.*, which meta_fit did not have"):
+        classifier.fit(few, ["sideways", "up"])
 
 
 def test_what_does_not_fit_is_refused(wine, user_learner) -> None:
@@ -182,6 +189,20 @@ def test_a_constant_target_and_a_single_row() -> None:
     x = np.random.default_rng(0).normal(size=(5, 3))
     np.testing.assert_allclose(FewShotRegressor().fit(x, np.full(5, 7.0)).predict(x), 7)
     np.testing.assert_allclose(FewShotRegressor().fit(x[:1], [3.0]).predict(x), 3)
+    for rows, value in ((3, 0.1), (5, 1 / 3)):  # whose mean is off by a rounding
+        np.testing.assert_allclose(FewShotRegressor().fit(x[:rows], np.full(rows, value)).predict(x), value)
+
+
+def test_the_first_rows_must_say_how_features_are_scaled(wine) -> None:
+    x, y, _, _ = wine
+    names = np.unique(y)
+    with pytest.raises(DataError, match="The first rows of partial_fit say how features are scaled"):
+        FewShotClassifier().partial_fit(x[:1], y[:1], classes=names)
+    with pytest.raises(DataError, match="The first rows of partial_fit say how features are scaled"):
+        FewShotRegressor().partial_fit(x[:1], [1.0])
+    classifier = FewShotClassifier().partial_fit(x, y, classes=names)
+    with pytest.raises(DataError, match="classes is not what it was in the first call"):
+        classifier.partial_fit(x, y, classes=[*names, "zinfandel"])
 
 
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch) -> None:

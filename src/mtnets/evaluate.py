@@ -12,13 +12,14 @@ from jax import Array
 from jax.sharding import Mesh
 
 from mtnets.adapt import Inner, inner_loop, starting_point
-from mtnets.errors import OptionError
+from mtnets.errors import DataError, OptionError
 from mtnets.files import replacing
 from mtnets.learner import Learner
 from mtnets.losses import METRICS
 from mtnets.meta import default_at_once, map_over, task_mesh
 from mtnets.methods import Meta, Method
 from mtnets.task import Distribution
+from mtnets.tasks.columns import Columns
 from mtnets.tasks.family import Family
 from mtnets.tasks.host import surfacing
 
@@ -131,6 +132,12 @@ def evaluate(
         inner = dataclasses.replace(inner, steps=inner_steps)
     if mask is not None:
         inner = dataclasses.replace(inner, method=_with_mask(inner.method, mask))
+    inputs = tasks.inputs if isinstance(tasks, Family) else learner.inputs
+    if inputs != learner.inputs and Columns in (type(inputs), type(learner.inputs)):
+        raise DataError(
+            "The table has changed since training, or is another one: its columns, their means or its classes are not "
+            "those that the learner keeps. Name the file as it was, or adapt to new rows: mtnets adapt."
+        )
     distribution = tasks.test if isinstance(tasks, Family) else tasks
     keys = jax.random.split(jax.random.key(seed), num_tasks)
     at_once = tasks_at_once or default_at_once(learner.meta.params, num_tasks, most=1000)

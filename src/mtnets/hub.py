@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from mtnets import learners
 from mtnets.errors import OptionError, RunError
 from mtnets.files import replacing
+from mtnets.tasks.columns import Columns, listed
 
 if TYPE_CHECKING:
     from mtnets.learner import Learner
@@ -166,15 +167,22 @@ def _about(learner: "Learner") -> str:
 
 
 def _use(learner: "Learner", name: str) -> str:
+    columns = learner.inputs if isinstance(learner.inputs, Columns) else None
     own = "" if learner.model.config is not None else ", model=model"
     inputs = ", ".join(["examples", *map(str, learner.model.input_shape)])
     targets = f"[examples, {learner.outputs}]" if learner.loss == "mse" else f"labels 0 … {learner.outputs - 1}"
+    adapt = f"learner.adapt(x_support, y_support)  # [{inputs}], {targets}"
+    if columns is not None:
+        names = [column.name for column in (*columns.columns, columns.target)]
+        adapt = f"learner.adapt(support)  # a data frame with the columns {listed(names)}"
+    elif (learner.record.get("tasks") or {}).get("family") == "tabular":
+        adapt += ", standardised as mtnets.sklearn does"
     return (
         "```python\n"
         "import mtnets  # pip install 'mtnets[hub]'\n\n"
         f'learner = mtnets.Learner.from_pretrained("{name}"{own})\n'
-        f"model = learner.adapt(x_support, y_support)  # [{inputs}], {targets}\n"
-        f"prediction = model{'' if learner.loss == 'mse' else '.probabilities'}(x_query)\n"
+        f"model = {adapt}\n"
+        f"prediction = model{'' if learner.loss == 'mse' else '.probabilities'}({'query' if columns else 'x_query'})\n"
         "```"
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from mtnets.errors import DataError, OptionError
 from mtnets.files import replacing
 from mtnets.learner import Learner
-from mtnets.tasks.columns import Columnar, Columns, as_text, is_missing, listed
+from mtnets.tasks.columns import Columnar, Columns, as_text, is_missing, listed, to_numbers
 from mtnets.tasks.images import Images, read_folder, read_query
 from mtnets.tasks.table import read_table, rows_by_task
 
@@ -101,9 +101,16 @@ def _rows(
             f"The support has the task column {columns.task} and the query has not; add it there, or leave it out of "
             "the support where all rows are of one task."
         )
-    everything = {"": np.arange(len(next(iter(query.values()))))}
-    asked = rows_by_task(query, columns.task) if by_task else everything
-    given = rows_by_task(support, columns.task) if by_task else {"": np.arange(len(next(iter(support.values()))))}
+    asked, given = (
+        rows_by_task(table, columns.task) if by_task else {"": np.arange(len(next(iter(table.values()))))}
+        for table in (query, support)
+    )
+    count = sum(len(places) for places in asked.values())
+    if count == 0 or count < len(next(iter(query.values()))):
+        raise DataError(
+            f"The query has {len(next(iter(query.values())))} rows, {count} of them with a task in column "
+            f"{columns.task}; it needs at least one, and a task in each."
+        )
     unknown = [name for name in asked if name not in given]
     if unknown:
         raise DataError(
@@ -111,6 +118,8 @@ def _rows(
         )
     rows, misses = [], []
     truth = query.get(columns.target.name)
+    if truth is not None and not columns.classes:
+        truth = to_numbers(columns.target.name, truth)
     for name, places in asked.items():
         model = learner.adapt({title: cells[given[name]] for title, cells in support.items()}, inner_steps=inner_steps)
         outputs = np.asarray(model({title: cells[places] for title, cells in query.items()}))

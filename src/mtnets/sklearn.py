@@ -40,7 +40,7 @@ from mtnets.tasks.tabular import Scale, scale_of, standardise
 from mtnets.train import meta_train
 
 try:
-    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -202,6 +202,13 @@ class _FewShot(BaseEstimator):
             self.scale_ = scale_of(X) if scaling == "task" else self.meta_scale_
         self._inputs(X[:1])  # raises where the table does not fit
 
+    def _enough(self, X: NDArray) -> None:
+        """Raises DataError where rows to begin with cannot say how features are scaled from then on."""
+        if self.scale_ is not None and not hasattr(self, "meta_learner_") and len(X) < 2:
+            raise DataError(
+                "The first rows of partial_fit say how features are scaled from then on, and X has 1; give two or more."
+            )
+
     def _inputs(self, X: NDArray) -> NDArray:
         """Inputs of the network from rows of a table; in NumPy, which compiles nothing anew for other shapes."""
         model = self.learner_.model
@@ -227,6 +234,14 @@ class _FewShot(BaseEstimator):
             padded = np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
             found.append(np.asarray(_predict(inner, learner.meta, self.moved_, state, padded))[: len(rows)])
         return np.concatenate(found).astype(np.float64)
+
+    def __sklearn_clone__(self) -> Self:
+        options: Any = {name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()}
+        made = type(self)(**options)
+        for name, value in vars(self).items():  # what meta_fit has learned is what fit begins with, as a learner is
+            if name.startswith("meta_"):
+                setattr(made, name, value)
+        return made
 
     # --- pickling: a learner holds functions, its file does not
 
@@ -280,7 +295,8 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
-        """Goes on learning from where it is, with these examples, by `inner_steps` more steps.
+        """Goes on learning from where it is, with these examples, by `inner_steps` more steps. The rows of the
+        first call say how features are scaled from then on.
 
         Args:
           X, y: as in `fit`.
@@ -290,7 +306,12 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
         table, labels = self._table(X, y, reset=first)
         if first:
             self._start(table)
+            self._enough(table)
             self._name(np.unique(labels if classes is None else np.asarray(classes)))
+        elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+            raise DataError(
+                f"classes is not what it was in the first call: {list(self.classes_)}; fit anew for others."
+            )
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise DataError(f"y has the label {unknown[0]}, which is not among classes; name all in the first call.")
@@ -316,7 +337,10 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
     def _name(self, classes: NDArray) -> None:
         """Says which output stands for which class: those of meta_fit as they were, others in order."""
         known = getattr(self, "meta_classes_", classes)
-        places = np.searchsorted(known, classes) if np.isin(classes, known).all() else np.arange(len(classes))
+        if not np.isin(classes, known).all():
+            new = np.setdiff1d(classes, known)[0]
+            raise DataError(f"y has the label {new!r}, which meta_fit did not have; call meta_fit with it too.")
+        places = np.searchsorted(known, classes)
         if len(classes) > self.learner_.outputs:
             raise DataError(
                 f"y has {len(classes)} classes, more than the {self.learner_.outputs} that this learner tells apart; "
@@ -368,8 +392,13 @@ class FewShotRegressor(RegressorMixin, _FewShot):
         return self._teach(X, y, again=False)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Goes on learning from where it is, with these examples, by `inner_steps` more steps."""
-        return self._teach(X, y, again=hasattr(self, "moved_"))
+        """Goes on learning from where it is, with these examples, by `inner_steps` more steps. The rows of the
+        first call say how features are scaled from then on."""
+        first = not hasattr(self, "moved_")
+        if first:
+            self._start(checked(self, X, dtype=_dtype(self._resolved()[0])))
+            self._enough(np.asarray(X))
+        return self._teach(X, y, again=not first)
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Targets `[rows]`, or `[rows, outputs]` for a learner of several."""
@@ -391,7 +420,8 @@ class FewShotRegressor(RegressorMixin, _FewShot):
         if targets.shape[1] != outputs:
             raise DataError(f"y has {targets.shape[1]} columns and this learner has {outputs} outputs; give as many.")
         if self.target_scale_ is not None:
-            targets = (targets - self.target_scale_.mean) / np.maximum(self.target_scale_.spread, 1e-300)
+            spread = self.target_scale_.spread
+            targets = np.where(spread > 0, (targets - self.target_scale_.mean) / np.where(spread > 0, spread, 1), 0)
         self._learn(table, targets.astype(np.float32), np.ones(outputs, bool), again=again)
         return self
 
@@ -399,7 +429,8 @@ class FewShotRegressor(RegressorMixin, _FewShot):
         if self.scale_ is None:
             return None
         scale = scale_of(targets) if not hasattr(self, "meta_learner_") else self.meta_target_scale_
-        return Scale(scale.mean, np.where(np.isfinite(scale.spread), scale.spread, 0.0))  # 0: a target that is constant
+        # of a constant one, what is left are roundings
+        return Scale(scale.mean, np.where(np.isfinite(scale.spread), scale.spread, 0.0))
 
     def _begin_meta(self, y: NDArray) -> tuple[NDArray, int]:
         targets = np.asarray(y, np.float64)

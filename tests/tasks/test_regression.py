@@ -6,6 +6,7 @@ import pytest
 from conftest import draw
 from mtnets.errors import OptionError
 from mtnets.tasks import Polynomial, Sinusoid, polynomial, sinusoid
+from mtnets.tasks.inputs import AS_THEY_ARE
 
 TASKS = 150
 
@@ -71,7 +72,7 @@ def test_families() -> None:
     for family, rate in ((sinusoid(shots=5), 0.01), (polynomial(order=1, shots=5), 1e-3)):
         assert family.train is family.validation is family.test is family.options
         assert family.loss == "mse"
-        assert family.inputs is None
+        assert family.inputs is AS_THEY_ARE
         assert (family.recipe.inner_lr, family.recipe.meta_batch) == (rate, 4)
     assert sinusoid(shots=5).options == Sinusoid(shots=5)
 

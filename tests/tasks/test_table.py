@@ -74,6 +74,43 @@ def test_numbers_far_from_those_of_training_are_held():
     np.testing.assert_allclose(scaled[:, 0], [4, -4])
 
 
+def test_a_constant_column_is_nothing():
+    columns = build(rows().assign(price=0.1)).inputs
+    np.testing.assert_allclose(columns.scale(columns.prepare({"price": [0.1], "colour": ["red"]}))[0, 0], 0, atol=1e-6)
+
+
+def test_numbers_can_be_categories():
+    frame = rows().assign(price=np.arange(360) % 3)
+    names = ("price = 0", "price = 1", "price = 2")
+    assert build(frame, categories=("price",)).inputs.features[:3] == names
+    assert build(frame.astype({"price": "category"})).inputs.features[:3] == names
+
+
+def test_rows_of_no_task_count_for_nothing():
+    frame, family = rows(), build(rows())
+    stray = frame[:1].assign(shop=None, price=1e6, sales=np.nan)
+    more = build(pandas.concat([stray, frame]))
+    assert more.inputs == family.inputs
+    key = jax.random.key(3)
+    jax.tree.map(np.testing.assert_array_equal, more.test.sample(key), family.test.sample(key))
+
+
+def test_separators_and_names_of_any_kind(tmp_path):
+    frame = rows()
+    frame.to_csv(tmp_path / "data.csv", index=False, sep=";")
+    options = {"shots": 5, "queries": 5, "ignore": ("good",)}
+    assert mtnets.tasks.table(tmp_path / "data.csv", "shop", "sales", **options).inputs == build(frame).inputs
+    numbered = frame.set_axis(range(5), axis=1)
+    assert mtnets.tasks.table(numbered, 0, 3, shots=5, queries=5, ignore=(4,)).inputs.target.name == "3"
+
+
+def test_a_table_that_has_changed_is_not_evaluated(learner):
+    with pytest.raises(DataError, match="The table has changed since training, or is another one"):
+        mtnets.evaluate(learner, build(rows(41)), 10)
+    with pytest.raises(DataError, match="Family 2 reads raw data otherwise than the first does"):
+        mtnets.tasks.mixture([build(rows()), build(rows(seed=1))])
+
+
 def test_classes_are_those_of_the_whole_table():
     frame = rows()
     frame["mood"] = np.where(frame["sales"] > 100, "up", "down")
@@ -214,6 +251,10 @@ def changed(**columns):
         (changed(sales=[np.nan, *[1.0, 2.0] * 179, 1.0]), {}, "sales is missing in row 0"),
         (rows(), {"target": "colour", "kind": "regression", "ignore": ()}, "colour is green, red, which is not number"),
         (rows(), {"shots": 0}, "shots is 0"),
+        (rows(), {"kind": "classify"}, "kind is 'classify'"),
+        (changed(price=pandas.Timedelta("1 day")), {}, "Column price holds dates or times"),
+        (pandas.concat([rows(), rows()["price"]], axis=1), {}, "Two columns are called 'price'"),
+        ([{"shop": 1}], {}, "data is of type list; expected a file, a data frame, or a mapping"),
         (rows(), {"splits": (1.0, 0.0, 0.0)}, "splits is"),
     ],
 )
@@ -239,6 +280,12 @@ def test_bad_rows_in_use_get_a_sentence(learner, tmp_path):
         predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
     frame.drop(columns=["shop"]).to_csv(tmp_path / "query.csv", index=False)
     with pytest.raises(DataError, match="The support has the task column shop and the query has not"):
+        predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
+    frame[10:].replace({"shop 0": None}).to_csv(tmp_path / "query.csv", index=False)
+    with pytest.raises(DataError, match="The query has 20 rows, 0 of them with a task in column shop"):
+        predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
+    frame[10:].assign(sales="?").to_csv(tmp_path / "query.csv", index=False)
+    with pytest.raises(DataError, match=r"sales is \? in row 0"):
         predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
     classes = dataclasses.replace(learner.inputs, target=Category("good", ("False", "True")))
     with pytest.raises(DataError, match="good is 'perhaps', which is none of the classes of training: False, True"):

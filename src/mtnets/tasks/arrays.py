@@ -101,8 +101,13 @@ def arrays(
     if inputs is not None and (examples.dtype != np.uint8 or examples.shape[1:] != inputs.shape):
         shape = ", ".join(map(str, inputs.shape))
         raise DataError(f"x is {examples.dtype} {list(examples.shape)}; expected uint8 [examples, {shape}].")
-    if not np.issubdtype(examples.dtype, np.number) or not (stays or np.isfinite(examples).all()):
-        raise DataError(f"x ({examples.dtype}) holds what is no finite number; remove or replace it.")
+    if examples.dtype.kind not in "fiub":
+        raise DataError(f"x has type {examples.dtype}; it must be real numbers.")
+    with np.errstate(over="ignore"):
+        if not stays and not np.isfinite(examples.astype(np.float32)).all():
+            raise DataError(f"x ({examples.dtype}) holds what is no finite number; remove or replace it.")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError("y holds labels that are missing or infinite; leave such examples out.")
     try:
         names, of, counts = np.unique(labels, return_inverse=True, return_counts=True)
     except TypeError as error:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,14 @@ class Columns(Inputs):
 
     @classmethod
     def of(
-        cls, table: Columnar, features: Sequence[str], target: str, task: str, *, classify: bool | None = None
+        cls,
+        table: Columnar,
+        features: Sequence[str],
+        target: str,
+        task: str,
+        *,
+        classify: bool | None = None,
+        categories: Sequence[str] = (),
     ) -> "Columns":
         """Learns from rows of training tasks what there is to know.
 
@@ -189,11 +197,12 @@ class Columns(Inputs):
           target: the column to be predicted.
           task: the column that tells tasks apart.
           classify: whether the target is a category; where it is not numbers alone, unless given.
+          categories: features of numbers that are categories.
 
         Raises:
           DataError: for text among numbers, too many categories, a column that is neither, or a constant target.
         """
-        kinds = [learn(name, table[name]) for name in features]
+        kinds = [learn(name, table[name], category=name in categories) for name in features]
         goal = learn(target, table[target], category=classify)
         if classify is False and not isinstance(goal, Number):
             raise DataError(
@@ -230,14 +239,17 @@ def learn(name: str, cells: NDArray[Any], *, category: bool | None = None) -> Nu
     present = cells[~np.isnan(cells)] if quick else np.array([cell for cell in cells if not is_missing(cell)], object)
     if len(present) == 0:
         raise DataError(f"Column {name} has no value; leave it out (--ignore {name}).")
-    if cells.dtype.kind == "M" or hasattr(present[0], "isoformat"):
-        raise DataError(f"Column {name} holds dates; turn them into numbers, such as days, or --ignore {name}.")
+    if cells.dtype.kind in "mM" or any(hasattr(present[0], name) for name in ("isoformat", "total_seconds", "ordinal")):
+        raise DataError(
+            f"Column {name} holds dates or times; turn them into numbers, such as days, or --ignore {name}."
+        )
     numbers = np.array([quick or _is_number(cell) for cell in present])
     if not category and numbers.all():
         values = to_numbers(name, cells)
         seen = values[~np.isnan(values)]
-        spread = float(seen.std())
-        return Number(name, float(seen.mean()), spread if spread > 0 else 1.0, bool(len(seen) < len(values)))
+        mean, spread = float(seen.mean()), float(seen.std())
+        varies = spread > 10 * np.finfo(np.float32).eps * abs(mean)  # more than rounding does
+        return Number(name, mean, spread if varies else 1.0, bool(len(seen) < len(values)))
     if not category and numbers.mean() > 0.5:  # more likely numbers with slips than categories
         wrong = present[int(np.argmin(numbers))]
         raise DataError(f"Column {name} holds {wrong!r} among numbers; correct it, empty it, or --ignore {name}.")
@@ -262,13 +274,23 @@ def cells_of(table: Any) -> Columnar:
     """The cells of each column of a data frame (of pandas or Polars, say) or a mapping.
 
     Raises:
-      DataError: if columns differ in length.
+      DataError: if columns differ in length, or two have the same name.
     """
     names = list(table) if isinstance(table, Mapping) else list(table.columns)
-    cells = {str(name): np.asarray(table[name]).reshape(-1) for name in names}
+    twice = [str(name) for i, name in enumerate(names) if str(name) in map(str, names[:i])]
+    if twice:
+        raise DataError(f"Two columns are called {twice[0]!r}; rename one of them.")
+    cells = {str(name): _cells(table[name]) for name in names}
     lengths = {len(column) for column in cells.values()}
     if len(lengths) > 1:
         raise DataError(f"The columns of the table have {min(lengths)} to {max(lengths)} rows; they need as many.")
+    return cells
+
+
+def _cells(column: Any) -> NDArray[Any]:
+    cells = np.asarray(column).reshape(-1)
+    if str(getattr(column, "dtype", "")) == "category" and cells.dtype != object:  # numbers that are names
+        return np.array([None if is_missing(cell) else as_text(cell) for cell in cells], object)
     return cells
 
 
@@ -296,7 +318,7 @@ def as_text(cell: Any) -> str:
 
 
 def _is_number(cell: Any) -> bool:
-    return isinstance(cell, int | float | np.number | np.bool_)
+    return isinstance(cell, int | float | Decimal | np.integer | np.floating | np.bool_)
 
 
 def to_numbers(name: str, cells: NDArray[Any]) -> NDArray[np.float64]:

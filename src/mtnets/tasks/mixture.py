@@ -41,7 +41,7 @@ def mixture(parts: Sequence[Family], weights: Sequence[float] | None = None) -> 
 
     Raises:
       OptionError: for fewer than two parts, or weights that are not one number above 0 for each.
-      DataError: for parts whose tasks differ in shape, type or loss.
+      DataError: for parts whose tasks differ in shape, type, loss, or in how raw data become inputs.
     """
     if len(parts) < 2:
         raise OptionError(f"A mixture needs at least two families; got {len(parts)}.")
@@ -56,6 +56,11 @@ def mixture(parts: Sequence[Family], weights: Sequence[float] | None = None) -> 
             raise DataError(
                 f"Family {i} has tasks {', '.join(described[1])} with {part.loss}, and the first "
                 f"{', '.join(described[0])} with {first.loss}; use the same ways, shots, queries and inputs for all."
+            )
+        if part.inputs != first.inputs:
+            raise DataError(
+                f"Family {i} reads raw data otherwise than the first does, and a learner keeps one way alone: use the "
+                f"same image sizes, or one table of all rows ({part.inputs} and {first.inputs})."
             )
     shares = jnp.asarray(given) / sum(given)
 

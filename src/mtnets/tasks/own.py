@@ -331,6 +331,10 @@ def _converted(task: Task, inputs: Images | None) -> Task:
 def _finite(array: NDArray[Any], dtype: Any, name: str) -> NDArray[Any]:
     with np.errstate(over="ignore"):
         made = array.astype(dtype)
+    if made.dtype == np.int32 and (made != array).any():
+        raise DataError(
+            f"{name} has whole numbers beyond 32 bits, such as {array[made != array][0]}; make them smaller."
+        )
     if not np.isfinite(made).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(made))[0])
         raise DataError(f"{name} is {array[place]} at {place}; expected finite numbers, within single precision.")

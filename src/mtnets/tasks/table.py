@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from mtnets.errors import DataError, OptionError
 from mtnets.models import Mlp
-from mtnets.tasks.columns import Columnar, Columns, as_text, cells_of, is_missing, learn, listed, require
+from mtnets.tasks.columns import Columnar, Columns, as_text, cells_of, is_missing, is_table, learn, listed, require
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.rows import Rows
 from mtnets.tasks.sinusoid import check_counts
@@ -30,12 +30,13 @@ class Table:
     them. All that is learned from rows of training tasks and kept with the learner.
 
     Attributes:
-      data: the file; a first line of column names, in a CSV file.
+      data: the file; a CSV file has a first line of column names, and commas, semicolons or tabs between cells.
       task_column: the column that tells tasks apart.
       target: the column to be predicted.
       kind: regression or classification; classification where the target is text, unless given.
       features: the columns to predict from; all others unless given.
       ignore: columns to leave out.
+      categories: columns of numbers that are categories, such as a postcode.
       shots: support rows of a task, drawn at random.
       queries: query rows of a task.
       ahead: whether rows are in order of time and a task looks ahead: its support is a run of neighbouring rows, its
@@ -52,6 +53,7 @@ class Table:
     kind: Literal["auto", "regression", "classification"] = "auto"
     features: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
     shots: int = 10
     queries: int = 10
     ahead: bool = False
@@ -81,9 +83,16 @@ def table(data: Any, task_column: str, target: str, **options: Any) -> Family:
     Raises:
       As `Table.build`.
     """
+    for name in ("features", "ignore", "categories"):  # columns of a data frame may be called by numbers
+        if name in options:
+            options[name] = tuple(str(column) for column in options[name])
     if isinstance(data, str | Path):
-        return Table(str(data), task_column, target, **options).build()
-    made = Table("this table", task_column, target, **options)
+        return Table(str(data), str(task_column), str(target), **options).build()
+    if not is_table(data):
+        raise DataError(
+            f"data is of type {type(data).__name__}; expected a file, a data frame, or a mapping of columns."
+        )
+    made = Table("this table", str(task_column), str(target), **options)
     return dataclasses.replace(family_of(cells_of(data), made), options=None)
 
 
@@ -107,7 +116,13 @@ def read_table(path: str | Path) -> Columnar:
     except ImportError as error:
         raise OptionError("Reading tables from files needs pandas: pip install 'mtnets[table]'.") from error
     try:
-        return cells_of(getattr(pandas, reader)(file))
+        read = getattr(pandas, reader)(file)
+        for separator in ";\t":
+            if reader == "read_csv" and len(read.columns) == 1 and separator in str(read.columns[0]):
+                read = pandas.read_csv(file, sep=separator)
+        return cells_of(read)
+    except DataError:
+        raise
     except ImportError as error:
         raise OptionError("Reading Parquet needs pyarrow: pip install 'mtnets[table]'.") from error
     except Exception as error:  # what readers raise on damaged files is nearly anything
@@ -117,6 +132,8 @@ def read_table(path: str | Path) -> Columnar:
 def family_of(cells: Columnar, options: Table) -> Family:
     """The family of tasks from the cells of a table. Raises as `Table.build`."""
     check_counts(shots=options.shots, queries=options.queries)
+    if options.kind not in ("auto", "regression", "classification"):
+        raise OptionError(f"kind is {options.kind!r}; it must be 'auto', 'regression' or 'classification'.")
     if len(options.splits) != 3 or min(options.splits) <= 0:
         raise OptionError(f"splits is {options.splits}; it must be three shares above 0: training, validation, test.")
     chosen = options.features or tuple(n for n in cells if n not in (options.task_column, options.target))
@@ -125,6 +142,7 @@ def family_of(cells: Columnar, options: Table) -> Family:
         ((options.target,), "--target"),
         (options.features, "--features"),
         (options.ignore, "--ignore"),
+        (options.categories, "--categories"),
     ):
         require(cells, names, option)
     features = [name for name in chosen if name not in options.ignore]
@@ -151,18 +169,21 @@ def family_of(cells: Columnar, options: Table) -> Family:
         )
     split = split_tasks(list(groups), options.splits, options.split_seed)
     training = np.concatenate([groups[name] for name in split["train"]])
+    every = np.sort(np.concatenate(list(groups.values())))  # other rows belong to no task
     classify = None if options.kind == "auto" else options.kind == "classification"
     columns = Columns.of(
         {name: column[training] for name, column in cells.items()},
-        features, options.target, options.task_column, classify=classify,
+        features, options.target, options.task_column, classify=classify, categories=options.categories,
     )  # fmt: skip
+    goal = cells[options.target][every]
     if columns.classes:  # a rare one may be in no training task
-        columns = dataclasses.replace(columns, target=learn(options.target, cells[options.target], category=True))
-    x = columns.scale(columns.prepare(cells)).astype(np.float32)
-    y = columns.prepare_targets(cells[options.target])
+        columns = dataclasses.replace(columns, target=learn(options.target, goal, category=True))
+    x = columns.scale(columns.prepare({name: column[every] for name, column in cells.items()})).astype(np.float32)
+    y = columns.prepare_targets(goal)
+    places = {name: np.searchsorted(every, rows) for name, rows in groups.items()}
     made = {}
     for part, names in split.items():
-        tables = {name: (x[groups[name]], y[groups[name]]) for name in names}
+        tables = {name: (x[places[name]], y[places[name]]) for name in names}
         made[part] = Rows.of(tables, shots=options.shots, queries=options.queries, ahead=options.ahead, split=part)
     outputs = len(columns.classes) or 1
     return Family(
