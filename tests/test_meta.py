@@ -253,6 +253,7 @@ def test_how_many_at_once() -> None:
     assert default_at_once({"w": jnp.zeros(29_999)}, 8, most=3) == 3
     if jax.default_backend() == "cpu":
         assert default_at_once({"w": jnp.zeros(30_000)}, 8) == 1
+        assert default_at_once({"w": jnp.zeros((3, 3, 3, 32))}, 8) == 1  # works on every pixel
     assert task_mesh(1, 8) is None
     assert task_mesh(2, 7) is None  # 7 tasks cannot be shared evenly
     assert task_mesh(None, 8).size == len([d for d in range(1, jax.device_count() + 1) if 8 % d == 0])
