@@ -29,7 +29,7 @@ EXAMPLES, OUTPUTS, ENTRIES, ALPHA = 4, 2, 7, 0.01
 KINDS = ("dense", "1-D", "2-D", "embedding", "attention", "recurrent")
 # Without shrinking: every example compiles programs of its own.
 FEW = settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

@@ -19,12 +19,15 @@ NEEDS = {
 }
 
 
+SLOW = ("wrap_resnet", "wrap_vit", "wrap_linen", "wrap_equinox")
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*_*.py")))
 def test_example(name, monkeypatch, capsys) -> None:
     for package in NEEDS.get(name, ()):
         pytest.importorskip(package, reason=f"{name}.py needs {package}")
-    if name == "wrap_resnet" and not os.environ.get("MTNETS_SLOW_TESTS"):
-        pytest.skip("a ResNet-12 takes minutes to compile; make test-extras runs it")
+    if name in SLOW and not os.environ.get("MTNETS_SLOW_TESTS"):
+        pytest.skip("image networks take a minute or more to compile; make test-extras runs it")
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "1"])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     printed = capsys.readouterr().out

@@ -145,8 +145,8 @@ def map_over(
 def default_at_once(params: Any, tasks: int, *, most: int = 10**6) -> int:
     """How many tasks a device runs at the same time unless told: all on an accelerator; on a CPU all for small networks
     (below 30 000 parameters, where the cost is in starting each operation) and one for larger ones (where batching only
-    spills the caches). Measured by `benchmarks/batching.py`; see `results/batching.txt`. A network with a weight of more
-    than two axes, as convolutions have, is a large one whatever its parameters: its work grows with the pixels.
+    spills the caches). Measured by `benchmarks/batching.py`; see `results/batching.txt`. A network with a weight of
+    more than two axes, as convolutions have, is a large one whatever its parameters: its work grows with the pixels.
     """
     leaves = jax.tree.leaves(params)
     large = sum(leaf.size for leaf in leaves) >= 30_000 or any(leaf.ndim > 2 for leaf in leaves)
