@@ -174,6 +174,11 @@ def test_damaged_learners_are_named(sine, tmp_path):
         file.write_bytes(safetensors.numpy.save(changed, metadata))
         with pytest.raises(RunError, match=r"params\.layers\.1\.kernel|extra"):
             mtnets.load(tmp_path / "a")
+    card = json.loads(metadata["mtnets"])
+    for record in ({}, card | {"model": {"network": "mlp", "sizes": [1, 2], "depth": 3}}, card | {"inputs": 3}):
+        file.write_bytes(safetensors.numpy.save(arrays, {"mtnets": json.dumps(record)}))
+        with pytest.raises(RunError, match=r"is not a learner that this version of mtnets reads"):
+            mtnets.load(tmp_path / "a")
 
 
 def _write(path, data):

@@ -183,6 +183,10 @@ def test_what_does_not_fit_is_refused(wine, user_learner) -> None:
         FewShotClassifier(inner_steps=-1).fit(x, y)
     with pytest.raises(mtnets.DataError, match=r"tasks has shape \(2,\)"):
         FewShotClassifier().meta_fit(x, y, [0, 1])
+    with pytest.raises(mtnets.DataError, match=r"no name for row 3"):
+        FewShotClassifier().meta_fit(x, y, [None if row == 3 else "a" for row in range(len(x))])
+    with pytest.raises(mtnets.OptionError, match=r"inner_steps is 2\.5"):
+        FewShotRegressor(inner_steps=2.5).fit(x, np.arange(len(x)))
 
 
 def test_a_constant_target_and_a_single_row() -> None:

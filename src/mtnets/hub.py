@@ -78,13 +78,7 @@ def from_pretrained(
         )
     if not (Path(folder) / WEIGHTS).is_file():
         raise RunError(f"The repository {name} has no {WEIGHTS}, so it holds no learner; name another one.")
-    try:
-        return load(folder, model=model, method=method)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # what a stranger wrote there may be anything
-        raise RunError(
-            f"The learner in the repository {name} is not one that this version of mtnets reads "
-            f"({type(error).__name__}: {error}); name another one, or another version of mtnets."
-        ) from error
+    return load(folder, model=model, method=method)
 
 
 def push_to_hub(

@@ -27,7 +27,7 @@ from mtnets.adapted import (
     to_inputs,
     write_tensors,
 )
-from mtnets.errors import DataError, OptionError, RunError
+from mtnets.errors import DataError, MtnetsError, OptionError, RunError
 from mtnets.files import write_json
 from mtnets.layers import leaves_by_path, replace_leaves
 from mtnets.losses import LOSSES
@@ -312,18 +312,34 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
             f"learner that ships: {', '.join(learners.names())}."
         )
     arrays, card = open_tensors(file, "learner")
+    try:
+        return _read(file, arrays, card, model, method)
+    except MtnetsError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a record may hold anything
+        passed = ", or the model passed is not the one that was saved" if model is not None else ""
+        raise RunError(
+            f"{file} is not a learner that this version of mtnets reads ({type(error).__name__}: {error}): its record "
+            f"is damaged or of another version{passed}. Load it with the version that wrote it, or train anew."
+        ) from error
+
+
+def _read(
+    file: Path, arrays: dict[str, Any], card: dict[str, Any], model: Model | None, method: Method | None
+) -> Learner:
+    """The learner of a file's arrays and card."""
     if card["format"] != FORMAT:
         raise RunError(f"{file} has format {card['format']}; this version of mtnets reads format {FORMAT}.")
     if model is None:
         if card["model"] is None:
-            raise RunError(f"The network in {path} is not a built-in one; pass it: load(path, model=...).")
+            raise RunError(f"The network in {file} is not a built-in one; pass it: load(path, model=...).")
         model = rebuild(card["model"])
     if method is None:
         options = dict(card["method"])
         name = options.pop("name")
         if name not in METHODS:
             raise RunError(
-                f"The method in {path} is {name!r}, which is not registered; pass it: load(path, method=...)."
+                f"The method in {file} is {name!r}, which is not registered; pass it: load(path, method=...)."
             )
         method = METHODS[name](**options)
 

@@ -14,6 +14,7 @@ import math
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -89,7 +90,7 @@ class _FewShot(BaseEstimator):
         Args:
           X: features, `[rows, features]`.
           y: targets or labels, `[rows]`. Labels mean the same in all tasks.
-          tasks: which task each row belongs to, `[rows]`, of any kind that can be sorted.
+          tasks: which task each row belongs to, `[rows]`; names or numbers.
           shots: rows that a task is learned from in training.
           queries: rows that it is judged by.
           method: how it adapts; a T-net with a learned rate per weight unless given.
@@ -103,12 +104,16 @@ class _FewShot(BaseEstimator):
         names = np.asarray(tasks)
         if names.shape != (len(table),):
             raise DataError(f"tasks has shape {names.shape}; it must name the task of each of the {len(table)} rows.")
+        missing = [name is None or (isinstance(name, float) and math.isnan(name)) for name in names.tolist()]
+        if any(missing):
+            raise DataError(f"tasks has no name for row {missing.index(True)}; name the task of every row.")
+        names = names.astype(str)
         features, scale = table.shape[1], scale_of(table)
         targets, outputs = self._begin_meta(values)
         inputs = standardise(table, scale, features)
         seed = int(check_random_state(self.random_state or 0).randint(2**31 - 1))
         groups = np.random.default_rng(seed).permutation(np.unique(names))
-        tables = {str(name): (inputs[names == name], targets[names == name]) for name in groups}
+        tables = {name: (inputs[names == name], targets[names == name]) for name in groups}
         held = len(groups) // 5 if len(groups) >= 10 else 0
 
         def rows(kept: Sequence[str]) -> Distribution:
@@ -148,8 +153,8 @@ class _FewShot(BaseEstimator):
     def _learn(self, X: NDArray, targets: NDArray, used: NDArray, *, again: bool) -> None:
         """Adapts the learner to a task, from where it starts or, again, from where it is."""
         learner = self.learner_
-        if self.inner_steps is not None and self.inner_steps < 0:
-            raise OptionError(f"inner_steps is {self.inner_steps}; it must be at least 0.")
+        if not (self.inner_steps is None or (isinstance(self.inner_steps, Integral) and self.inner_steps >= 0)):
+            raise OptionError(f"inner_steps is {self.inner_steps!r}; it must be a whole number of at least 0, or None.")
         if self.inner_steps is not None or again:
             blocks = 1
         else:
@@ -389,16 +394,19 @@ class FewShotRegressor(RegressorMixin, _FewShot):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learns a task from its examples: features `[rows, features]`, targets `[rows]`, or `[rows, outputs]` for a
         learner of as many outputs."""
-        return self._teach(X, y, again=False)
+        table, targets = self._table(X, y, reset=True)
+        self._start(table)
+        return self._teach(table, targets, again=False)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Goes on learning from where it is, with these examples, by `inner_steps` more steps. The rows of the
         first call say how features are scaled from then on."""
         first = not hasattr(self, "moved_")
+        table, targets = self._table(X, y, reset=first)
         if first:
-            self._start(checked(self, X, dtype=_dtype(self._resolved()[0])))
-            self._enough(np.asarray(X))
-        return self._teach(X, y, again=not first)
+            self._start(table)
+            self._enough(table)
+        return self._teach(table, targets, again=not first)
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Targets `[rows]`, or `[rows, outputs]` for a learner of several."""
@@ -407,14 +415,15 @@ class FewShotRegressor(RegressorMixin, _FewShot):
             found = self.target_scale_.mean + found * self.target_scale_.spread
         return found[:, 0] if found.shape[1] == 1 else found
 
-    def _teach(self, X: ArrayLike, y: ArrayLike, *, again: bool) -> Self:
-        several = self._resolved()[0].outputs > 1
+    def _table(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[NDArray, NDArray]:
+        learner = self._resolved()[0]
         table, targets = checked(
-            self, X, y, dtype=_dtype(self._resolved()[0]), y_numeric=True, multi_output=several, reset=not again
+            self, X, y, dtype=_dtype(learner), y_numeric=True, multi_output=learner.outputs > 1, reset=reset
         )
-        targets = np.asarray(targets, np.float64).reshape(len(table), -1)
+        return table, np.asarray(targets, np.float64).reshape(len(table), -1)
+
+    def _teach(self, table: NDArray, targets: NDArray, *, again: bool) -> Self:
         if not again:
-            self._start(table)
             self.target_scale_ = self._target_scale(targets)
         outputs = self.learner_.outputs
         if targets.shape[1] != outputs:
