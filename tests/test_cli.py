@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import jax
@@ -147,12 +148,12 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"mtnets {mtnets.__version__}\n"
 
 
-def test_a_transductive_learner_warns_in_a_sentence(drawings, capsys, tmp_path):
-    out = tmp_path / "run"
-    arguments = ["train", "glyphs", "--ways", "3", "--out", str(out), *SMALL, "--norm", "transductive"]
-    assert main(arguments) == 0
-    capsys.readouterr()
-    assert main(["adapt", str(out), "--support", f"{drawings}/support", "--query", f"{drawings}/query"]) == 0
+def test_a_transductive_learner_warns_in_a_sentence(run, drawings, capsys, tmp_path):
+    learner = mtnets.load(run)
+    network = mtnets.models.conv4(3, filters=4, norm="transductive")
+    _, state = network.init(jax.random.key(0))
+    dataclasses.replace(learner, model=network, state=state).save(tmp_path)
+    assert main(["adapt", str(tmp_path), "--support", f"{drawings}/support", "--query", f"{drawings}/query"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("mtnets: This learner was trained with transductive batch norm")
     assert len(lines) == 2  # and the accuracy
