@@ -12,6 +12,7 @@ import mtnets
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
 
+torch.manual_seed(0)
 network = torch.nn.Sequential(
     torch.nn.Linear(1, 40), torch.nn.ReLU(), torch.nn.Linear(40, 40), torch.nn.ReLU(), torch.nn.Linear(40, 1)
 )
