@@ -49,7 +49,7 @@ class MethodOptions:
       last_steps: inner steps that the truncated estimator differentiates through.
       adapts: which layers move: all, head, body, first, or the names of layers; the method's own choice unless given.
       proximal: pull of the weights toward their start, λ of λ/2 |w − θ|².
-      inner_clip: clips the norm of a task's gradient.
+      inner_clip: clips the norm of a task's gradient; as the task family does unless given.
       inner_optimiser: what makes a direction of a task's gradients: sgd, momentum or adam.
       per_step_offsets: learn scales and offsets of normalisation apart for each inner step.
       rates: fixed, or learned per weight or per layer-step; methods with a choice of rates only.

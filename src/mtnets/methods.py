@@ -103,7 +103,7 @@ class Method:
       adapts: which layers move: `"all"`, `"head"` (the last used), `"body"` (all others), `"first"`, names of layers,
         or a predicate on `Layer`.
       proximal: λ of a pull `λ/2 |w − θ|²` on the weights toward their start, a part of the inner loss.
-      inner_clip: clips the norm of a task's gradient.
+      inner_clip: clips the norm of a task's gradient; `meta_train` does as the task family does unless given.
       inner_optimiser: `"sgd"`, `"momentum"`, `"adam"`, or an Optax transformation from gradients to directions, on
         which the rule then acts (so that α or learned rates follow it).
       per_step_offsets: whether each inner step learns its own scales and offsets of normalisation.

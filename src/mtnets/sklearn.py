@@ -123,10 +123,10 @@ class _FewShot(BaseEstimator):
         train = rows(named[held:])
         validation = rows(named[:held]) if held else train
         network = mlp(features, *hidden, outputs, init_std=0.1)
-        method = method or t_net(0.1, rates="weight", inner_clip=10.0)
-        recipe = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=8, meta_steps=3000)
+        method = method or t_net(0.1, rates="weight")
+        recipe = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=8, meta_steps=3000, inner_clip=10.0, clip_norm=10.0)
         family = Family(train, validation, validation, self._loss, recipe, lambda: network)
-        settings = {"schedule": "cosine", "clip_norm": 10.0, "skip_nonfinite": 100, "progress": False} | settings
+        settings = {"schedule": "cosine", "skip_nonfinite": 100, "progress": False} | settings
         self.meta_learner_ = meta_train(None, method, family, seed=seed, **settings)
         self.meta_scale_ = scale
         self.meta_rows_ = shots

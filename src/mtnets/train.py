@@ -56,7 +56,7 @@ class Training:
         step to the last alone (MAML++); 0 for the last alone from the start.
       first_order_steps: meta-steps to begin with that take the first-order meta-gradient (MAML++).
       clip_value: clips each element of the meta-gradient.
-      clip_norm: clips the norm of the meta-gradient.
+      clip_norm: clips the norm of the meta-gradient; as the task family does unless given.
       skip_nonfinite: meta-steps that may be left out because a loss or gradient was not finite.
       validate_every: meta-steps between two validations; the best learner is kept; 0 keeps the last one.
       validation_tasks: tasks of a validation.
@@ -235,9 +235,13 @@ def meta_train(
             meta_steps=recipe.meta_steps if training.meta_steps is None else training.meta_steps,
             meta_batch=training.meta_batch or recipe.meta_batch,
             inner_steps=recipe.inner_steps if training.inner_steps is None else training.inner_steps,
+            clip_norm=training.clip_norm or recipe.clip_norm,
         )
-        if method.inner_lr is None:
-            method = dataclasses.replace(method, inner_lr=recipe.inner_lr)
+        method = dataclasses.replace(
+            method,
+            inner_lr=recipe.inner_lr if method.inner_lr is None else method.inner_lr,
+            inner_clip=method.inner_clip or recipe.inner_clip,
+        )
     rates = [method.inner_lr] if inner_lr is None else [float(rate) for rate in inner_lr]
     if inner_lr is not None:
         for rate in rates:

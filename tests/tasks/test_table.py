@@ -144,6 +144,14 @@ def learner():
     return mtnets.meta_train(None, mtnets.maml(0.1), family, meta_steps=300, validate_every=0, progress=False)
 
 
+def test_gradients_are_clipped_for_the_sake_of_rows_far_outside(learner):
+    assert (learner.method.inner_clip, learner.record["training"]["clip_norm"]) == (10, 10)
+    other = mtnets.meta_train(None, mtnets.maml(inner_clip=3.0), build(rows()), meta_steps=0, clip_norm=2.0)
+    assert (other.method.inner_clip, other.record["training"]["clip_norm"]) == (3, 2)
+    papers = mtnets.tasks.sinusoid().recipe
+    assert papers.inner_clip is papers.clip_norm is None
+
+
 def test_a_learner_takes_tables_and_predicts_in_units_of_the_target(learner, tmp_path):
     frame = rows(1, seed=5)
     support, query = frame[:10], frame[10:]

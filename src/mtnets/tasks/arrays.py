@@ -145,7 +145,7 @@ def arrays(
         return mlp(examples.shape[1], 64, 64, ways, init_std=0.1)
 
     named = {split: tuple(str(names[i]) for i in members) for split, members in classes.items()}
-    recipe = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000)
+    recipe = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000, inner_clip=10.0, clip_norm=10.0)
     return Family(
         made["train"],
         made["validation"],

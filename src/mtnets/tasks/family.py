@@ -20,12 +20,17 @@ class Recipe:
       inner_steps: gradient steps within a task.
       meta_batch: tasks per meta-step.
       meta_steps: meta-steps of a whole training.
+      inner_clip: clips the norm of a task's gradient, if not None.
+      clip_norm: clips the norm of the meta-gradient, if not None. Data of users get both: one row far outside the
+        others would otherwise end a training, or ruin the mean score of what it learned.
     """
 
     inner_lr: float
     inner_steps: int = 1
     meta_batch: int = 4
     meta_steps: int = 60_000
+    inner_clip: float | None = None
+    clip_norm: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
