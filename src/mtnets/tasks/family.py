@@ -21,8 +21,8 @@ class Recipe:
       meta_batch: tasks per meta-step.
       meta_steps: meta-steps of a whole training.
       inner_clip: clips the norm of a task's gradient, if not None.
-      clip_norm: clips the norm of the meta-gradient, if not None. Data of users get both: one row far outside the
-        others would otherwise end a training, or ruin the mean score of what it learned.
+      clip_norm: clips the norm of the meta-gradient, if not None. Data of users get it, and inner_clip where targets
+        are of one size: one row far outside the others would otherwise end a training, or ruin its mean score.
     """
 
     inner_lr: float
