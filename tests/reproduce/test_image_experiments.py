@@ -15,6 +15,7 @@ from mtnets import DataError, OptionError, RunError, recipes
 from mtnets.cli import main
 from mtnets.methods import METHODS
 from mtnets.reproduce import CifarFs, MiniImageNet, Omniglot
+from mtnets.reproduce.images import course
 from mtnets.tasks import FAMILIES
 from mtnets.tasks.record import from_json
 from mtnets.train import Training
@@ -73,6 +74,19 @@ def test_a_training_its_report_and_training_on(work, capsys) -> None:
     assert "## CIFAR-FS" in text
     assert "| 5way 1shot | MAML | 3 |" in text
     assert "| 58.9 ± 1.9 | unfinished |" in text
+    assert "![cifar-fs](figures/cifar-fs.png)" in text
+    assert (folder / "docs" / "figures" / "cifar-fs.png").stat().st_size > 10_000
+
+
+def test_the_course_of_a_training_is_that_of_its_lines(tmp_path) -> None:
+    lines = [{"step": 100 * i, "accuracy": i / 10, "moving": {"a": i / 20}} for i in range(1, 8)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, [*lines, {"step": 800, "accuracy": None}])))
+    found = course(tmp_path / "metrics.jsonl", most=4)
+    assert [span["step"] for span in found] == [200, 400, 600, 700]
+    assert [span["accuracy"] for span in found] == pytest.approx([0.15, 0.35, 0.55, 0.7])
+    assert found[0]["moving"] == {"a": pytest.approx(0.075)}
+    (tmp_path / "metrics.jsonl").write_text("")
+    assert course(tmp_path / "metrics.jsonl") == []
 
 
 def test_scored_as_it_is(work, tmp_path) -> None:

@@ -13,6 +13,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from mtnets import recipes
@@ -148,6 +149,7 @@ class ImageExperiment:
             "classes": {split: len(names) for split, names in family.classes.items()},
             "tests": tests,
             "moving": learner.moving(),
+            "course": course(folder / "metrics.jsonl"),
             "seconds_per_meta_step": result["seconds_per_meta_step"],
             "compile_seconds": result["compile_seconds"],
             "run_on": result["machine"],
@@ -166,6 +168,24 @@ class ImageExperiment:
         whole = training["meta_steps"]
         training |= {"meta_steps": length, "multi_step_loss": training["multi_step_loss"] * length // whole}
         return METHODS[options.pop("name")](**options), training
+
+
+def course(metrics: Path, most: int = 100) -> list[dict[str, Any]]:
+    """How a training went: the last meta-step, mean accuracy and mean share of moving units of each of `most` spans."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [line for line in lines if line.get("accuracy") is not None]
+    size = max(1, -(-len(lines) // most))
+    spans = [lines[first : first + size] for first in range(0, len(lines), size)]
+    return [
+        {
+            "step": span[-1]["step"],
+            "accuracy": round(fmean(line["accuracy"] for line in span), 5),
+            "moving": {
+                layer: round(fmean(line["moving"][layer] for line in span), 4) for layer in span[-1].get("moving") or ()
+            },
+        }
+        for span in spans
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Tables of the image experiments: accuracy, and the share of units that move."""
+"""Tables and figures of the image experiments: accuracy, and the share of units that move."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtnets.reproduce.report.drawing import COLOURS, figure, save
 from mtnets.reproduce.report.tables import NAMES, Published, head, reached, row
 
 Parts = Mapping[str, Mapping[str, Any]]
@@ -24,6 +25,7 @@ MINIIMAGENET = {
     (5, 1, "t_net"): Published(50.86, 1.82),
     (5, 1, "mt_net"): Published(51.70, 1.84),
 }
+STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "v"))  # line and marker, by kind of tasks
 CIFAR_FS = {(5, 1, "maml"): Published(58.9, 1.9), (5, 5, "maml"): Published(71.5, 1.0)}
 
 
@@ -50,9 +52,7 @@ def images(published: Mapping[tuple[int, int, str], Published], whole: int) -> S
             ),
         ]  # fmt: skip
         for name, part in found:
-            tasks = part["config"]["tasks"]
-            ways, shots, method = tasks["ways"], tasks["shots"], part["method"]
-            printed = published.get((ways, shots, method)) if tasks.get("split", "random") == "random" else None
+            method, printed = part["method"], _published(part, published)
             test, steps = part["tests"]["test"]["inner_steps"], part["inner_steps"]
             held = "–"
             if printed:
@@ -62,7 +62,7 @@ def images(published: Mapping[tuple[int, int, str], Published], whole: int) -> S
             moving = " / ".join(f"{share:.2f}" for share in part["moving"].values()) or "–"
             lines.append(
                 row(
-                    name.replace(f"-{method}", "").replace("-", " "),
+                    _tasks(name, part),
                     NAMES.get(method, method),
                     f"{part['meta_steps']:,}".replace(",", " "),
                     _accuracy(test[steps]),
@@ -74,9 +74,73 @@ def images(published: Mapping[tuple[int, int, str], Published], whole: int) -> S
                     "–" if not part["seconds_per_meta_step"] else f"{part['seconds_per_meta_step']:.2f}",
                 )
             )
-        return lines
+        return [*lines, "", _draw(found, published, whole, figures / f"{first['command'].split()[-1]}.png")]
 
     return section
+
+
+def _draw(
+    parts: Sequence[tuple[str, Mapping[str, Any]]],
+    published: Mapping[tuple[int, int, str], Published],
+    whole: int,
+    path: Path,
+) -> str:
+    """Error over training of all methods, and the share of units that the MT-nets let a task move, by layer.
+
+    A method is a colour, the kind of tasks a marker and a line style.
+    """
+    movers = [(name, part) for name, part in parts if part["method"] == "mt_net" and part.get("course")]
+    made, (errors, *shares) = figure(1 + len(movers), width=6 + 3 * len(movers), height=4.4, share=False)
+    from matplotlib import colormaps
+    from matplotlib.lines import Line2D
+
+    methods = list(dict.fromkeys(part["method"] for _, part in parts))
+    kinds = list(dict.fromkeys(_tasks(name, part) for name, part in parts))
+    for name, part in parts:
+        method, (line, marker) = part["method"], STYLES[kinds.index(_tasks(name, part)) % len(STYLES)]
+        colour, course = COLOURS.get(method, "black"), part.get("course", ())
+        steps, wrong = [span["step"] for span in course], [100 * (1 - span["accuracy"]) for span in course]
+        errors.plot(steps, wrong, line, color=colour)
+        test = part["tests"]["test"]["inner_steps"][part["inner_steps"]]
+        bar = {"fmt": marker, "color": colour, "markersize": 6, "capsize": 3}
+        errors.errorbar(part["meta_steps"], 100 * (1 - test["mean"]), 100 * (test["ci95"] or 0), **bar)
+        printed = _published(part, published)
+        if printed:
+            errors.errorbar(1.2 * whole, 100 - printed.value, printed.half or None, **(bar | {"mfc": "white"}))
+    errors.set(xlabel="meta-steps", ylabel="error in %", xscale="log", yscale="log")
+    errors.set_title("training (lines), test (filled), published (hollow, right)", fontsize=9)
+    for axis in (errors.xaxis, errors.yaxis):
+        axis.set_major_formatter("{x:g}")
+    errors.grid(alpha=0.3, which="both")
+    keys = [Line2D([], [], color=COLOURS.get(name, "black"), label=NAMES.get(name, name)) for name in methods]
+    for kind, (line, marker) in zip(kinds, STYLES, strict=False):
+        keys.append(Line2D([], [], linestyle=line, marker=marker, color="0.4", label=kind))
+    errors.legend(handles=keys, fontsize=7, loc="lower left")
+    for ax, (name, part) in zip(shares, movers, strict=True):
+        layers = list(part["course"][-1]["moving"])
+        for i, layer in enumerate(layers):
+            steps = [span["step"] for span in part["course"]]
+            colour = colormaps["viridis"](0.9 * i / max(1, len(layers) - 1))
+            ax.plot(steps, [span["moving"][layer] for span in part["course"]], color=colour, label=layer)
+        ax.set(xlabel="meta-steps", ylim=(0, 1))
+        ax.locator_params(axis="x", nbins=5)
+        ax.set_title(f"share of units that a task moves\n(MT-net, {_tasks(name, part)})", fontsize=9)
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=7)
+    return save(made, path)
+
+
+def _tasks(name: str, part: Mapping[str, Any]) -> str:
+    """What a run was trained on, as people say it."""
+    return name.replace(f"-{part['method']}", "").replace("-", " ")
+
+
+def _published(part: Mapping[str, Any], published: Mapping[tuple[int, int, str], Published]) -> Published | None:
+    """What was printed of the same tasks and method, if anything."""
+    tasks = part["config"]["tasks"]
+    if tasks.get("split", "random") != "random":
+        return None
+    return published.get((tasks["ways"], tasks["shots"], part["method"]))
 
 
 def _order(part: Mapping[str, Any]) -> tuple[Any, ...]:
