@@ -114,7 +114,7 @@ def _draw(
     errors.grid(alpha=0.3, which="both")
     keys = [Line2D([], [], color=COLOURS.get(name, "black"), label=NAMES.get(name, name)) for name in methods]
     for kind, (line, marker) in zip(kinds, STYLES, strict=False):
-        keys.append(Line2D([], [], linestyle=line, marker=marker, color="0.4", label=kind))
+        keys.append(Line2D([], [], ls=line, marker=marker, color="0.4", label=kind))
     errors.legend(handles=keys, fontsize=7, loc="lower left")
     for ax, (name, part) in zip(shares, movers, strict=True):
         layers = list(part["course"][-1]["moving"])
