@@ -40,6 +40,20 @@ def test_forward(downsample, norm) -> None:
     np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("downsample", ["stride", "pool"])
+def test_the_compiled_gradient_is_that_of_its_operations(downsample) -> None:
+    """A guard against the compiler: XLA at optimisation level 0 got this one wrong by its own size."""
+    model = conv4(5, image_size=16, channels=2, filters=32, downsample=downsample)
+    params, state = jax.jit(model.init)(jax.random.key(0))
+
+    def loss(params):
+        return jax.nn.log_softmax(model.apply(params, state, IMAGES, None)[0])[:, 0].mean()
+
+    one_by_one, compiled = jax.grad(loss)(params), jax.jit(jax.grad(loss))(params)
+    for a, b in zip(jax.tree.leaves(one_by_one), jax.tree.leaves(compiled), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_start() -> None:
     """Xavier's scale, heads from N(0, 1) in strided networks; biases from zero."""
     strided, pooled = (

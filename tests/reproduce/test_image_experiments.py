@@ -15,7 +15,8 @@ from mtnets import DataError, OptionError, RunError, recipes
 from mtnets.cli import main
 from mtnets.methods import METHODS
 from mtnets.reproduce import CifarFs, MiniImageNet, Omniglot
-from mtnets.reproduce.images import course
+from mtnets.reproduce.images import course, skipped
+from mtnets.reproduce.report.images import OMNIGLOT, images
 from mtnets.tasks import FAMILIES
 from mtnets.tasks.record import from_json
 from mtnets.train import Training
@@ -66,13 +67,15 @@ def test_a_training_its_report_and_training_on(work, capsys) -> None:
     assert on["meta_steps"] == 3
     # the last learner counts, and two and one meta-steps are three
     assert on["best_meta_step"] == 3
+    assert on["skipped"] == 0
+    assert [span["step"] for span in on["course"]] == [2, 3]
     dataclasses.replace(small, meta_steps=2)()
     assert json.loads(path.read_text())["meta_steps"] == 3
 
     assert main(["reproduce", "report", "--results", str(folder / "results"), "--out", str(folder / "docs")]) == 0
     text = (folder / "docs" / "results.md").read_text()
     assert "## CIFAR-FS" in text
-    assert "| 5way 1shot | MAML | 3 |" in text
+    assert "| 5-way 1-shot | MAML | 3 |" in text
     assert "| 58.9 ± 1.9 | unfinished |" in text
     assert "![cifar-fs](figures/cifar-fs.png)" in text
     assert (folder / "docs" / "figures" / "cifar-fs.png").stat().st_size > 10_000
@@ -87,6 +90,9 @@ def test_the_course_of_a_training_is_that_of_its_lines(tmp_path) -> None:
     assert found[0]["moving"] == {"a": pytest.approx(0.075)}
     (tmp_path / "metrics.jsonl").write_text("")
     assert course(tmp_path / "metrics.jsonl") == []
+    assert skipped(tmp_path / "metrics.jsonl") == 0
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "skipped": 2}\n{"step": 1, "validation": [0.1]}\n')
+    assert skipped(tmp_path / "metrics.jsonl") == 2
 
 
 def test_scored_as_it_is(work, tmp_path) -> None:
@@ -105,6 +111,29 @@ def test_scored_as_it_is(work, tmp_path) -> None:
     assert [name for name, case in again.cases().items() if again.length(name, case)] == ["5way-1shot-maml"]
     with pytest.raises(RunError, match=r"No run in .* was begun"):
         dataclasses.replace(small, as_is=True, runs=str(tmp_path / "none"))()
+
+
+def test_seeds_are_one_row(tmp_path) -> None:
+    def part(seed: int, mean: float, **more) -> dict:
+        steps = [{"mean": mean + step / 100, "ci95": 0.01} for step in range(3)]
+        tasks = {"ways": 5, "shots": 1, "split": "random", **more}
+        tests = {split: {"num_tasks": 600, "inner_steps": steps} for split in ("test", "validation")}
+        return {
+            "command": "mtnets reproduce omniglot", "method": "mt_net", "config": {"tasks": tasks}, "tests": tests,
+            "seed": seed, "inner_steps": 1, "meta_steps": 40_000, "moving": {"a": 0.2 * (seed + 1)},
+            "course": [{"step": 40_000, "accuracy": mean, "moving": {"a": 0.2}}], "seconds_per_meta_step": 0.09,
+        }  # fmt: skip
+
+    section = images(OMNIGLOT, 40_000)
+    parts = {"a": part(0, 0.97), "b": part(1, 0.98), "c": part(0, 0.5, split="vinyals")}
+    text = "\n".join(section(parts, tmp_path))
+    half = 12.706205 * np.std([98.0, 99.0], ddof=1) / np.sqrt(2)
+    assert f"| 5-way 1-shot | MT-net | 40 000 | 98.5 ± 1.0 | ± {half:.1f} (2) | 98.5 ± 1.0 | 99.5 ± 1.0 at 2" in text
+    assert "| 0.30 | 99.5 | holds | 1.0 |" in text
+    assert "| 5-way 1-shot, split of Vinyals | MT-net | 40 000 | 51.0 ± 1.0 | – |" in text
+    assert "| 51.0 ± 1.0 | 52.0 ± 1.0 at 2 | 0.20 | – | – | 1.0 |" in text  # published is the other split
+    parts["a"] |= {"meta_steps": 100, "course": []}
+    assert "| 100 | 98.5" in "\n".join(section(parts, tmp_path))  # no more than all of them got
 
 
 def test_our_recipe_keeps_its_proportions(root, tmp_path) -> None:
@@ -150,7 +179,11 @@ def test_recipes_are_whole(name) -> None:
 def test_bad_input(tmp_path) -> None:
     with pytest.raises(DataError, match=r"CIFAR-FS is not in .*cifar_fs.zip"):
         CifarFs(root=str(tmp_path))()
-    with pytest.raises(OptionError, match="no method 'mtnet'; choose best or one of"):
+    with pytest.raises(OptionError, match="methods holds 'mtnet'; choose some of best, maml"):
         Omniglot(methods=("mtnet",))()
+    with pytest.raises(OptionError, match="tasks is 0"):
+        Omniglot(tasks=0)()
+    with pytest.raises(OptionError, match="no recipe 'omniglot-5way-5shot-best'"):  # said before hours of work
+        Omniglot(shots=(5,), ways=(5,))()
     with pytest.raises(OptionError, match="no recipe 'x'; there are"):
         recipes.read("x")

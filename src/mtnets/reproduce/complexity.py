@@ -15,7 +15,8 @@ from mtnets.diagnose import update_ranks
 from mtnets.evaluate import TEST_SEED, evaluate
 from mtnets.learner import Learner
 from mtnets.methods import METHODS
-from mtnets.reproduce.parts import make_parts
+from mtnets.reproduce.parts import check, make_parts, settings_of
+from mtnets.reproduce.sine import LEAST
 from mtnets.reproduce.summary import summarise
 from mtnets.tasks import Family
 from mtnets.train import meta_train
@@ -47,7 +48,8 @@ class Complexity:
 
     def __call__(self) -> None:
         """Runs the command."""
-        make_parts(self.out, self.families(), self.part)
+        check(self, LEAST, {})
+        make_parts(self.out, self.families(), self.part, settings=settings_of(self, "orders", "sines"))
 
     def families(self) -> dict[str, Family]:
         """Kinds of tasks by name, from simple to complex within each kind."""
@@ -81,7 +83,6 @@ class Complexity:
         return {
             "command": "mtnets reproduce complexity",
             "tasks": name,
-            "settings": dataclasses.asdict(self),
             "history": history,
             "moving": [learner.moving() for learner in learners],
             "ranks": [update_ranks(learner, family.test, keys) for learner in learners],

@@ -18,11 +18,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from mtnets import recipes
 from mtnets.checkpoint import Checkpoints
-from mtnets.errors import DataError, OptionError, RunError
+from mtnets.errors import DataError, RunError
 from mtnets.evaluate import evaluate
 from mtnets.meta import use_cores
 from mtnets.methods import METHODS, Method
-from mtnets.reproduce.parts import make_parts
+from mtnets.reproduce.parts import check, make_parts
 from mtnets.tasks import Folder, Options
 from mtnets.tasks import MiniImageNet as MiniImageNetTasks
 from mtnets.tasks import Omniglot as OmniglotTasks
@@ -81,11 +81,11 @@ class ImageExperiment:
     def __call__(self) -> None:
         """Runs the command."""
         use_cores(self.devices)
-        for method in self.methods:
-            if method != "best" and method not in METHODS:
-                raise OptionError(f"There is no method {method!r}; choose best or one of {', '.join(METHODS)}.")
+        check(self, {"tasks": 1, "meta_steps": 1, "seed": 0}, {"methods": ("best", *METHODS)})
         other = f"-seed{self.seed}" * bool(self.seed)
         cases = {f"{name}{other}": case for name, case in self.cases().items()}
+        for name, case in cases.items():
+            self.settings(name, case)  # raises for a recipe that there is none of, before hours of work
         cases = {name: case for name, case in cases.items() if self.length(name, case)}
         if not cases:
             raise RunError(f"No run in {self._runs} was begun; leave --as-is out to begin one.")
@@ -93,7 +93,8 @@ class ImageExperiment:
             self.out or f"results/reproduce/{self.name}",
             cases,
             lambda name: self.part(name, cases[name]),
-            lambda name, part: part["meta_steps"] >= self.length(name, cases[name]),
+            settings={"tasks": self.tasks, "seed": self.seed},
+            enough=lambda name, part: part["meta_steps"] >= self.length(name, cases[name]),
         )
 
     def cases(self) -> dict[str, Case]:
@@ -150,6 +151,7 @@ class ImageExperiment:
             "tests": tests,
             "moving": learner.moving(),
             "course": course(folder / "metrics.jsonl"),
+            "skipped": skipped(folder / "metrics.jsonl"),
             "seconds_per_meta_step": result["seconds_per_meta_step"],
             "compile_seconds": result["compile_seconds"],
             "run_on": result["machine"],
@@ -170,10 +172,19 @@ class ImageExperiment:
         return METHODS[options.pop("name")](**options), training
 
 
+def read_lines(metrics: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl."""
+    return [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+
+
+def skipped(metrics: Path) -> int:
+    """How many meta-steps of a training were left out because a loss or gradient was not finite."""
+    return max((line.get("skipped", 0) for line in read_lines(metrics)), default=0)
+
+
 def course(metrics: Path, most: int = 100) -> list[dict[str, Any]]:
     """How a training went: the last meta-step, mean accuracy and mean share of moving units of each of `most` spans."""
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    lines = [line for line in lines if line.get("accuracy") is not None]
+    lines = [line for line in read_lines(metrics) if line.get("accuracy") is not None]
     size = max(1, -(-len(lines) // most))
     spans = [lines[first : first + size] for first in range(0, len(lines), size)]
     return [

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from mtnets import models, tasks
 from mtnets.evaluate import evaluate
 from mtnets.methods import METHODS
-from mtnets.reproduce.parts import make_parts
+from mtnets.reproduce.parts import check, make_parts, settings_of
+from mtnets.reproduce.sine import LEAST
 from mtnets.reproduce.summary import summarise
 from mtnets.train import meta_train
 
@@ -41,8 +42,9 @@ class Robustness:
 
     def __call__(self) -> None:
         """Runs the command."""
+        check(self, LEAST, {"norms": ("none", "transductive")})
         names = [f"{method}-norm-{norm}" for norm in self.norms for method in self.methods]
-        make_parts(self.out, names, self.part)
+        make_parts(self.out, names, self.part, settings=settings_of(self, "methods", "norms"))
 
     def part(self, name: str) -> dict[str, Any]:
         """One method with one kind of batch norm: every seed and inner rate in one program."""
@@ -62,11 +64,4 @@ class Robustness:
             group = learners[i * self.seeds : (i + 1) * self.seeds]
             estimates = [evaluate(learner, tasks.sinusoid(shots=10), self.tasks, inner_steps=10) for learner in group]
             rows.append({"inner_lr": inner_lr, "10 shots": summarise(estimates)})
-        settings = dataclasses.asdict(self)
-        return {
-            "command": "mtnets reproduce robustness",
-            "method": method,
-            "norm": norm,
-            "settings": settings,
-            "rates": rows,
-        }
+        return {"command": "mtnets reproduce robustness", "method": method, "norm": norm, "rates": rows}

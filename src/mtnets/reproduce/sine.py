@@ -10,12 +10,13 @@ from typing import Any
 from mtnets import models, tasks
 from mtnets.evaluate import evaluate
 from mtnets.methods import METHODS
-from mtnets.reproduce.parts import make_parts
+from mtnets.reproduce.parts import check, make_parts, settings_of
 from mtnets.reproduce.summary import summarise
 from mtnets.train import meta_train
 
 SHOTS = (5, 10, 20)
 INNER_STEPS = 10
+LEAST = {"seeds": 1, "meta_steps": 0, "tasks": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Sine:
 
     def __call__(self) -> None:
         """Runs the command."""
-        make_parts(self.out, self.methods, self.part)
+        check(self, LEAST, {})
+        make_parts(self.out, self.methods, self.part, settings=settings_of(self, "methods"))
 
     def part(self, name: str) -> dict[str, Any]:
         """All that is known of one method: every seed and inner rate in one program, then its tests."""
@@ -56,11 +58,15 @@ class Sine:
         rows = []
         for i, inner_lr in enumerate(self.inner_lrs):
             group = learners[i * self.seeds : (i + 1) * self.seeds]
-            row: dict[str, Any] = {"inner_lr": inner_lr, "moving": [learner.moving() for learner in group]}
+            row: dict[str, Any] = {
+                "inner_lr": inner_lr,
+                "moving": [learner.moving() for learner in group],
+                "validation": [learner.record["validation"] for learner in group],
+                "failed": [learner.record["failed"] for learner in group],
+            }
             for shots in SHOTS:
                 family = tasks.sinusoid(shots=shots)
                 estimates = [evaluate(learner, family, self.tasks, inner_steps=INNER_STEPS) for learner in group]
                 row[f"{shots} shots"] = summarise(estimates)
             rows.append(row)
-        settings = dataclasses.asdict(self)
-        return {"command": "mtnets reproduce sine", "method": name, "settings": settings, "rates": rows}
+        return {"command": "mtnets reproduce sine", "method": name, "rates": rows}

@@ -47,7 +47,7 @@ from mtnets.learner import Learner
 from mtnets.methods import METHODS, Method
 from mtnets.model import Model
 from mtnets.reproduce.baselines import Candidate, Floats, Groups, Trials, baselines, choose, errors, shifted
-from mtnets.reproduce.parts import make_parts
+from mtnets.reproduce.parts import check, make_parts, settings_of
 from mtnets.reproduce.summary import interval95
 from mtnets.task import Batch
 from mtnets.tasks.family import Family, Recipe
@@ -71,6 +71,7 @@ Support = Literal["random", "earliest"]
 # Of methods whose bare form is not what one would use.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "t_net": {"sides": 2, "rates": "weight"},
+    "mt_net": {"sides": 2, "rates": "weight"},
     "maml_plus_plus": {"per_step_offsets": False},
     "imaml": {"proximal": 0.1, "damping": 10.0},
 }
@@ -80,7 +81,7 @@ CLIP = 10.0  # norm of a task's gradient
 QUERIES = 20  # of a task in meta-training
 POOLED_BATCH = 64
 CACHE = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-FINE_TUNING = {"steps": (10, 100, 300), "inner_lr": (0.1, 0.3)}
+FINE_TUNING = {"steps": (10, 100, 300), "inner_lr": (0.1, 0.3, 1.0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Updrs:
     supports: tuple[Support, ...] = get_args(Support)
     folds: int = 6
     seeds: int = 1
-    inner_lrs: tuple[float, ...] = (0.03, 0.1, 0.3)
+    inner_lrs: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
     meta_steps: int = 500
     pooled_steps: int = 1000
     hidden: tuple[int, ...] = (40, 40)
@@ -119,19 +120,13 @@ class Updrs:
 
     def __call__(self) -> None:
         """Runs the command."""
-        for name in self.methods:
-            if name not in METHODS:
-                raise OptionError(f"There is no method {name!r}; choose some of {', '.join(METHODS)}.")
-        for name, least in (("seeds", 1), ("meta_steps", 1), ("pooled_steps", 32), ("draws", 1), ("folds", 3)):
-            if getattr(self, name) < least:
-                raise OptionError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        for support in self.supports:
-            if support not in get_args(Support):
-                raise OptionError(f"There is no support {support!r}; choose some of {', '.join(get_args(Support))}.")
+        least = {"seeds": 1, "meta_steps": 1, "pooled_steps": 32, "draws": 1, "folds": 3}
+        check(self, least, {"supports": get_args(Support)})
         for shots in self.shots:
             check_counts(shots=shots)
+        names = [f"{k}-{support}" for support in self.supports for k in self.shots]
         with compiled_once():
-            make_parts(self.out, [f"{k}-{support}" for support in self.supports for k in self.shots], self.part)
+            make_parts(self.out, names, self.part, settings=settings_of(self, "shots", "supports"))
 
     def part(self, name: str) -> dict[str, Any]:
         """Every predictor at a number of shots and a kind of support, on all patients."""
@@ -153,11 +148,8 @@ class Updrs:
             print(f"{name}: fold {i + 1} of {self.folds}", file=sys.stderr, flush=True)
             folds.append(self._fold(setup, {kind: {p: patients[p] for p in names} for kind, names in parts.items()}))
         jax.clear_caches()  # programs of this part, of no use to the next, would fill the memory
-        settings = dataclasses.asdict(self)
-        del settings["root"]  # of no interest elsewhere
         return {
             "command": "mtnets reproduce updrs",
-            "settings": settings,
             "shots": shots,
             "support": support,
             "num_patients": len(patients),

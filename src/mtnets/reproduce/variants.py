@@ -10,8 +10,8 @@ from typing import Any
 from mtnets import models, tasks
 from mtnets.evaluate import evaluate
 from mtnets.methods import METHODS
-from mtnets.reproduce.parts import make_parts
-from mtnets.reproduce.sine import INNER_STEPS, SHOTS
+from mtnets.reproduce.parts import check, make_parts, settings_of
+from mtnets.reproduce.sine import INNER_STEPS, LEAST, SHOTS
 from mtnets.reproduce.summary import summarise
 from mtnets.train import meta_train
 
@@ -49,7 +49,8 @@ class SineVariants:
 
     def __call__(self) -> None:
         """Runs the command."""
-        make_parts(self.out, self.variants, self.part)
+        check(self, LEAST, {"variants": VARIANTS})
+        make_parts(self.out, self.variants, self.part, settings=settings_of(self, "variants"))
 
     def part(self, name: str) -> dict[str, Any]:
         """One variant: every seed in one program, then its tests with each use of the masks."""
@@ -73,7 +74,6 @@ class SineVariants:
         return {
             "command": "mtnets reproduce sine-variants",
             "variant": name,
-            "settings": dataclasses.asdict(self),
             "moving": [learner.moving() for learner in learners],
             "scores": scores,
         }

@@ -4,13 +4,13 @@ What explains a number is written by people, in a `notes.md` beside the JSONs of
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtnets.errors import RunError
 from mtnets.files import replacing
+from mtnets.reproduce.parts import read_part
 from mtnets.reproduce.report.complexity import complexity
 from mtnets.reproduce.report.images import CIFAR_FS, MINIIMAGENET, OMNIGLOT, images
 from mtnets.reproduce.report.robustness import robustness
@@ -80,4 +80,4 @@ class Report:
 
 def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
     """The parts of an experiment by name."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read_part(path) for path in sorted(folder.glob("*.json"))}

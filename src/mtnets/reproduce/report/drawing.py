@@ -18,10 +18,11 @@ COLOURS = {
     "mt_net_full": "#CC79A7",
     "best": "#000000",
 }
+MARKERS = {"maml": "o", "meta_sgd": "s", "m_net": "v", "t_net": "^", "mt_net": "D", "mt_net_full": "P", "best": "*"}
 
 
-def figure(panels: int, width: float, height: float = 3.6, *, share: bool = True) -> tuple[Any, Any]:
-    """A figure with a row of panels.
+def figure(panels: int, width: float, height: float = 3.6, *, share: bool = True, rows: int = 1) -> tuple[Any, Any]:
+    """A figure with rows of panels.
 
     Raises:
       OptionError: without matplotlib.
@@ -31,7 +32,7 @@ def figure(panels: int, width: float, height: float = 3.6, *, share: bool = True
     except ImportError as error:
         raise OptionError("Figures need matplotlib: pip install 'mtnets[plot]'.") from error
     made = Figure(figsize=(width, height), layout="constrained")
-    return made, np.atleast_1d(made.subplots(1, panels, sharey=share))
+    return made, np.atleast_1d(made.subplots(rows, panels, sharey=share))
 
 
 def save(made: Any, path: Path) -> str:

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from mtnets.reproduce.report.drawing import COLOURS, figure, save
-from mtnets.reproduce.report.tables import NAMES, Published, head, reached, row
+from mtnets.reproduce.report.tables import NAMES, Published, head, place, reached, row
+from mtnets.reproduce.summary import interval95
 
 Parts = Mapping[str, Mapping[str, Any]]
 Section = Callable[[Parts, Path], list[str]]
@@ -30,57 +34,73 @@ CIFAR_FS = {(5, 1, "maml"): Published(58.9, 1.9), (5, 5, "maml"): Published(71.5
 
 
 def images(published: Mapping[tuple[int, int, str], Published], whole: int) -> Section:
-    """The section on an image experiment.
+    """The writer of a section on few-shot classification.
 
     Args:
-      published: what was printed.
+      published: printed accuracies by (ways, shots, method).
       whole: meta-steps of a whole training.
     """
 
     def section(parts: Parts, figures: Path) -> list[str]:
-        found = sorted(parts.items(), key=lambda item: _order(item[1]))
-        first = found[0][1]
+        groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}  # the seeds of the same tasks and method
+        for part in sorted(parts.values(), key=_order):
+            groups.setdefault((_tasks(part), part["method"]), []).append(part)
+        first = next(iter(parts.values()))
+        steps = ("test classes", "± seeds", "its validation", "best step", "moving by layer", "published", "verdict")
         lines = [
-            f"`{first['command']}`: {first['tests']['test']['num_tasks']} test tasks, seed {first['seed']}; accuracy "
-            "in % after as many inner steps as in training, ± 95 % over tasks (one seed: nothing over seeds). “its "
-            "validation” are the validation classes, on which the MT-net's code reported by mistake. A whole training "
-            f"has {whole} meta-steps: what has fewer is unfinished, and has no verdict unless it is there already.",
+            f"`{first['command']}`: {first['tests']['test']['num_tasks']} test tasks; accuracy in % after as many "
+            "inner steps as in training, ± 95 % over tasks; ± seeds where there are several. “its validation” are the "
+            "validation classes, on which the MT-net's code reported by mistake. The best number of inner steps is "
+            "picked on the test tasks: it is for orientation. The learner is the last one, as in the paper. "
+            f"A whole training has {_thousands(whole)} meta-steps: what has fewer is unfinished, and has no verdict "
+            "unless it is there already. Hours are meta-steps times the seconds that one took on the machine of the "
+            "JSON, which other work shared.",
             "",
-            *head(
-                "tasks", "method", "meta-steps", "test classes", "its validation", "best step", "moving by layer",
-                "published", "verdict", "s per meta-step",
-            ),
-        ]  # fmt: skip
-        for name, part in found:
-            method, printed = part["method"], _published(part, published)
-            test, steps = part["tests"]["test"]["inner_steps"], part["inner_steps"]
-            held = "–"
-            if printed:
-                good = reached(100 * test[steps]["mean"], 100 * test[steps]["ci95"], printed, larger_is_better=True)
-                held = "holds" if good else "does not" if part["meta_steps"] >= whole else "unfinished"
-            best = max(test, key=lambda step: step["mean"] or 0)
-            moving = " / ".join(f"{share:.2f}" for share in part["moving"].values()) or "–"
-            lines.append(
-                row(
-                    _tasks(name, part),
-                    NAMES.get(method, method),
-                    f"{part['meta_steps']:,}".replace(",", " "),
-                    _accuracy(test[steps]),
-                    _accuracy(part["tests"]["validation"]["inner_steps"][steps]),
-                    f"{_accuracy(best)} at {best['step']}",
-                    moving,
-                    "–" if printed is None else f"{printed.value}" + (f" ± {printed.half}" if printed.half else ""),
-                    held,
-                    "–" if not part["seconds_per_meta_step"] else f"{part['seconds_per_meta_step']:.2f}",
-                )
-            )
-        return [*lines, "", _draw(found, published, whole, figures / f"{first['command'].split()[-1]}.png")]
+            *head("tasks", "method", "meta-steps", *steps, "hours"),
+        ]
+        lines += [_row(kind, group, published, whole) for (kind, _), group in groups.items()]
+        return [*lines, "", _draw(groups, published, whole, figures / f"{first['command'].split()[-1]}.png")]
 
     return section
 
 
+def _row(
+    kind: str, group: Sequence[Mapping[str, Any]], published: Mapping[tuple[int, int, str], Published], whole: int
+) -> str:
+    """A method on a kind of tasks, averaged over seeds."""
+    part = group[0]
+    method, printed, steps = part["method"], _published(part, published), part["inner_steps"]
+    test, validation = (
+        [_mean([each["tests"][split]["inner_steps"][step] for each in group]) for step in range(_steps(group))]
+        for split in ("test", "validation")
+    )
+    length = min(each["meta_steps"] for each in group)
+    held = "–"
+    if printed:
+        good = reached(100 * test[steps].mean, 100 * test[steps].half, printed, larger_is_better=True)
+        held = "holds" if good else "unfinished" if length < whole else "does not"
+    best = max(range(len(test)), key=lambda step: test[step].mean)
+    shares = {layer: fmean(each["moving"][layer] for each in group) for layer in part["moving"]}
+    moving = " / ".join(f"{share:.2f}" for share in shares.values()) or "–"
+    spread = [100 * each["tests"]["test"]["inner_steps"][steps]["mean"] for each in group]
+    seconds = [each["seconds_per_meta_step"] for each in group if each["seconds_per_meta_step"]]
+    return row(
+        kind,
+        NAMES.get(method, method),
+        _thousands(length),
+        _accuracy(test[steps]),
+        f"± {float(interval95(np.array(spread))):.1f} ({len(group)})" if len(group) > 1 else "–",
+        _accuracy(validation[steps]),
+        f"{_accuracy(test[best])} at {best}",
+        moving,
+        "–" if not printed else f"{printed.value}" + (f" ± {printed.half}" if printed.half else ""),
+        held,
+        f"{fmean(seconds) * length / 3600:.1f}" if seconds else "–",
+    )
+
+
 def _draw(
-    parts: Sequence[tuple[str, Mapping[str, Any]]],
+    groups: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
     published: Mapping[tuple[int, int, str], Published],
     whole: int,
     path: Path,
@@ -89,50 +109,67 @@ def _draw(
 
     A method is a colour, the kind of tasks a marker and a line style.
     """
-    movers = [(name, part) for name, part in parts if part["method"] == "mt_net" and part.get("course")]
-    made, (errors, *shares) = figure(1 + len(movers), width=6 + 3 * len(movers), height=4.4, share=False)
+    movers = {kind: group[0] for (kind, method), group in groups.items() if method == "mt_net" and _course(group)}
+    made, (errors, *shares) = figure(1 + len(movers), width=6 + 2.6 * len(movers), height=4.4, share=False)
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import NullFormatter
 
-    methods = list(dict.fromkeys(part["method"] for _, part in parts))
-    kinds = list(dict.fromkeys(_tasks(name, part) for name, part in parts))
-    for name, part in parts:
-        method, (line, marker) = part["method"], STYLES[kinds.index(_tasks(name, part)) % len(STYLES)]
-        colour, course = COLOURS.get(method, "black"), part.get("course", ())
-        steps, wrong = [span["step"] for span in course], [100 * (1 - span["accuracy"]) for span in course]
-        errors.plot(steps, wrong, line, color=colour)
-        test = part["tests"]["test"]["inner_steps"][part["inner_steps"]]
+    methods, kinds = ([*dict.fromkeys(key[i] for key in groups)] for i in (1, 0))
+    for (kind, method), group in groups.items():
+        line, marker = STYLES[kinds.index(kind) % len(STYLES)]
+        colour, part, course = COLOURS.get(method, "black"), group[0], _course(group)
+        # side by side where trainings are of one length
+        aside = 1 + 0.05 * (methods.index(method) - (len(methods) - 1) / 2)
+        errors.plot(
+            [span["step"] for span in course], [100 - 100 * span["accuracy"] for span in course], line, c=colour
+        )
+        test = _mean([each["tests"]["test"]["inner_steps"][part["inner_steps"]] for each in group])
         bar = {"fmt": marker, "color": colour, "markersize": 6, "capsize": 3}
-        errors.errorbar(part["meta_steps"], 100 * (1 - test["mean"]), 100 * (test["ci95"] or 0), **bar)
+        errors.errorbar(aside * part["meta_steps"], 100 - 100 * test.mean, 100 * test.half, **bar)
         printed = _published(part, published)
         if printed:
-            errors.errorbar(1.2 * whole, 100 - printed.value, printed.half or None, **(bar | {"mfc": "white"}))
+            errors.errorbar(1.5 * aside * whole, 100 - printed.value, printed.half or None, **(bar | {"mfc": "white"}))
+    errors.axvline(1.22 * whole, color="0.7", linewidth=1)
     errors.set(xlabel="meta-steps", ylabel="error in %", xscale="log", yscale="log")
-    errors.set_title("training (lines), test (filled), published (hollow, right)", fontsize=9)
+    errors.set_title("training (lines) and test (filled) | published (hollow)", fontsize=9)
+    ticks = [100, 300, 1000, 3000, 10_000, whole]
+    errors.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
+    low, high = errors.get_ylim()
+    ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if high > 8 * low else (10, 20, 30, 40, 50, 60, 70, 80)
+    errors.set_yticks([tick for tick in ticks if low <= tick <= high])
+    errors.yaxis.set_major_formatter("{x:g}")
     for axis in (errors.xaxis, errors.yaxis):
-        axis.set_major_formatter("{x:g}")
-    errors.grid(alpha=0.3, which="both")
+        axis.set_minor_formatter(NullFormatter())
+    errors.grid(alpha=0.3)
     keys = [Line2D([], [], color=COLOURS.get(name, "black"), label=NAMES.get(name, name)) for name in methods]
     for kind, (line, marker) in zip(kinds, STYLES, strict=False):
         keys.append(Line2D([], [], ls=line, marker=marker, color="0.4", label=kind))
     errors.legend(handles=keys, fontsize=7, loc="lower left")
-    for ax, (name, part) in zip(shares, movers, strict=True):
+    for ax, (kind, part) in zip(shares, movers.items(), strict=True):
         layers = list(part["course"][-1]["moving"])
         for i, layer in enumerate(layers):
             steps = [span["step"] for span in part["course"]]
             colour = colormaps["viridis"](0.9 * i / max(1, len(layers) - 1))
             ax.plot(steps, [span["moving"][layer] for span in part["course"]], color=colour, label=layer)
         ax.set(xlabel="meta-steps", ylim=(0, 1))
-        ax.locator_params(axis="x", nbins=5)
-        ax.set_title(f"share of units that a task moves\n(MT-net, {_tasks(name, part)})", fontsize=9)
+        ax.locator_params(axis="x", nbins=4)
+        ax.set_title(f"share of units that a task moves\n(MT-net, {kind})", fontsize=9)
         ax.grid(alpha=0.3)
         ax.legend(fontsize=7)
     return save(made, path)
 
 
-def _tasks(name: str, part: Mapping[str, Any]) -> str:
+def _tasks(part: Mapping[str, Any]) -> str:
     """What a run was trained on, as people say it."""
-    return name.replace(f"-{part['method']}", "").replace("-", " ")
+    tasks = part["config"]["tasks"]
+    split = "" if tasks.get("split", "random") == "random" else f", split of {tasks['split'].capitalize()}"
+    return f"{tasks['ways']}-way {tasks['shots']}-shot{split}"
+
+
+def _course(group: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """How the training of the first seed went, where its lines were kept."""
+    return group[0].get("course") or ()
 
 
 def _published(part: Mapping[str, Any], published: Mapping[tuple[int, int, str], Published]) -> Published | None:
@@ -144,10 +181,29 @@ def _published(part: Mapping[str, Any], published: Mapping[tuple[int, int, str],
 
 
 def _order(part: Mapping[str, Any]) -> tuple[Any, ...]:
-    tasks, method = part["config"]["tasks"], part["method"]
-    names = list(NAMES)
-    return tasks.get("split", ""), tasks["ways"], tasks["shots"], names.index(method) if method in names else 99
+    tasks = part["config"]["tasks"]
+    return tasks.get("split", "random"), tasks["shots"], tasks["ways"], place(part["method"]), part["seed"]
 
 
-def _accuracy(step: Mapping[str, Any]) -> str:
-    return f"{100 * step['mean']:.1f} ± {100 * (step['ci95'] or 0):.1f}"
+class _Mean(NamedTuple):
+    """Accuracy averaged over seeds, and the mean half-width of its intervals over tasks."""
+
+    mean: float
+    half: float
+
+
+def _mean(steps: Sequence[Mapping[str, Any]]) -> _Mean:
+    # a score that is not finite is None in JSON: nothing was told apart
+    return _Mean(fmean(step["mean"] or 0.0 for step in steps), fmean(step["ci95"] or 0.0 for step in steps))
+
+
+def _steps(group: Sequence[Mapping[str, Any]]) -> int:
+    return min(len(each["tests"]["test"]["inner_steps"]) for each in group)
+
+
+def _accuracy(step: _Mean) -> str:
+    return f"{100 * step.mean:.1f} ± {100 * step.half:.1f}"
+
+
+def _thousands(number: int) -> str:
+    return f"{number:,}".replace(",", " ")

@@ -19,6 +19,11 @@ NAMES = {
 }
 
 
+def place(method: str) -> tuple[int, str]:
+    """Where a method stands among others: in the order of NAMES, all others behind them."""
+    return list(NAMES).index(method) if method in NAMES else len(NAMES), method
+
+
 class Published(NamedTuple):
     """A number as printed in a publication.
 
