@@ -1,11 +1,12 @@
-"""A short search for the recipes of image tasks, scored on validation classes: what `mtnets recipes` calls best.
+"""A short search for settings that learn image tasks fast, scored on tasks of validation classes.
 
     python experiments/image_recipes.py omniglot-20way --root data      (about half an hour on one core)
     python experiments/image_recipes.py cifar-fs --root data            (about an hour on one core)
 
-Trainings far shorter than the real ones, each with a cosine rate, the same seed and tasks: they tell which settings
-learn fast, which is not quite the same as which end best. Writes results/image-recipes/FAMILY/NAME.json; what is there
-already is not run again.
+Trainings far shorter than the real ones, each with a cosine rate and a clipped meta-gradient (`paper` too: only its
+method is the paper's), the same seed and tasks. They tell which settings learn fast, which is not quite the same as
+which end best; the best recipes (`mtnets recipes`) start from what they say, looking at the accuracy after as many
+inner steps as in training. Writes results/image-recipes/FAMILY/NAME.json; what is there already is not run again.
 """
 
 import argparse
@@ -26,7 +27,15 @@ SEARCHES: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
         "two-sided": ({"name": "mt_net", "inner_lr": 2.0, **TWO_SIDED}, {"inner_steps": 1}),
         "two-sided-slow": ({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, {"inner_steps": 1}),
         "two-sided-t-net": ({"name": "t_net", "inner_lr": 2.0, **TWO_SIDED}, {"inner_steps": 1}),
-        "two-sided-fast-adam": ({"name": "mt_net", "inner_lr": 2.0, **TWO_SIDED}, {"inner_steps": 1, "meta_lr": 2e-3}),
+        "two-sided-low-rank": (
+            {"name": "mt_net", "inner_lr": 0.5, "metric": "low-rank", "rank": 16, **TWO_SIDED},
+            {"inner_steps": 1},
+        ),
+        "two-sided-fast-adam": ({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, {"inner_steps": 1, "meta_lr": 2e-3}),
+        "one-sided-rates": (
+            {"name": "mt_net", "inner_lr": 0.5, "rates": "weight", "inner_clip": 10.0},
+            {"inner_steps": 1},
+        ),
         "two-sided-3-steps": ({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, {"inner_steps": 3, "multi_step": True}),
     },
     "cifar-fs": {
@@ -83,7 +92,9 @@ def main() -> None:
     use_cores(arguments.devices)
     tasks = family(arguments.search, arguments.root)
     search = arguments.search
-    make_parts(arguments.out / search, SEARCHES[search], lambda name: score(search, name, tasks))
+    make_parts(
+        arguments.out / search, SEARCHES[search], lambda name: score(search, name, tasks), settings=SHARED[search]
+    )
 
 
 if __name__ == "__main__":

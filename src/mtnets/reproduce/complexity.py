@@ -40,7 +40,7 @@ class Complexity:
 
     orders: tuple[int, ...] = (0, 1, 2, 3, 5)
     sines: bool = True
-    inner_lr: float = 0.01
+    inner_lr: float = 0.01  # Differs from Lee & Choi (2018): their script leaves it at 0.001.
     seeds: int = 10
     meta_steps: int = 60_000
     tasks: int = 1000

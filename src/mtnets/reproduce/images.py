@@ -162,7 +162,9 @@ class ImageExperiment:
         """The method and the settings of training."""
         length = self.length(name, case)
         if case.method != "best":
-            # the last learner counts, and a meta-step that fails must not end hours of work
+            # The last learner counts, as in the paper.
+            # Differs from Lee & Choi (2018): a meta-step whose gradient is not finite is left out, since it must not
+            # end hours of work; the JSON says how many were.
             settings = {"validate_every": 0, "skip_nonfinite": 100, **self.training}
             return METHODS[case.method](), {**settings, "meta_steps": length}
         recipe = recipes.read(f"{self.name}-{name.split('-seed', maxsplit=1)[0]}")

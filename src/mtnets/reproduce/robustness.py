@@ -36,7 +36,7 @@ class Robustness:
     norms: tuple[Literal["none", "transductive"], ...] = ("none", "transductive")
     inner_lrs: tuple[float, ...] = INNER_LRS
     seeds: int = 5
-    meta_steps: int = 30_000
+    meta_steps: int = 30_000  # Differs from Lee & Choi (2018): half of their 60 000.
     tasks: int = 1000
     out: str = "results/reproduce/robustness"
 

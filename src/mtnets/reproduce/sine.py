@@ -53,6 +53,7 @@ class Sine:
             seed=list(range(self.seeds)),
             inner_lr=self.inner_lrs,
             meta_steps=self.meta_steps,
+            # Differs from Lee & Choi (2018): the learner that does best on validation tasks is kept, not the last one.
             skip_nonfinite=self.meta_steps,  # a run that fails must not end those beside it
         )
         rows = []

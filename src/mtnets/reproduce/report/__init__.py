@@ -69,10 +69,10 @@ class Report:
             raise RunError(f"There are no results in {self.results}; run an experiment first: mtnets reproduce sine.")
         out, lines = Path(self.out), [HEAD.strip()]
         for name, parts in found.items():
-            if parts:
-                lines += ["", f"## {SECTIONS[name].title}", "", *SECTIONS[name].write(parts, out / "figures")]
-                notes = Path(self.results) / name / "notes.md"
-                lines += ["", notes.read_text("utf-8").strip()] if notes.exists() else []
+            lines += ["", f"## {SECTIONS[name].title}", ""]
+            lines += SECTIONS[name].write(parts, out / "figures") if parts else [f"Not run: `mtnets reproduce {name}`."]
+            notes = Path(self.results) / name / "notes.md"
+            lines += ["", notes.read_text("utf-8").strip()] if notes.exists() else []
         with replacing(out / "results.md") as file:
             file.write(("\n".join(lines) + "\n").encode())
         print(f"Written: {out / 'results.md'}, with figures in {out / 'figures'}")

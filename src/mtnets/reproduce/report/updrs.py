@@ -11,6 +11,7 @@ from mtnets.reproduce.report.tables import NAMES, head, row
 
 Parts = Mapping[str, Mapping[str, Any]]
 GREY = "0.45"
+BEYOND = 2.8  # points: the figure ends there
 
 
 def updrs(parts: Parts, figures: Path) -> list[str]:
@@ -33,35 +34,43 @@ def updrs(parts: Parts, figures: Path) -> list[str]:
         lines += head("predictor", *titles)
         for name in names:
             cells = [pick(parts[part]["predictors"][name]) for part in order]
-            lines.append(row(_word(name), *(f"{cell['mean']:.2f} ± {cell['ci95']:.2f}" for cell in cells)))
+            lines.append(
+                row(_word(name, first["methods"]), *(f"{cell['mean']:.2f} ± {cell['ci95']:.2f}" for cell in cells))
+            )
         lines.append("")
     seconds = " / ".join(f"{parts[name]['seconds']:.0f}" for name in order)
     return [
         *lines,
         f"Seconds for each column: {seconds}.",
         "",
-        _draw(parts, order, titles, names, figures / "updrs.png"),
+        _draw(parts, order, titles, [name for name in names if name != "own_mean"], figures / "updrs.png"),
     ]
 
 
-def _word(name: str) -> str:
+def _word(name: str, methods: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a predictor is called, with those options of a method that make it another one."""
     plain = name.removesuffix("_offset")
-    return NAMES.get(plain, plain.replace("_", " ")) + " + offset" * (name != plain)
+    options = methods.get(plain, {})
+    told = ["two-sided"] * (options.get("sides") == 2) + ["learned rates"] * (options.get("rates", "fixed") != "fixed")
+    word = NAMES.get(plain, plain.replace("_", " ")) + f" ({', '.join(told)})" * bool(told)
+    return word + " + offset" * (name != plain)
 
 
 def _draw(parts: Parts, order: list[str], titles: list[str], names: list[str], path: Path) -> str:
-    made, axes = figure(len(order), width=3.2 * len(order) + 1, height=0.3 * len(names) + 1.2)
+    """The second table: paired differences, on one scale; those beyond it are told as numbers."""
+    made, axes = figure(len(order), width=3.0 * len(order) + 2, height=0.3 * len(names) + 1.2)
     places = np.arange(len(names))[::-1]
     for ax, part, title in zip(axes, order, titles, strict=True):
         for place, name in zip(places, names, strict=True):
-            error = parts[part]["predictors"][name]["mae"]
+            above = parts[part]["predictors"][name]["above_own_mean"]["mae"]
             colour, inside = COLOURS.get(name.removesuffix("_offset"), GREY), "white" if "_offset" in name else None
-            ax.errorbar(
-                error["mean"], place, xerr=error["ci95"], fmt="o", color=colour, mfc=inside, markersize=4, capsize=2
-            )
-        own = parts[part]["predictors"]["own_mean"]["mae"]["mean"]
-        ax.axvline(own, color=GREY, linewidth=1, linestyle="--")
-        ax.set(title=title, xlabel="mean absolute error, points", xlim=(0, None))
-        ax.set_yticks(places, [_word(name) for name in names])
+            if above["mean"] > BEYOND:
+                ax.text(BEYOND, place, f"{above['mean']:+.1f} →", ha="right", va="center", fontsize=7, color=colour)
+                continue
+            bar = {"fmt": "o", "color": colour, "mfc": inside, "markersize": 4, "capsize": 2}
+            ax.errorbar(above["mean"], place, xerr=above["ci95"], **bar)
+        ax.axvline(0, color=GREY, linewidth=1, linestyle="--")
+        ax.set(title=title, xlabel="points above own mean", xlim=(-BEYOND, BEYOND))
+        ax.set_yticks(places, [_word(name, parts[part]["methods"]) for name in names], fontsize=8)
         ax.grid(alpha=0.3, axis="x")
     return save(made, path)
