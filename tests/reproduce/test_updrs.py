@@ -321,10 +321,10 @@ def test_no_file_and_empty_ones(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ("mame",)}, "no method 'mame'; choose some of maml"),
+        ({"methods": ("mame",)}, "methods holds 'mame'; choose some of maml"),
         ({"folds": 2}, "folds is 2; it must be at least 3"),
         ({"shots": (0,)}, "shots is 0; it must be at least 1"),
-        ({"supports": ("latest",)}, "no support 'latest'; choose some of random, earliest"),
+        ({"supports": ("latest",)}, "supports holds 'latest'; choose some of random, earliest"),
         ({"target": "mood"}, "target is 'mood'; it must be motor_UPDRS or total_UPDRS"),
         ({"folds": 10}, "folds is 10, more than the 3 patients"),
     ],
