@@ -29,8 +29,8 @@ MINIIMAGENET = {
     (5, 1, "t_net"): Published(50.86, 1.82),
     (5, 1, "mt_net"): Published(51.70, 1.84),
 }
-STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "v"))  # line and marker, by kind of tasks
 CIFAR_FS = {(5, 1, "maml"): Published(58.9, 1.9), (5, 5, "maml"): Published(71.5, 1.0)}
+STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "v"))  # line and marker, by kind of tasks
 
 
 def images(published: Mapping[tuple[int, int, str], Published], whole: int) -> Section:
@@ -51,7 +51,8 @@ def images(published: Mapping[tuple[int, int, str], Published], whole: int) -> S
             f"`{first['command']}`: {first['tests']['test']['num_tasks']} test tasks; accuracy in % after as many "
             "inner steps as in training, ± 95 % over tasks; ± seeds where there are several. “its validation” are the "
             "validation classes, on which the MT-net's code reported by mistake. The best number of inner steps is "
-            "picked on the test tasks: it is for orientation. The learner is the last one, as in the paper. "
+            "picked on the test tasks: it is for orientation. The learner is the last one, as in the paper; "
+            "with our recipe the one that did best on tasks of the validation classes. "
             f"A whole training has {_thousands(whole)} meta-steps: what has fewer is unfinished, and has no verdict "
             "unless it is there already. Hours are meta-steps times the seconds that one took on the machine of the "
             "JSON, which other work shared.",
