@@ -76,6 +76,6 @@ def _draw(parts: Parts, path: Path) -> str:
         ax.grid(alpha=0.3)
     for loss, what in ((IGNORES_THE_TASK, "ignores the task"), (PREDICTS_ZERO, "predicts zero")):
         axes[0].annotate(what, (3e-2, loss), (0, 2), textcoords="offset points", fontsize=7, color="0.4", ha="right")
-    axes[0].set_ylabel("loss after one inner step, mean ± 95 % over seeds")
+    axes[0].set_ylabel("loss after one inner step\nmean ± 95 % over seeds")
     axes[0].legend(fontsize=8)
     return save(made, path)
