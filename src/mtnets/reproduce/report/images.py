@@ -106,48 +106,56 @@ def _draw(
     whole: int,
     path: Path,
 ) -> str:
-    """Error over training of all methods, and the share of units that the MT-nets let a task move, by layer.
+    """Error over training of all methods, a panel for each number of ways and shots, and the share of units that the
+    MT-nets let a task move, by layer.
 
-    A method is a colour, the kind of tasks a marker and a line style.
+    A method is a colour, a split of the classes a marker and a line style.
     """
-    movers = {kind: group[0] for (kind, method), group in groups.items() if method == "mt_net" and _course(group)}
-    made, (errors, *shares) = figure(1 + len(movers), width=6 + 2.6 * len(movers), height=4.4, share=False)
+    sizes = list(dict.fromkeys(_size(group[0]) for group in groups.values()))
+    movers = {_size(group[0]): group[0] for group in groups.values() if _moves(group[0])}
+    made, axes = figure(len(sizes) + len(movers), width=4.3 * (len(sizes) + len(movers)), height=4.4, share=False)
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
     from matplotlib.ticker import NullFormatter
 
-    methods, kinds = ([*dict.fromkeys(key[i] for key in groups)] for i in (1, 0))
-    for (kind, method), group in groups.items():
-        line, marker = STYLES[kinds.index(kind) % len(STYLES)]
-        colour, part, course = COLOURS.get(method, "black"), group[0], _course(group)
-        # side by side where trainings are of one length
-        aside = 1 + 0.05 * (methods.index(method) - (len(methods) - 1) / 2)
-        errors.plot(
-            [span["step"] for span in course], [100 - 100 * span["accuracy"] for span in course], line, c=colour
-        )
-        test = _mean([each["tests"]["test"]["inner_steps"][part["inner_steps"]] for each in group])
-        bar = {"fmt": marker, "color": colour, "markersize": 6, "capsize": 3}
-        errors.errorbar(aside * part["meta_steps"], 100 - 100 * test.mean, 100 * test.half, **bar)
-        printed = _published(part, published)
-        if printed:
-            errors.errorbar(1.5 * aside * whole, 100 - printed.value, printed.half or None, **(bar | {"mfc": "white"}))
-    errors.axvline(1.22 * whole, color="0.7", linewidth=1)
-    errors.set(xlabel="meta-steps", ylabel="error in %", xscale="log", yscale="log")
-    errors.set_title("training (lines) and test (filled) | published (hollow)", fontsize=9)
-    ticks = [100, 300, 1000, 3000, 10_000, whole]
-    errors.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
-    low, high = errors.get_ylim()
-    ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if high > 8 * low else (10, 20, 30, 40, 50, 60, 70, 80)
-    errors.set_yticks([tick for tick in ticks if low <= tick <= high])
-    errors.yaxis.set_major_formatter("{x:g}")
-    for axis in (errors.xaxis, errors.yaxis):
-        axis.set_minor_formatter(NullFormatter())
-    errors.grid(alpha=0.3)
-    keys = [Line2D([], [], color=COLOURS.get(name, "black"), label=NAMES.get(name, name)) for name in methods]
-    for kind, (line, marker) in zip(kinds, STYLES, strict=False):
-        keys.append(Line2D([], [], ls=line, marker=marker, color="0.4", label=kind))
-    errors.legend(handles=keys, fontsize=7, loc="lower left")
-    for ax, (kind, part) in zip(shares, movers.items(), strict=True):
+    methods = sorted({method for _, method in groups}, key=place)
+    for ax, size in zip(axes, sizes, strict=False):
+        shown = [group for group in groups.values() if _size(group[0]) == size]
+        splits = list(dict.fromkeys(_split(group[0]) for group in shown))
+        for group in shown:
+            part, course = group[0], _course(group)
+            line, marker = STYLES[splits.index(_split(part)) % len(STYLES)]
+            colour = COLOURS.get(part["method"], "black")
+            # side by side where trainings are of one length
+            aside = 1 + 0.06 * (methods.index(part["method"]) - (len(methods) - 1) / 2)
+            steps, wrong = [span["step"] for span in course], [100 - 100 * span["accuracy"] for span in course]
+            ax.plot(steps, wrong, line, color=colour, linewidth=1)
+            test = _mean([each["tests"]["test"]["inner_steps"][part["inner_steps"]] for each in group])
+            bar = {"fmt": marker, "color": colour, "markersize": 6, "capsize": 3}
+            ax.errorbar(aside * part["meta_steps"], 100 - 100 * test.mean, 100 * test.half, **bar)
+            printed = _published(part, published)
+            if printed:
+                at = 1.6 * aside * whole
+                ax.errorbar(at, 100 - printed.value, printed.half or None, **(bar | {"mfc": "white"}))
+        ax.axvline(1.25 * whole, color="0.7", linewidth=1)
+        ax.set(xlabel="meta-steps", xscale="log", yscale="log")
+        ax.set_title(f"{size}: error in %\ntraining (lines), test (filled) | published (hollow)", fontsize=9)
+        ticks = [100, 1000, 10_000, whole]
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
+        low, high = ax.get_ylim()
+        ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if high > 8 * low else (10, 20, 30, 40, 50, 60, 70, 80)
+        ax.set_yticks([tick for tick in ticks if low <= tick <= high])
+        ax.yaxis.set_major_formatter("{x:g}")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_minor_formatter(NullFormatter())
+        ax.grid(alpha=0.3)
+        used = [method for method in methods if any(group[0]["method"] == method for group in shown)]
+        keys = [Line2D([], [], color=COLOURS.get(name, "black"), label=NAMES.get(name, name)) for name in used]
+        if len(splits) > 1:
+            for split, (line, marker) in zip(splits, STYLES, strict=False):
+                keys.append(Line2D([], [], ls=line, marker=marker, color="0.4", label=split))
+        ax.legend(handles=keys, fontsize=7, loc="lower left")
+    for ax, (size, part) in zip(axes[len(sizes) :], movers.items(), strict=True):
         layers = list(part["course"][-1]["moving"])
         for i, layer in enumerate(layers):
             steps = [span["step"] for span in part["course"]]
@@ -155,7 +163,7 @@ def _draw(
             ax.plot(steps, [span["moving"][layer] for span in part["course"]], color=colour, label=layer)
         ax.set(xlabel="meta-steps", ylim=(0, 1))
         ax.locator_params(axis="x", nbins=4)
-        ax.set_title(f"share of units that a task moves\n(MT-net, {kind})", fontsize=9)
+        ax.set_title(f"share of units that a task moves\n(MT-net, {size})", fontsize=9)
         ax.grid(alpha=0.3)
         ax.legend(fontsize=7)
     return save(made, path)
@@ -163,9 +171,22 @@ def _draw(
 
 def _tasks(part: Mapping[str, Any]) -> str:
     """What a run was trained on, as people say it."""
+    return _size(part) + (f", {_split(part)}" if part["config"]["tasks"].get("split", "random") != "random" else "")
+
+
+def _size(part: Mapping[str, Any]) -> str:
     tasks = part["config"]["tasks"]
-    split = "" if tasks.get("split", "random") == "random" else f", split of {tasks['split'].capitalize()}"
-    return f"{tasks['ways']}-way {tasks['shots']}-shot{split}"
+    return f"{tasks['ways']}-way {tasks['shots']}-shot"
+
+
+def _split(part: Mapping[str, Any]) -> str:
+    split = part["config"]["tasks"].get("split", "random")
+    return "random split" if split == "random" else f"split of {split.capitalize()}"
+
+
+def _moves(part: Mapping[str, Any]) -> bool:
+    """Whether a run has a course of masks to show: MT-nets on the first split, that of the paper."""
+    return part["method"] == "mt_net" and bool(part.get("course")) and _split(part) == "random split"
 
 
 def _course(group: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
