@@ -1,7 +1,7 @@
 """A short search for settings that learn image tasks fast, scored on tasks of validation classes.
 
-    python experiments/image_recipes.py omniglot-20way --root data      (about half an hour on one core)
-    python experiments/image_recipes.py cifar-fs --root data            (about an hour on one core)
+    python experiments/image_recipes.py omniglot-20way --root data      (some ten minutes each, the core shared)
+    python experiments/image_recipes.py cifar-fs --root data            (not timed yet)
 
 Trainings far shorter than the real ones, each with a cosine rate and a clipped meta-gradient (`paper` too: only its
 method is the paper's), the same seed and tasks. They tell which settings learn fast, which is not quite the same as

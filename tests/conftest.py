@@ -7,7 +7,7 @@ from importlib import metadata
 
 # Nearly all the time of these tests is compilation. Programs are compiled with little optimisation and each only once,
 # for child processes too; both must be said before JAX starts. Not with none: at level 0, which is no faster, XLA of
-# JAX 0.10 compiles wrong gradients of convolutions for some processors (tests/models/test_conv4.py would tell).
+# JAX 0.10 compiled wrong gradients of convolutions on one processor (tests/models/test_conv4.py would tell).
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=1"

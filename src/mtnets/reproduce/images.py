@@ -84,9 +84,9 @@ class ImageExperiment:
         check(self, {"tasks": 1, "meta_steps": 1, "seed": 0}, {"methods": ("best", *METHODS)})
         other = f"-seed{self.seed}" * bool(self.seed)
         cases = {f"{name}{other}": case for name, case in self.cases().items()}
+        cases = {name: case for name, case in cases.items() if self.length(name, case)}
         for name, case in cases.items():
             self.settings(name, case)  # raises for a recipe that there is none of, before hours of work
-        cases = {name: case for name, case in cases.items() if self.length(name, case)}
         if not cases:
             raise RunError(f"No run in {self._runs} was begun; leave --as-is out to begin one.")
         make_parts(

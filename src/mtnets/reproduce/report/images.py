@@ -30,6 +30,7 @@ MINIIMAGENET = {
     (5, 1, "mt_net"): Published(51.70, 1.84),
 }
 CIFAR_FS = {(5, 1, "maml"): Published(58.9, 1.9), (5, 5, "maml"): Published(71.5, 1.0)}
+RANDOM = "random split"  # the paper's; families with a single split are called so too
 STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "v"))  # line and marker, by kind of tasks
 
 
@@ -171,7 +172,7 @@ def _draw(
 
 def _tasks(part: Mapping[str, Any]) -> str:
     """What a run was trained on, as people say it."""
-    return _size(part) + (f", {_split(part)}" if part["config"]["tasks"].get("split", "random") != "random" else "")
+    return _size(part) + (f", {_split(part)}" if _split(part) != RANDOM else "")
 
 
 def _size(part: Mapping[str, Any]) -> str:
@@ -181,12 +182,12 @@ def _size(part: Mapping[str, Any]) -> str:
 
 def _split(part: Mapping[str, Any]) -> str:
     split = part["config"]["tasks"].get("split", "random")
-    return "random split" if split == "random" else f"split of {split.capitalize()}"
+    return RANDOM if split == "random" else f"split of {split.capitalize()}"
 
 
 def _moves(part: Mapping[str, Any]) -> bool:
     """Whether a run has a course of masks to show: MT-nets on the first split, that of the paper."""
-    return part["method"] == "mt_net" and bool(part.get("course")) and _split(part) == "random split"
+    return part["method"] == "mt_net" and bool(part.get("course")) and _split(part) == RANDOM
 
 
 def _course(group: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -197,14 +198,14 @@ def _course(group: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 def _published(part: Mapping[str, Any], published: Mapping[tuple[int, int, str], Published]) -> Published | None:
     """What was printed of the same tasks and method, if anything."""
     tasks = part["config"]["tasks"]
-    if tasks.get("split", "random") != "random":
+    if _split(part) != RANDOM:
         return None
     return published.get((tasks["ways"], tasks["shots"], part["method"]))
 
 
 def _order(part: Mapping[str, Any]) -> tuple[Any, ...]:
     tasks = part["config"]["tasks"]
-    return tasks.get("split", "random"), tasks["shots"], tasks["ways"], place(part["method"]), part["seed"]
+    return _split(part), tasks["shots"], tasks["ways"], place(part["method"]), part["seed"]
 
 
 class _Mean(NamedTuple):
