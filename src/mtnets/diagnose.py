@@ -472,7 +472,8 @@ def _draw_layers(ax: Any, d: Diagnosis) -> None:
     )
     ax.set_xticks(x, names, rotation=20 if len(names) > 3 else 0)
     ax.set(title="How much of each layer a task moves", ylabel="number")
-    ax.legend(fontsize=8)
+    ax.margins(y=0.3)  # so that the legend hides no bar
+    ax.legend(fontsize=8, loc="upper right")
 
 
 def _draw_gradients(ax: Any, d: Diagnosis) -> None:
