@@ -7,10 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from mtnets.compat import orbax_v1
 from mtnets.errors import RunError
 from mtnets.layers import leaves_by_path, path_of
 
 KEEP = 2
+ITEM = "default"  # as the checkpoints of mtnets 0.1 have it, which still restore
 
 
 class Checkpoints:
@@ -21,18 +23,17 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path) -> None:
-        import orbax.checkpoint as ocp  # takes a second to import, and only runs with a folder need it
-
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step of every save
-        self._ocp = ocp
+        ocp = orbax_v1()  # takes a second to import, and only runs with a folder need it
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every step of every save
         self.folder = folder.absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        keep = ocp.training.preservation_policies.LatestN(KEEP)
+        self._checkpointer = ocp.training.Checkpointer(self.folder, preservation_policy=keep)
 
     @property
     def latest(self) -> int | None:
         """The last meta-step with a checkpoint; None where there is none."""
-        return self._manager.latest_step()
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
 
     def save(self, step: int, tree: Any) -> None:
         """Saves a pytree of arrays as the checkpoint of a meta-step.
@@ -45,8 +46,7 @@ class Checkpoints:
         if before == step:
             return
         try:
-            self._manager.save(step, args=self._ocp.args.StandardSave(arrays))
-            self._manager.wait_until_finished()
+            self._checkpointer.save_checkpointables(step, {ITEM: arrays})
         except Exception as error:  # the backends of Orbax raise what they like, RuntimeError and OSError among it
             kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
             raise RunError(
@@ -63,7 +63,7 @@ class Checkpoints:
         shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves_by_path(like).items()}
         template = {name: np.empty(shape.shape, shape.dtype) for name, shape in shapes.items()}
         try:
-            arrays = self._manager.restore(step, args=self._ocp.args.StandardRestore(template))
+            arrays: Any = self._checkpointer.load_checkpointables(step, {ITEM: template})[ITEM]
             if any(arrays[name].shape != shape.shape for name, shape in shapes.items()):
                 raise ValueError("its arrays have other shapes")
         except Exception as error:  # see save
@@ -76,7 +76,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Ends Orbax's threads."""
-        self._manager.close()
+        self._checkpointer.close()
 
 
 def _first_line(error: Exception) -> str:

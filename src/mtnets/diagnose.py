@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtnets.adapt import Episode, Inner, Start, inner_loop, starting_point
+from mtnets.compat import enable_x64
 from mtnets.errors import OptionError
 from mtnets.evaluate import TEST_SEED, Estimate, evaluate
 from mtnets.files import finite, replacing
@@ -246,8 +247,7 @@ def _check(learner: Learner, tasks: Distribution, keys: jax.Array) -> tuple[dict
     with surfacing():
         drawn: Any = [(tasks.sample(jax.random.fold_in(key, 0)), jax.random.fold_in(key, 1)) for key in keys]
         jax.block_until_ready(drawn)
-    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # type: ignore[attr-defined]  # JAX before 0.8
-    with enable(True), warnings.catch_warnings():
+    with enable_x64(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # a network that keeps statistics in single precision
         meta, state, drawn = (_double(tree) for tree in (learner.meta, learner.state, drawn))
 

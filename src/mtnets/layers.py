@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.compat import is_condition, scanned, sub_programs
 from mtnets.errors import OptionError
 
 LINEAR = {"dot_general", "conv_general_dilated", "gather"}
@@ -224,8 +225,7 @@ def _uses(jaxpr: Any, leaves: dict[Any, Leaf]) -> Iterator[Use]:
         if not known:
             continue
         name = eqn.primitive.name
-        programs = [getattr(sub, "jaxpr", sub) for value in eqn.params.values() for sub in _programs(value)]
-        if programs:
+        if programs := sub_programs(eqn):
             for sub in programs:
                 inside = {v: leaf for v, leaf in zip(sub.invars, _operands(eqn, sub, operands), strict=True) if leaf}
                 yield from _uses(sub, inside)
@@ -243,12 +243,11 @@ def _operands(eqn: Any, sub: Any, operands: list[Leaf | None]) -> list[Leaf | No
     if eqn.primitive.name == "while":
         conditions, bodies = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
         carry = operands[conditions + bodies :]
-        of_condition = sub is getattr(eqn.params["cond_jaxpr"], "jaxpr", None)
-        return (operands[:conditions] if of_condition else operands[conditions : conditions + bodies]) + carry
+        constants = operands[:conditions] if is_condition(eqn, sub) else operands[conditions : conditions + bodies]
+        return constants + carry
     if eqn.primitive.name == "scan":
         # what is scanned over is a stack of leaves, one for each pass, and stays as it is
-        whole = eqn.params["num_consts"] + eqn.params["num_carry"]
-        return [leaf if i < whole else None for i, leaf in enumerate(operands)]
+        return [None if slices else leaf for leaf, slices in zip(operands, scanned(eqn, sub), strict=True)]
     # a branch index comes first
     return operands[len(operands) - len(sub.invars) :]
 
@@ -319,9 +318,3 @@ def _is_bias(shape: tuple[int, ...], layer: Layer, weight: Use) -> bool:
         if shape in (outputs, (1,) * before + outputs + (1,) * after):
             return True
     return False
-
-
-def _programs(value: Any) -> list[Any]:
-    """The programs among the parameters of an operation."""
-    values = value if isinstance(value, tuple | list) else [value]
-    return [v for v in values if hasattr(v, "eqns") or hasattr(getattr(v, "jaxpr", None), "eqns")]

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import resource
 import shutil
 import sys
 import time
@@ -659,8 +658,14 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
 
 
-def peak_memory() -> int:
-    """Most memory used so far, in bytes: of the device where it tells, else of this process."""
-    stats = jax.devices()[0].memory_stats() or {}
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(stats.get("peak_bytes_in_use", 0)) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak_memory() -> int | None:
+    """Most memory used so far, in bytes: of the device if it reports that, otherwise of this process; None on Windows,
+    which reports neither."""
+    on_device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    if on_device:
+        return int(on_device)
+    try:
+        import resource  # Unix only
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

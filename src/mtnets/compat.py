@@ -1,0 +1,46 @@
+"""What differs among the versions of the libraries that are supported, all of it in this file.
+
+The lower bounds are in `pyproject.toml`; `make test-oldest` installs them.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+
+def enable_x64() -> contextlib.AbstractContextManager[None]:
+    """Double precision within a block. (`jax.experimental.enable_x64` before JAX 0.8.)"""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    return jax.experimental.enable_x64()  # type: ignore[attr-defined]
+
+
+def sub_programs(equation: Any) -> list[Any]:
+    """The programs among the parameters of an operation: closed ones before JAX 0.12, plain ones since."""
+    values = [v for value in equation.params.values() for v in (value if isinstance(value, tuple | list) else [value])]
+    programs = [getattr(value, "jaxpr", value) for value in values]
+    return [program for program in programs if hasattr(program, "eqns")]
+
+
+def is_condition(equation: Any, program: Any) -> bool:
+    """Whether a program is the condition of a `while` loop, not its body."""
+    condition = equation.params["cond_jaxpr"]
+    return program is getattr(condition, "jaxpr", condition)
+
+
+def scanned(equation: Any, program: Any) -> Iterator[bool]:
+    """For each operand of a `scan`, whether its passes take slices of it. Constants and carried values, which enter
+    whole, have the same rank inside. (How many there are is a parameter with another name in JAX 0.12.)"""
+    for outside, inside in zip(equation.invars, program.invars, strict=True):
+        yield len(outside.aval.shape) != len(inside.aval.shape)
+
+
+def orbax_v1() -> Any:
+    """Orbax's API that will stay; `experimental.v1` in the versions that do not have `orbax.checkpoint.v1` yet."""
+    try:
+        from orbax.checkpoint import v1  # pyright: ignore[reportAttributeAccessIssue]
+    except ImportError:
+        from orbax.checkpoint.experimental import v1
+    return v1
