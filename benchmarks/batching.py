@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 import mtnets
 from mtnets.files import write_json
-from mtnets.train import Training, _Run
+from mtnets.outer.train import Training, _Run
 
 CASES = {
     "sine, MLP 40-40, 4 tasks": (mtnets.tasks.sinusoid, 4, (1, 2, 4)),

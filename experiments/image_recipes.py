@@ -16,9 +16,9 @@ from typing import Any
 
 import mtnets
 from mtnets import METHODS
-from mtnets.meta import use_cores
+from mtnets.devices import use_cores
 from mtnets.reproduce.parts import make_parts
-from mtnets.tasks.omniglot import data_root
+from mtnets.tasks.families.omniglot import data_root
 
 TWO_SIDED = {"sides": 2, "rates": "weight", "inner_clip": 10.0}
 SEARCHES: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {

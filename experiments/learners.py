@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 import mtnets
-from mtnets import learners, recipes
 from mtnets.files import write_json
+from mtnets.shipped import learners, recipes
 
 INTO = Path(learners.__file__).parent
 GREY = "28×28 grey images of dark ink on light paper, resized from any image file"

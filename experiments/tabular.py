@@ -26,8 +26,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mtnets.files import write_json
-from mtnets.sklearn import FewShotClassifier, FewShotRegressor
-from mtnets.tasks.tabular import scale_of, standardise
+from mtnets.interop.sklearn import FewShotClassifier, FewShotRegressor
+from mtnets.tasks.families.random_tables import scale_of, standardise
 
 CLASSIFICATION = {"wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}
 SHOTS, ROWS = (1, 2, 5, 10), (5, 10, 20, 50)

@@ -12,13 +12,14 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from mtnets import METHODS, Meta, Method, Model, from_nnx, models
-from mtnets.adapt import Inner, inner_loop, starting_point
-from mtnets.losses import cross_entropy, mse
-from mtnets.meta import MetaStep, meta_gradient
-from mtnets.models.conv import conv
-from mtnets.models.norm import batch_norm_factory
-from mtnets.task import Batch, Task
+from mtnets import METHODS, Meta, Method, Model, from_nnx
+from mtnets.inner.loop import Inner, inner_loop, starting_point
+from mtnets.inner.losses import cross_entropy, mse
+from mtnets.inner.task import Batch, Task
+from mtnets.networks import models
+from mtnets.networks.models.conv import conv
+from mtnets.networks.models.norm import batch_norm_factory
+from mtnets.outer.gradient import MetaStep, meta_gradient
 
 INNER_LR = 0.3
 STEPS = 2

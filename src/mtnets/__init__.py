@@ -9,26 +9,12 @@ model = learner.adapt(x_support, y_support)
 y = model(x_query)
 """
 
-from mtnets import models, tasks
-from mtnets.adapted import AdaptedModel, AdaptedModels, load_adapted
-from mtnets.adapters import (
-    from_equinox,
-    from_functions,
-    from_haiku,
-    from_linen,
-    from_nnx,
-    from_torch,
-    frozen,
-    in_precision,
-    to_state_dict,
-    wrap,
-)
-from mtnets.catalogue import catalogue
-from mtnets.diagnose import Diagnosis, diagnose
+from mtnets import tasks
+from mtnets.analysis.catalogue import catalogue
+from mtnets.analysis.doctor import Diagnosis, diagnose
+from mtnets.analysis.summary import Summary
 from mtnets.errors import DataError, MtnetsError, OptionError, RunError
-from mtnets.evaluate import Estimate, evaluate
-from mtnets.learner import Learner, load
-from mtnets.methods import (
+from mtnets.inner.methods import (
     METHODS,
     Meta,
     Method,
@@ -53,10 +39,25 @@ from mtnets.methods import (
     t_net,
     warp_grad,
 )
-from mtnets.model import Model
-from mtnets.summary import Summary
-from mtnets.task import Batch, Distribution, Task
-from mtnets.train import meta_train
+from mtnets.inner.task import Batch, Distribution, Task
+from mtnets.learner.adapted import AdaptedModel, AdaptedModels, load_adapted
+from mtnets.learner.evaluate import Estimate, evaluate
+from mtnets.learner.learner import Learner, load
+from mtnets.networks import models
+from mtnets.networks.adapters import (
+    from_equinox,
+    from_functions,
+    from_haiku,
+    from_linen,
+    from_nnx,
+    from_torch,
+    frozen,
+    in_precision,
+    to_state_dict,
+    wrap,
+)
+from mtnets.networks.model import Model
+from mtnets.outer.train import meta_train
 
 __version__ = "0.1.0"
 

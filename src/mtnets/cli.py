@@ -14,23 +14,23 @@ from rich.console import Console
 from rich.table import Table
 
 import mtnets
-from mtnets import learners, recipes
-from mtnets.catalogue import catalogue
-from mtnets.diagnose import diagnose
+from mtnets.analysis.catalogue import catalogue
+from mtnets.analysis.doctor import diagnose
+from mtnets.devices import cores, use_cores
 from mtnets.errors import MtnetsError, OptionError
-from mtnets.evaluate import TEST_SEED, evaluate
 from mtnets.files import write_json
-from mtnets.learner import Learner, load
-from mtnets.meta import cores, use_cores
-from mtnets.methods import METHODS, MetaGradient, Method
-from mtnets.metric import Kind
-from mtnets.predictions import predict_files
+from mtnets.inner.folds import Kind
+from mtnets.inner.methods import METHODS, MetaGradient, Method
+from mtnets.inner.rules import MaskUse, Rates
+from mtnets.learner.evaluate import TEST_SEED, evaluate
+from mtnets.learner.learner import Learner, load
+from mtnets.learner.predictions import predict_files
+from mtnets.outer.train import Training, meta_train
 from mtnets.reproduce import COMMANDS
-from mtnets.rules import MaskUse, Rates
+from mtnets.serialisation import from_json
+from mtnets.shipped import learners, recipes
 from mtnets.tasks import FAMILIES, Family, rebuild
-from mtnets.tasks.omniglot import data_root, download
-from mtnets.tasks.record import from_json
-from mtnets.train import Training, meta_train
+from mtnets.tasks.families.omniglot import data_root, download
 
 if TYPE_CHECKING:
     Names = str

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtnets import DataError, OptionError, RunError, recipes
+from mtnets import DataError, OptionError, RunError
 from mtnets.cli import main
-from mtnets.methods import METHODS
+from mtnets.inner.methods import METHODS
+from mtnets.outer.train import Training
 from mtnets.reproduce import CifarFs, MiniImageNet, Omniglot
 from mtnets.reproduce.images import course, skipped
 from mtnets.reproduce.report.images import OMNIGLOT, images
+from mtnets.serialisation import from_json
+from mtnets.shipped import recipes
 from mtnets.tasks import FAMILIES
-from mtnets.tasks.record import from_json
-from mtnets.train import Training
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from mtnets import OptionError, RunError
 from mtnets.cli import main
-from mtnets.evaluate import Estimate
+from mtnets.learner.evaluate import Estimate
 from mtnets.reproduce import Complexity, Report, Robustness, Sine, SineVariants
 from mtnets.reproduce.parts import make_parts
 from mtnets.reproduce.report.complexity import complexity, living

@@ -15,7 +15,7 @@ from mtnets.errors import DataError, OptionError
 from mtnets.reproduce import updrs
 from mtnets.reproduce.baselines import Candidate, Trials, baselines, choose, errors, shifted
 from mtnets.reproduce.updrs import FEATURES, PATIENT, TARGETS, TIME, Updrs, adapted, read, split, standardised, trials
-from mtnets.tasks.rows import Rows
+from mtnets.tasks.sampling.rows import Rows
 
 SMALL = {"methods": ("mt_net",), "shots": (2,), "folds": 3, "inner_lrs": (0.01, 0.1), "meta_steps": 3}
 SMALL |= {"pooled_steps": 32, "hidden": (4,), "draws": 3}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtnets.task import Distribution, Task
+from mtnets.inner.task import Distribution, Task
 
 
 def image(seed: int = 0, size: int | tuple[int, int] = 8, mode: str = "RGB") -> Image.Image:

@@ -10,16 +10,17 @@ from typing import Any
 
 import jax
 
-from mtnets import models, tasks
-from mtnets.diagnose import update_ranks
-from mtnets.evaluate import TEST_SEED, evaluate
-from mtnets.learner import Learner
-from mtnets.methods import METHODS
+from mtnets import tasks
+from mtnets.analysis.doctor import update_ranks
+from mtnets.inner.methods import METHODS
+from mtnets.learner.evaluate import TEST_SEED, evaluate
+from mtnets.learner.learner import Learner
+from mtnets.networks import models
+from mtnets.outer.train import meta_train
 from mtnets.reproduce.parts import check, make_parts, settings_of
 from mtnets.reproduce.sine import LEAST
 from mtnets.reproduce.summary import summarise
 from mtnets.tasks import Family
-from mtnets.train import meta_train
 
 RANK_TASKS = 64
 

@@ -16,18 +16,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from mtnets import recipes
-from mtnets.checkpoint import Checkpoints
+from mtnets.devices import use_cores
 from mtnets.errors import DataError, RunError
-from mtnets.evaluate import evaluate
-from mtnets.meta import use_cores
-from mtnets.methods import METHODS, Method
+from mtnets.inner.methods import METHODS, Method
+from mtnets.learner.evaluate import evaluate
+from mtnets.outer.checkpoints import Checkpoints
+from mtnets.outer.train import meta_train
 from mtnets.reproduce.parts import check, make_parts
+from mtnets.shipped import recipes
 from mtnets.tasks import Folder, Options
 from mtnets.tasks import MiniImageNet as MiniImageNetTasks
 from mtnets.tasks import Omniglot as OmniglotTasks
-from mtnets.tasks.omniglot import data_root
-from mtnets.train import meta_train
+from mtnets.tasks.families.omniglot import data_root
 
 PAPER = ("mt_net", "maml", "meta_sgd", "m_net", "t_net", "mt_net_full")
 INNER_STEPS = 5  # how far tests follow a task at least; training takes 1 on Omniglot, 5 on the others

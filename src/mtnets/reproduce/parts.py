@@ -14,7 +14,7 @@ import jax
 
 from mtnets.errors import OptionError, RunError
 from mtnets.files import finite, write_json
-from mtnets.methods import METHODS
+from mtnets.inner.methods import METHODS
 
 PLACES = ("out", "root")  # fields of experiments that no result depends on
 

@@ -7,13 +7,14 @@ batch norm, and with it, where for MAML too only the size of the weights sets th
 import dataclasses
 from typing import Any, Literal
 
-from mtnets import models, tasks
-from mtnets.evaluate import evaluate
-from mtnets.methods import METHODS
+from mtnets import tasks
+from mtnets.inner.methods import METHODS
+from mtnets.learner.evaluate import evaluate
+from mtnets.networks import models
+from mtnets.outer.train import meta_train
 from mtnets.reproduce.parts import check, make_parts, settings_of
 from mtnets.reproduce.sine import LEAST
 from mtnets.reproduce.summary import summarise
-from mtnets.train import meta_train
 
 INNER_LRS = tuple(round(10 ** (k / 2), 9) for k in range(-12, 3))
 

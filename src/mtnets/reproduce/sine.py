@@ -7,12 +7,13 @@ step, 60 000 meta-steps of 4 tasks; tested at 5, 10 and 20 shots after 0 to 10 i
 import dataclasses
 from typing import Any
 
-from mtnets import models, tasks
-from mtnets.evaluate import evaluate
-from mtnets.methods import METHODS
+from mtnets import tasks
+from mtnets.inner.methods import METHODS
+from mtnets.learner.evaluate import evaluate
+from mtnets.networks import models
+from mtnets.outer.train import meta_train
 from mtnets.reproduce.parts import check, make_parts, settings_of
 from mtnets.reproduce.summary import summarise
-from mtnets.train import meta_train
 
 SHOTS = (5, 10, 20)
 INNER_STEPS = 10

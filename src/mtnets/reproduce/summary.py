@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from mtnets.evaluate import Estimate
+from mtnets.learner.evaluate import Estimate
 
 
 def interval95(values: np.ndarray) -> np.ndarray:

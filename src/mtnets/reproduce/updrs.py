@@ -39,22 +39,22 @@ import numpy as np
 from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 
-from mtnets import models
-from mtnets.adapt import Inner, inner_loop, starting_point
 from mtnets.errors import DataError, OptionError
-from mtnets.evaluate import TEST_SEED
-from mtnets.learner import Learner
-from mtnets.methods import METHODS, Method
-from mtnets.model import Model
+from mtnets.inner.loop import Inner, inner_loop, starting_point
+from mtnets.inner.methods import METHODS, Method
+from mtnets.inner.task import Batch
+from mtnets.learner.evaluate import TEST_SEED
+from mtnets.learner.learner import Learner
+from mtnets.networks import models
+from mtnets.networks.model import Model
+from mtnets.outer.train import meta_train
 from mtnets.reproduce.baselines import Candidate, Floats, Groups, Trials, baselines, choose, errors, shifted
 from mtnets.reproduce.parts import check, make_parts, settings_of
 from mtnets.reproduce.summary import interval95
-from mtnets.task import Batch
+from mtnets.tasks.families.omniglot import data_root
+from mtnets.tasks.families.sinusoid import check_counts
 from mtnets.tasks.family import Family, Recipe
-from mtnets.tasks.omniglot import data_root
-from mtnets.tasks.rows import Rows
-from mtnets.tasks.sinusoid import check_counts
-from mtnets.train import meta_train
+from mtnets.tasks.sampling.rows import Rows
 
 FILES = ("parkinsons_updrs.csv", "parkinsons_updrs.data")  # the latter is the name in the archive of UCI
 SOURCE = "https://archive.ics.uci.edu/dataset/189/parkinsons+telemonitoring (UCI, Tsanas et al. 2009)"

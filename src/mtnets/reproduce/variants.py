@@ -7,13 +7,14 @@ scale of the starting weights.
 import dataclasses
 from typing import Any
 
-from mtnets import models, tasks
-from mtnets.evaluate import evaluate
-from mtnets.methods import METHODS
+from mtnets import tasks
+from mtnets.inner.methods import METHODS
+from mtnets.learner.evaluate import evaluate
+from mtnets.networks import models
+from mtnets.outer.train import meta_train
 from mtnets.reproduce.parts import check, make_parts, settings_of
 from mtnets.reproduce.sine import INNER_STEPS, LEAST, SHOTS
 from mtnets.reproduce.summary import summarise
-from mtnets.train import meta_train
 
 # What each changes: shots of training, length of training, scale of the starting weights.
 VARIANTS: dict[str, dict[str, float]] = {

@@ -11,25 +11,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol
 
 from mtnets.errors import OptionError, RunError
-from mtnets.tasks.arrays import arrays
-from mtnets.tasks.columns import Columns
-from mtnets.tasks.episodes import Episodes
+from mtnets.serialisation import from_json
+from mtnets.tasks.families.arrays import arrays
+from mtnets.tasks.families.glyphs import Glyphs
+from mtnets.tasks.families.hugging_face import hugging_face
+from mtnets.tasks.families.image_folder import Folder
+from mtnets.tasks.families.miniimagenet import MiniImageNet
+from mtnets.tasks.families.omniglot import Omniglot
+from mtnets.tasks.families.polynomial import Polynomial
+from mtnets.tasks.families.random_tables import Tabular
+from mtnets.tasks.families.sinusoid import Sinusoid
+from mtnets.tasks.families.table import Table, table
 from mtnets.tasks.family import Family, Recipe
-from mtnets.tasks.folder import Folder
-from mtnets.tasks.glyphs import Glyphs
-from mtnets.tasks.hugging_face import hugging_face
-from mtnets.tasks.images import Images, read_folder, read_query
-from mtnets.tasks.inputs import AS_THEY_ARE, Inputs
-from mtnets.tasks.miniimagenet import MiniImageNet
-from mtnets.tasks.mixture import Mixture, mixture
-from mtnets.tasks.omniglot import Omniglot
-from mtnets.tasks.own import from_function, from_sequence
-from mtnets.tasks.polynomial import Polynomial
-from mtnets.tasks.record import from_json
-from mtnets.tasks.rows import Rows
-from mtnets.tasks.sinusoid import Sinusoid
-from mtnets.tasks.table import Table, table
-from mtnets.tasks.tabular import Tabular
+from mtnets.tasks.inputs.images import Images, read_folder, read_query
+from mtnets.tasks.inputs.inputs import AS_THEY_ARE, Inputs
+from mtnets.tasks.inputs.table_inputs import Columns
+from mtnets.tasks.sampling.episodes import Episodes
+from mtnets.tasks.sampling.mixture import Mixture, mixture
+from mtnets.tasks.sampling.rows import Rows
+from mtnets.tasks.sampling.user_tasks import from_function, from_sequence
 
 P = ParamSpec("P")
 

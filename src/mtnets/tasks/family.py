@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtnets.task import Distribution
-from mtnets.tasks.inputs import AS_THEY_ARE, Inputs
+from mtnets.inner.task import Distribution
+from mtnets.tasks.inputs.inputs import AS_THEY_ARE, Inputs
 
 if TYPE_CHECKING:
-    from mtnets.model import Model
+    from mtnets.networks.model import Model
 
 
 @dataclasses.dataclass(frozen=True)

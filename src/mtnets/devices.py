@@ -1,0 +1,103 @@
+"""Tasks on devices: how many at once, over which devices, and sums and stacks of what each gives."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+
+from mtnets.errors import OptionError
+
+AXIS = "tasks"
+
+
+def mean_over(
+    f: Callable[[Any, Array], Any], context: Any, keys: Array, *, at_once: int = 1, mesh: Mesh | None = None
+) -> Any:
+    """Mean of `f(context, key)` over keys, in chunks of `at_once` per device."""
+
+    @jax.jit  # traced once, for its shapes and for its use
+    def total(context: Any, keys: Array) -> Any:
+        if len(keys) == 1:  # a batch of one would turn every convolution and product into a batched one
+            return f(context, keys[0])
+        return jax.tree.map(lambda leaf: leaf.sum(0), jax.vmap(lambda key: f(context, key))(keys))
+
+    def mean(context: Any, keys: Array) -> Any:
+        chunks = keys.reshape(-1, largest_divisor(len(keys), at_once))
+        if len(chunks) == 1:
+            result = total(context, chunks[0])
+        else:
+            shapes = jax.eval_shape(total, context, chunks[0])
+            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            add = lambda sums, chunk: (jax.tree.map(jnp.add, sums, total(context, chunk)), None)  # noqa: E731
+            result, _ = jax.lax.scan(add, zero, chunks)
+        return jax.tree.map(lambda leaf: (leaf / len(keys)).astype(leaf.dtype), result)
+
+    if mesh is None or mesh.size == 1:
+        return mean(context, keys)
+    sharded = jax.shard_map(
+        lambda context, keys: jax.tree.map(
+            lambda leaf: jax.lax.pmean(leaf, AXIS).astype(leaf.dtype), mean(context, keys)
+        ),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+        out_specs=PartitionSpec(),
+        check_vma=False,  # else gradients of what is replicated arrive summed already
+    )
+    return sharded(context, keys)
+
+
+def map_over(
+    f: Callable[[Any, Array], Any], context: Any, keys: Array, *, at_once: int = 1, mesh: Mesh | None = None
+) -> Any:
+    """`f(context, key)` for every key, stacked, in chunks of `at_once` per device."""
+
+    def stacked(context: Any, keys: Array) -> Any:
+        if at_once == 1:
+            return jax.lax.map(lambda key: f(context, key), keys)
+        return jax.lax.map(lambda key: f(context, key), keys, batch_size=min(at_once, len(keys)))
+
+    if mesh is None or mesh.size == 1:
+        return stacked(context, keys)
+    specs = {"in_specs": (PartitionSpec(), PartitionSpec(AXIS)), "out_specs": PartitionSpec(AXIS)}
+    return jax.shard_map(stacked, mesh=mesh, **specs, check_vma=False)(context, keys)
+
+
+def default_at_once(params: Any, tasks: int, *, most: int = 10**6) -> int:
+    """How many tasks a device runs at the same time unless told: all on an accelerator; on a CPU all for small networks
+    (below 30 000 parameters, where the cost is in starting each operation) and one for larger ones (where batching only
+    spills the caches). Measured by `benchmarks/batching.py`; see `results/batching.txt`. A network with a weight of
+    more than two axes, as convolutions have, is a large one whatever its parameters: its work grows with the pixels.
+    """
+    leaves = jax.tree.leaves(params)
+    large = sum(leaf.size for leaf in leaves) >= 30_000 or any(leaf.ndim > 2 for leaf in leaves)
+    return 1 if jax.default_backend() == "cpu" and large else min(tasks, most)
+
+
+def cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_cores(devices: int | None = None) -> None:
+    """Makes JAX show this many CPU devices, all cores unless given; without effect once JAX has started."""
+    if devices is not None and devices < 1:
+        raise OptionError(f"devices is {devices}; it must be at least 1.")
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", devices or cores())
+
+
+def task_mesh(devices: int | None = None, tasks: int = 1) -> Mesh | None:
+    """A mesh over the first `devices` devices (all unless given), as many as divide the number of tasks."""
+    found = jax.devices()
+    count = largest_divisor(tasks, min(devices or len(found), len(found)))
+    return None if count == 1 else Mesh(found[:count], (AXIS,))
+
+
+def largest_divisor(n: int, limit: int) -> int:
+    """The largest divisor of `n` that is at most `limit`."""
+    return next(d for d in range(max(1, min(n, limit)), 0, -1) if n % d == 0)

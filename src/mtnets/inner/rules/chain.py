@@ -1,0 +1,62 @@
+"""Rules put together."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from mtnets.inner.seams import Arrays, Rule, Setting
+from mtnets.networks.layers import Layer
+
+
+def chain(**rules: Rule) -> Rule:
+    """Rules one after another, in the order given; the names are those of their arrays."""
+
+    def init(setting: Setting) -> Arrays:
+        keys = [jax.random.fold_in(setting.key, i) for i in range(len(rules))]
+        return {n: rule.init(setting._replace(key=key)) for (n, rule), key in zip(rules.items(), keys, strict=True)}
+
+    def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
+        # fold_in, not split: a key that no rule uses then costs nothing
+        items = enumerate(rules.items())
+        return optax.chain(*(r.begin(layers, arrays[n], inner_lr, jax.random.fold_in(key, i)) for i, (n, r) in items))
+
+    def moving(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
+        return {name: share for n, r in rules.items() for name, share in r.moving(layers, arrays[n]).items()}
+
+    kinds = [rule.surrogate for rule in rules.values() if rule.surrogate]
+    surrogate = "gradient" if "gradient" in kinds else "arrays" if kinds else None
+    return Rule(init, begin, moving, any(rule.learns for rule in rules.values()), surrogate)
+
+
+class StepState(NamedTuple):
+    """Inner steps taken so far."""
+
+    step: Array
+
+
+def by_step(update: Callable[[Any, Array, Any], Any]) -> optax.GradientTransformation:
+    """The transformation `update(updates, step, params) -> updates`, told how many inner steps were taken before."""
+
+    def count(updates: Any, state: StepState, params: Any = None) -> tuple[Any, StepState]:
+        return update(updates, state.step, params), StepState(state.step + 1)
+
+    start = StepState(jnp.zeros((), jnp.int32))
+    return optax.GradientTransformation(lambda params: start, count)  # type: ignore[arg-type]
+
+
+def fixed(rule: Rule, names: Collection[str]) -> Rule:
+    """A rule that leaves the layers of these names where they are, whatever it makes of the others."""
+
+    def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
+        still = {path for layer in layers if layer.name in names for path in layer.paths}
+
+        def stop(updates: Any, params: Any) -> Any:
+            return {path: jnp.zeros_like(u) if path in still else u for path, u in updates.items()}
+
+        return optax.chain(rule.begin(layers, arrays, inner_lr, key), optax.stateless(stop))
+
+    return rule._replace(begin=begin)

@@ -1,0 +1,183 @@
+"""Evaluation on tasks never trained on: per inner step a mean with its interval, the median, and how many diverged."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from mtnets.devices import default_at_once, map_over, task_mesh
+from mtnets.errors import DataError, OptionError
+from mtnets.files import replacing
+from mtnets.inner.loop import Inner, inner_loop, starting_point
+from mtnets.inner.losses import METRICS
+from mtnets.inner.methods import Meta, Method
+from mtnets.inner.task import Distribution
+from mtnets.learner.learner import Learner
+from mtnets.tasks.family import Family
+from mtnets.tasks.inputs.table_inputs import Columns
+from mtnets.tasks.sampling.host_callback import surfacing
+
+TEST_SEED = 20180605  # one fixed stream of test tasks, the same for all methods
+DIVERGED = 10.0  # a task diverged if its query loss is not finite or this many times its value before adaptation
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Estimate:
+    """How well a learner does, with the number of tasks that say so.
+
+    Attributes:
+      metric: `"accuracy"` (a fraction) or `"loss"`.
+      scores: of each task before the first inner step and after each, `[tasks, steps + 1]`.
+      losses: query losses, of the same shape.
+    """
+
+    metric: str
+    scores: np.ndarray
+    losses: np.ndarray
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.scores)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean score per inner step, `[steps + 1]`; infinite or NaN where tasks diverged that far."""
+        with np.errstate(all="ignore"):
+            return self.scores.astype(np.float64).mean(0)
+
+    @property
+    def ci95(self) -> np.ndarray:
+        """Half-width of the 95 % interval of the mean over tasks, `1.96 s / √n`, `[steps + 1]`."""
+        if self.num_tasks < 2:
+            return np.full(self.scores.shape[1], np.nan)
+        with np.errstate(all="ignore"):
+            return 1.96 * self.scores.astype(np.float64).std(0, ddof=1) / np.sqrt(self.num_tasks)
+
+    @property
+    def median(self) -> np.ndarray:
+        """Median score per inner step, `[steps + 1]`."""
+        with np.errstate(all="ignore"):
+            return np.median(np.where(np.isnan(self.scores), np.inf, self.scores).astype(np.float64), axis=0)
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Share of tasks whose query loss is not finite or above 10 × its value at step 0, `[steps + 1]`."""
+        with np.errstate(all="ignore"):
+            return (~(self.losses <= DIVERGED * self.losses[:, :1]) | ~np.isfinite(self.losses)).mean(0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as plain numbers; what is not finite is None."""
+        with np.errstate(all="ignore"):
+            loss = self.losses.astype(np.float64).mean(0)
+        columns = {"mean": self.mean, "ci95": self.ci95, "median": self.median, "diverged": self.diverged, "loss": loss}
+        steps = [
+            {"step": step}
+            | {name: float(values[step]) if np.isfinite(values[step]) else None for name, values in columns.items()}
+            for step in range(self.scores.shape[1])
+        ]
+        return {"metric": self.metric, "num_tasks": self.num_tasks, "inner_steps": steps}
+
+    def save(self, path: str | Path) -> None:
+        """Writes the scores and losses of every task into an `.npz` file."""
+        with replacing(path) as file:
+            np.savez_compressed(file, scores=self.scores, losses=self.losses)
+
+    def __str__(self) -> str:
+        lines = [f"{self.metric} on {self.num_tasks} tasks", "inner steps         mean ± 95 %    median  diverged"]
+        for step, (mean, ci, median, diverged) in enumerate(
+            zip(self.mean, self.ci95, self.median, self.diverged, strict=True)
+        ):
+            lines.append(f"{step:11d}  {mean:11.4f} ± {ci:<8.4f}  {median:7.4f}  {diverged:7.1%}")
+        return "\n".join(lines)
+
+
+def evaluate(
+    learner: Learner,
+    tasks: Family | Distribution,
+    num_tasks: int = 600,
+    *,
+    inner_steps: int | None = None,
+    mask: str | None = None,
+    seed: int = TEST_SEED,
+    devices: int | None = None,
+    tasks_at_once: int | None = None,
+) -> Estimate:
+    """Adapts a learner to test tasks and scores it on their query sets.
+
+    Args:
+      learner: what was meta-trained.
+      tasks: a family, whose `.test` is used, or a bare distribution.
+      num_tasks: how many tasks are drawn.
+      inner_steps: gradient steps; those of training unless given.
+      mask: how masks are used: `sample`, `mean` or `threshold`; the method's own choice unless given.
+      seed: of the tasks; the default is the same for all methods, so that they are compared on the same tasks.
+      devices: how many to share the tasks; all that divide their number unless given.
+      tasks_at_once: tasks that a device runs at the same time; see `mtnets.meta.default_at_once`.
+
+    Raises:
+      OptionError: for counts below 1, or a mask for a method without one.
+    """
+    for name, value, least in (("num_tasks", num_tasks, 1), ("inner_steps", inner_steps, 0)):
+        if value is not None and value < least:
+            raise OptionError(f"{name} is {value}; it must be at least {least}.")
+    inner = learner.inner
+    if inner_steps is not None:
+        inner = dataclasses.replace(inner, steps=inner_steps)
+    if mask is not None:
+        inner = dataclasses.replace(inner, method=_with_mask(inner.method, mask))
+    inputs = tasks.inputs if isinstance(tasks, Family) else learner.inputs
+    if inputs != learner.inputs and Columns in (type(inputs), type(learner.inputs)):
+        raise DataError(
+            "The table has changed since training, or is another one: its columns, their means or its classes are not "
+            "those that the learner keeps. Name the file as it was, or adapt to new rows: mtnets adapt."
+        )
+    distribution = tasks.test if isinstance(tasks, Family) else tasks
+    keys = jax.random.split(jax.random.key(seed), num_tasks)
+    at_once = tasks_at_once or default_at_once(learner.meta.params, num_tasks, most=1000)
+    with surfacing():
+        losses, scores = score_tasks(
+            inner,
+            learner.loss,
+            at_once,
+            task_mesh(devices, num_tasks),
+            (learner.meta, learner.state, learner.inner_lr),
+            distribution,
+            keys,
+        )
+        return Estimate(METRICS[learner.loss][0], np.asarray(scores), np.asarray(losses))
+
+
+@functools.cache
+def _with_mask(method: Method, mask: str) -> Method:
+    """One object for each choice: programs are compiled anew for another."""
+    return method.with_options(mask=mask)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def score_tasks(
+    inner: Inner, loss: str, at_once: int, mesh: Mesh | None, learned: Any, tasks: Distribution, keys: Array
+) -> tuple[Array, Array]:
+    """Query losses and scores `[tasks, steps + 1]` of one learner; `learned` is (meta, state, inner rate)."""
+    score = METRICS[loss][1]
+
+    def one(context: tuple[tuple[Meta, Any, Any], Distribution], key: Array) -> tuple[Array, Array]:
+        (meta, state, inner_lr), tasks = context
+        draw, learn = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+        task = tasks.sample(draw)
+
+        def probe(params: Any, state: Any) -> tuple[Array, Array]:
+            prediction, _ = inner.model.apply(params, state, task.query.x, None)
+            return inner.loss(prediction, task.query.y), score(prediction, task.query.y).astype(jnp.float32)
+
+        rule = inner.method.test_rule or inner.method.rule
+        begin = starting_point(inner, meta)
+        return inner_loop(inner, begin, state, inner_lr, task.support, learn, rule=rule, probe=probe).probed
+
+    return map_over(one, (learned, tasks), keys, at_once=at_once, mesh=mesh)

@@ -1,0 +1,91 @@
+"""Networks of other libraries as models: Flax NNX, Flax Linen, Equinox, Haiku, PyTorch, and plain functions.
+
+`wrap` takes any of them; the functions beside it are for one library each. Libraries other than Flax are imported only
+when a network of theirs is given.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen
+import flax.nnx
+
+from mtnets.errors import OptionError
+from mtnets.networks.adapters.equinox import from_equinox
+from mtnets.networks.adapters.functions import from_functions
+from mtnets.networks.adapters.haiku import from_haiku
+from mtnets.networks.adapters.linen import from_linen
+from mtnets.networks.adapters.nnx import Warp, from_nnx
+from mtnets.networks.adapters.torch import from_torch, to_state_dict
+from mtnets.networks.adapters.transform import frozen, in_precision
+from mtnets.networks.model import Model
+
+
+def wrap(network: Any, input_shape: tuple[int, ...], **options: Any) -> Model:
+    """Any network as a model, ready to be meta-trained by any method.
+
+        model = mtnets.wrap(my_network, input_shape=(28, 28, 1))
+        learner = mtnets.meta_train(model, mtnets.mt_net(inner_lr=0.1), tasks)
+
+    Args:
+      network: a Flax NNX module or a function that builds one from `nnx.Rngs`; a Flax Linen module; an Equinox module,
+        or (module, state) of one with state; what `haiku.transform` or `haiku.transform_with_state` returns; a PyTorch
+        module; a pair `(apply, params)`. A network that has weights starts from them.
+      input_shape: shape of one input, without the batch axis.
+      **options: of the function of its library: `from_nnx`, `from_linen`, `from_equinox`, `from_haiku`, `from_torch`,
+        `from_functions`.
+
+    Raises:
+      OptionError: for anything else, and whatever those functions raise.
+    """
+    return _adapter(network)(network, input_shape, **options)
+
+
+def _adapter(network: Any) -> Callable[..., Model]:
+    if isinstance(network, flax.linen.Module):
+        return from_linen
+    if isinstance(network, flax.nnx.Module):
+        return from_nnx
+    pair = type(network) is tuple and len(network) == 2  # Haiku's are named tuples
+    first = network[0] if pair else network
+    for library, kinds, adapter in (
+        ("equinox", ("Module",), from_equinox),
+        ("haiku", ("Transformed", "TransformedWithState"), from_haiku),
+        ("torch", ("nn.Module",), from_torch),
+    ):
+        if library in sys.modules and isinstance(first, _kinds(library, kinds)):  # else it cannot be of that library
+            return adapter
+    if pair and callable(first):
+        return lambda pair, *args, **options: from_functions(*pair, *args, **options)
+    if callable(network):
+        return from_nnx
+    raise OptionError(
+        f"There is no way to wrap a {type(network).__name__}; give a module of Flax (NNX or Linen), Equinox or "
+        "PyTorch, a transformed Haiku function, or a pair (apply, params)."
+    )
+
+
+def _kinds(library: str, names: tuple[str, ...]) -> tuple[type, ...]:
+    found = []
+    for name in names:
+        kind = sys.modules[library]
+        for part in name.split("."):
+            kind = getattr(kind, part)
+        found.append(kind)
+    return tuple(found)  # type: ignore[return-value]
+
+
+__all__ = [
+    "Warp",
+    "from_equinox",
+    "from_functions",
+    "from_haiku",
+    "from_linen",
+    "from_nnx",
+    "from_torch",
+    "frozen",
+    "in_precision",
+    "to_state_dict",
+    "wrap",
+]

@@ -1,0 +1,176 @@
+"""Which leaves of a parameter tree make a layer, in the order in which the network uses them.
+
+A layer is a weight of rank ≥ 2 that enters a matrix product, a convolution or a table look-up, together with the bias
+beside it. Both facts are read off the tree and off the traced computation, never off names.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mtnets.errors import OptionError
+from mtnets.networks.programs import Use, first_uses, out_axes
+from mtnets.trees import leaves_by_path
+
+LINEAR = {"dot_general", "conv_general_dilated", "gather"}
+ADDITIVE = {"add", "sub", "add_any"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A weight and its bias.
+
+    Attributes:
+      name: the path of the container that holds both.
+      weight: path of the weight in the parameter tree.
+      bias: path of the bias, or None.
+      shape: shape of the weight.
+      out_axes: the axes of the weight that index its output units, in order.
+      groups: of a grouped convolution: its outputs are as many runs of units, each computed from inputs of its own.
+      bias_shape: shape of the bias, if it is another than that of one output: flat.
+    """
+
+    name: str
+    weight: str
+    bias: str | None
+    shape: tuple[int, ...]
+    out_axes: tuple[int, ...]
+    groups: int = 1
+    bias_shape: tuple[int, ...] | None = None
+
+    @property
+    def units(self) -> int:
+        """Number of output units."""
+        return math.prod(self.out_shape)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the weight as a matrix, the bias being one."""
+        return math.prod(self.shape) // self.units + (self.bias is not None)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of one output."""
+        return tuple(self.shape[axis] for axis in self.out_axes)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the weight and, where there is one, of the bias."""
+        return (self.weight,) if self.bias is None else (self.weight, self.bias)
+
+    def matrix(self, leaves: Mapping[str, Array]) -> Array:
+        """The weight with the bias as its last row, `[inputs (+ 1), units]`."""
+        weight = jnp.moveaxis(leaves[self.weight], self.out_axes, self._last).reshape(-1, self.units)
+        if self.bias is None:
+            return weight
+        return jnp.concatenate([weight, leaves[self.bias].reshape(1, self.units)])
+
+    def leaves(self, matrix: Array) -> dict[str, Array]:
+        """The inverse of `matrix`."""
+        inputs = math.prod(self.shape) // self.units
+        front = tuple(size for axis, size in enumerate(self.shape) if axis not in self.out_axes)
+        weight = matrix[:inputs].reshape(*front, *self.out_shape)
+        result = {self.weight: jnp.moveaxis(weight, self._last, self.out_axes)}
+        if self.bias is None:
+            return result
+        return result | {self.bias: matrix[inputs].reshape(self.bias_shape or self.out_shape)}
+
+    @property
+    def _last(self) -> tuple[int, ...]:
+        return tuple(range(len(self.shape) - len(self.out_axes), len(self.shape)))
+
+
+def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]:
+    """Finds the layers of a network and orders them by first use.
+
+    The output axes of a weight are read off the first operation that it enters, as those of the result that they
+    become: the free axes of a matrix product, the features of a convolution, the last axis of an entry of a table.
+    They are followed back through transposing, flipping and merging axes; where an axis was split before, the last axis
+    of the weight is taken. A weight that is used again, by a recurrent cell or tied to another layer, is one layer. A
+    bias is the next leaf of the same container that is used after its weight, if it has the shape of the output axes
+    (or is flat, with as many elements; with axes of size one where a convolution has its image) and is added.
+
+    Args:
+      forward: the network as a function of its parameters; it is traced, never run.
+      params: parameters or their shapes.
+
+    Raises:
+      OptionError: if no weight of rank ≥ 2 enters a linear operation.
+    """
+    closed = jax.make_jaxpr(forward)(params)
+    shapes = {path: tuple(leaf.shape) for path, leaf in leaves_by_path(params).items()}
+    paths = list(shapes)
+    layers: dict[str, Layer] = {}  # by the path of the weight, in the order of first use
+    waiting: dict[str, Use] = {}  # container → the use of the weight in it whose bias may come next
+    for use in first_uses(closed.jaxpr):
+        path = paths[use.leaf.number]
+        container, shape = path.rpartition(".")[0], shapes[path]
+        weight = waiting.pop(container, None)
+        layer = layers[paths[weight.leaf.number]] if weight else None
+        if layer and weight and use.primitive in ADDITIVE and _is_bias(shape, layer, weight):
+            layers[layer.weight] = dataclasses.replace(
+                layer, bias=path, bias_shape=None if shape == layer.out_shape else shape
+            )
+        elif len(shape) >= 2 and use.primitive in LINEAR:
+            axes, groups = ((len(shape) - 1,), 1) if (free := out_axes(use)) is None else (free, use.groups)
+            if not axes and shape[-1] == 1:  # the only unit
+                axes = (len(shape) - 1,)
+            layers[path] = Layer(container or path, path, None, shape, axes, groups)
+            waiting[container] = use
+
+    if not layers:
+        found = ", ".join(f"{path} {shape}" for path, shape in shapes.items()) or "no parameters"
+        raise OptionError(
+            f"The network has no layer to adapt (found {found}); it needs a weight of rank ≥ 2 that enters a matrix "
+            "product, a convolution or a table look-up."
+        )
+    names = [layer.name for layer in layers.values()]
+    return tuple(
+        layer if names.count(layer.name) == 1 else dataclasses.replace(layer, name=layer.weight)
+        for layer in layers.values()
+    )
+
+
+def named(
+    layers: Sequence[Layer], naming: Mapping[str, tuple[str, str | None]], leaves: Mapping[str, Any]
+) -> tuple[Layer, ...]:
+    """Layers by names of the user's, in the order of their first use.
+
+    Args:
+      layers: as found.
+      naming: names, with the paths of their weight and bias.
+      leaves: all leaves by path.
+
+    Raises:
+      OptionError: for a weight that enters no linear operation, or a bias that does not fit it.
+    """
+    found = {layer.weight: layer for layer in layers}
+    chosen: dict[str, Layer] = {}
+    for name, (weight, bias) in naming.items():
+        if weight not in found:
+            raise OptionError(f"Layer {name}: {weight} is no weight of a layer; there are {', '.join(found)}.")
+        layer = found[weight]
+        shape = "nothing" if bias is None or bias not in leaves else tuple(leaves[bias].shape)
+        if bias not in (None, layer.bias) and shape not in (layer.out_shape, (layer.units,)):
+            raise OptionError(f"Layer {name}: the bias {bias} is {shape}; {weight} needs {layer.out_shape}.")
+        other = None if shape in ("nothing", layer.out_shape) else shape
+        chosen[weight] = dataclasses.replace(layer, name=name, bias=bias, bias_shape=other)
+    return tuple(chosen[layer.weight] for layer in layers if layer.weight in chosen)
+
+
+def _is_bias(shape: tuple[int, ...], layer: Layer, weight: Use) -> bool:
+    """Whether what is added after a weight has the shape of its outputs, as broadcasting lines them up."""
+    after = 0
+    if weight.primitive == "conv_general_dilated":
+        spec = weight.eqn.params["dimension_numbers"].out_spec
+        after = len(spec) - 1 - spec[1]  # axes of the image: a bias [features, 1, 1] where channels are first
+    for outputs in (layer.out_shape, (layer.units,)):
+        before = len(shape) - len(outputs) - after
+        if shape in (outputs, (1,) * before + outputs + (1,) * after):
+            return True
+    return False

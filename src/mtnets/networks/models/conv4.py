@@ -1,0 +1,118 @@
+"""Four convolution blocks and a linear layer: the network of nearly all few-shot image papers."""
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+import jax
+from flax import nnx
+from jax import Array
+
+from mtnets.errors import OptionError
+from mtnets.networks.adapters import from_nnx
+from mtnets.networks.model import Model, Norm
+from mtnets.networks.models.conv import conv, max_pool
+from mtnets.networks.models.norm import batch_norm_factory
+
+Downsample = Literal["stride", "pool"]
+BLOCKS = 4
+
+
+class _Conv4(nnx.Module):
+    def __init__(
+        self, ways: int, size: int, channels: int, filters: int, downsample: Downsample, norm: Norm, rngs: nnx.Rngs
+    ) -> None:
+        strides = 2 if downsample == "stride" else 1
+        make = batch_norm_factory(norm)
+        self.convs = nnx.List([])
+        self.norms: Any = nnx.List([]) if make else None
+        for block in range(BLOCKS):
+            inputs = channels if block == 0 else filters
+            self.convs.append(
+                nnx.Conv(
+                    inputs,
+                    filters,
+                    (3, 3),
+                    strides=strides,
+                    kernel_init=nnx.initializers.xavier_uniform(),
+                    conv_general_dilated=conv,
+                    rngs=rngs,
+                )
+            )
+            if make:
+                self.norms.append(make(filters, rngs=rngs))
+        # As in the code of MAML and MT-net: a mean over the image before a head that starts from N(0, 1) for strided
+        # networks, all remaining pixels and Xavier's scale for pooled ones.
+        pixels = 1 if downsample == "stride" else (size // 2**BLOCKS) ** 2
+        init = nnx.initializers.normal(1.0) if downsample == "stride" else nnx.initializers.xavier_uniform()
+        self.head = nnx.Linear(filters * pixels, ways, kernel_init=init, rngs=rngs)
+        self.downsample = downsample
+
+    def __call__(self, x: Array) -> Array:
+        for i, layer in enumerate(self.convs):
+            x = layer(x)
+            x = jax.nn.relu(self.norms[i](x) if self.norms is not None else x)
+            if self.downsample == "pool":
+                x = max_pool(x)
+        x = x.mean((1, 2)) if self.downsample == "stride" else x.reshape(len(x), -1)
+        return self.head(x)
+
+
+def conv4(
+    ways: int,
+    *,
+    image_size: int = 28,
+    channels: int = 1,
+    filters: int = 64,
+    downsample: Downsample = "stride",
+    norm: Norm = "transductive",
+) -> Model:
+    """Four blocks [3×3 convolution → batch norm → ReLU (→ 2×2 max-pool)] and a linear layer.
+
+    Args:
+      ways: outputs.
+      image_size: side of the images, in pixels.
+      channels: of the images.
+      filters: of each convolution: 64 for Omniglot, 32 for miniImageNet.
+      downsample: `stride` (2, as for Omniglot) or `pool` (2×2 max, as for miniImageNet).
+      norm: what batch norm means, see `Model`; the papers of MAML and MT-net are transductive.
+
+    Raises:
+      OptionError: for counts below 1, or images too small to be halved four times by pooling.
+    """
+    for name, value in (("ways", ways), ("channels", channels), ("filters", filters), ("image_size", image_size)):
+        if value < 1:
+            raise OptionError(f"{name} is {value}; it must be at least 1.")
+    if downsample not in get_args(Downsample):
+        raise OptionError(f"downsample is {downsample!r}; it must be one of {', '.join(get_args(Downsample))}.")
+    if downsample == "pool" and image_size < 2**BLOCKS:
+        raise OptionError(
+            f"Images of {image_size} pixels cannot be pooled four times; they need at least {2**BLOCKS}, "
+            "or downsample='stride'."
+        )
+    options = {"image_size": image_size, "channels": channels, "filters": filters, "downsample": downsample}
+    return from_nnx(
+        lambda rngs: _Conv4(ways, image_size, channels, filters, downsample, norm, rngs),
+        (image_size, image_size, channels),
+        norm=norm,
+        config={"network": "conv4", "ways": ways, **options, "norm": norm},
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv4:
+    """Options of the convolutional network that a task family uses.
+
+    Attributes:
+      filters: of each of the four convolutions.
+      downsample: stride (2, as for Omniglot) or pool (2×2 max, as for miniImageNet).
+      norm: what batch norm means: transductive (the papers'), support (for use), running, or none.
+    """
+
+    filters: int = 64
+    downsample: Downsample = "stride"
+    norm: Norm = "transductive"
+
+    def build(self, ways: int, image_size: int, channels: int) -> Model:
+        """The network for this many classes and images of this size."""
+        options = dataclasses.asdict(self)
+        return conv4(ways, image_size=image_size, channels=channels, **options)

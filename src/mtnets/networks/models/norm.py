@@ -1,0 +1,50 @@
+"""Batch norm whose statistics can be those of the batch, of the support set, or an average carried by training."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from mtnets.networks.model import Norm
+
+
+class BatchNorm(nnx.Module):
+    """`(x − mean) / √(var + ε) + offset`, over all axes but the last.
+
+    Without a scale, as in the code of MAML and MT-net. `nnx.BatchNorm` stops the gradient at the statistics that it
+    keeps; here it goes through, since with statistics of the support set they depend on the adapted weights.
+
+    Args:
+      features: size of the last axis.
+      momentum: share of the old statistics that is kept at each batch; 0 keeps the last batch alone.
+      epsilon: added to the variance.
+    """
+
+    def __init__(self, features: int, *, momentum: float = 0.99, epsilon: float = 1e-3, rngs: nnx.Rngs) -> None:
+        del rngs  # nothing is random
+        self.bias = nnx.Param(jnp.zeros(features))
+        self.mean = nnx.BatchStat(jnp.zeros(features))
+        self.var = nnx.BatchStat(jnp.ones(features))
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.use_running_average = False  # set by .eval() and .train()
+
+    def __call__(self, x: Array) -> Array:
+        """Normalises `x` of shape `[..., features]`."""
+        if self.use_running_average:
+            mean, var = self.mean[...], self.var[...]
+        else:
+            axes = tuple(range(x.ndim - 1))
+            mean = x.mean(axes)
+            var = jnp.square(x - mean).mean(axes)
+            self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * mean
+            self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * var
+        return (x - mean) * jax.lax.rsqrt(var + self.epsilon) + self.bias[...]
+
+
+def batch_norm_factory(norm: Norm) -> Callable[..., BatchNorm] | None:
+    """The constructor of the batch norm that a choice asks for; None for `none`."""
+    return None if norm == "none" else functools.partial(BatchNorm, momentum=0.0 if norm == "support" else 0.99)

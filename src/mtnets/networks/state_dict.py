@@ -1,0 +1,227 @@
+"""The weights of a network under the names, and in the layouts, that PyTorch has for them.
+
+What a weight is to PyTorch is read off the operation that it enters, so that it does not matter which library the
+network was written in: a kernel `[inputs, units]` of Flax and a weight `[units, inputs]` of Equinox come out alike.
+Only what is in no layer is known by its name: scales, offsets and statistics of normalisation.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from mtnets.errors import OptionError
+from mtnets.files import replacing
+from mtnets.networks.layers import Layer, find_layers, named
+from mtnets.networks.model import Model
+from mtnets.networks.programs import Use, first_uses, out_axes
+from mtnets.trees import leaves_by_path
+
+NAMES = {"scale": "weight", "offset": "bias", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+ELEMENTWISE = {"add", "sub", "mul", "div", "add_any"}
+
+
+def state_dict(
+    model: Model, params: Any, state: Any = None, *, flattened: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, np.ndarray]:
+    """Weights and statistics as the equivalent PyTorch module has them: `module.load_state_dict` takes them, once they
+    are tensors.
+
+    | layer | here, for example | `weight` in PyTorch |
+    |---|---|---|
+    | dense; projections of attention, their axes flattened | `[inputs, units]` | `[units, inputs]` |
+    | convolution of 1 to 3 axes, grouped or not | `[…, inputs / groups, units]` | `[units, inputs / groups, …]` |
+    | transposed convolution, with a stride | `[…, inputs, units]` | `[inputs, units / groups, …]`, flipped |
+    | embedding | `[entries, features]` | the same |
+
+    A bias is flat. A layer is named after its container: `layers.0.kernel` becomes `layers.0.weight`. Scales, offsets,
+    means and variances of normalisation become `weight`, `bias`, `running_mean`, `running_var`; where there is an
+    offset and no scale, as in `mtnets.models.BatchNorm`, the weight is one. Other vectors and numbers, and arrays that
+    are added or multiplied (places of a transformer), stay as they are. Recurrent cells come out as the linear layers
+    that they consist of.
+
+    The PyTorch module takes images `[examples, channels, height, width]`, so that its `Flatten` puts channels first. A
+    layer after such a flattening has its inputs in another order, which the shape of one flattened example tells;
+    that of the built-in conv4 is known. What is not in weights is up to the module: ε (1e-3 in
+    `mtnets.models.BatchNorm`), paddings, scales of tables, masked outputs. With `norm="transductive"`, batch norm is
+    `track_running_stats=False`; a transposed convolution of stride 1 is a convolution.
+
+    Args:
+      model: the network.
+      params: its weights, such as those of an adapted model.
+      state: its state; none unless given.
+      flattened: layers whose inputs are flattened images, by name, with the shape that these have here:
+        `{"head": (5, 5, 64)}`, channels last.
+
+    Raises:
+      OptionError: for a weight of which PyTorch has no equivalent, or that is used in a way that is not understood,
+        naming it; for a layer in `flattened` that does not exist or does not fit.
+    """
+    tree = {"params": params, "state": {} if state is None else state}
+    x = jnp.zeros((2, *model.input_shape), model.input_dtype)
+    forward = lambda tree: model.apply(tree["params"], tree["state"], x, None)[0]  # noqa: E731
+    leaves = {path: np.asarray(leaf) for path, leaf in leaves_by_path(tree).items()}
+    paths = list(leaves)
+    uses = {paths[use.leaf.number]: use for use in first_uses(jax.make_jaxpr(forward)(tree).jaxpr)}
+    flattened = dict(_flattened(model) if flattened is None else flattened)
+
+    found: dict[str, np.ndarray] = {}
+    rest = set(leaves)
+    for layer, name in _named(model, find_layers(forward, tree), leaves):
+        weight = _weight(layer, uses[layer.weight], leaves[layer.weight])
+        if (shape := flattened.pop(name, None)) is not None:
+            weight = _channels_first(name, weight, shape)
+        found[_join(name, "weight")] = weight
+        if layer.bias is not None:
+            found[_join(name, "bias")] = leaves[layer.bias].reshape(-1)
+        rest -= set(layer.paths)
+    if flattened:
+        raise OptionError(f"flattened names {', '.join(flattened)}; the layers are {_layers_of(found)}.")
+    for path in paths:
+        if path in rest and (other := _other(path, leaves[path], uses.get(path))) is not None:
+            name, array = other
+            if name in found:
+                raise OptionError(f"Both {path} and another array would be {name} in PyTorch; rename one of them.")
+            found[name] = array
+    for name, array in list(found.items()):  # PyTorch's normalisation has no offset without a scale
+        module, _, last = name.rpartition(".")
+        if last == "bias" and _join(module, "weight") not in found:
+            found[_join(module, "weight")] = np.ones_like(array)
+    return {name: np.ascontiguousarray(array) for name, array in found.items()}
+
+
+def save_state_dict(path: str | Path, model: Model, params: Any, state: Any = None, **options: Any) -> None:
+    """Writes `state_dict(model, params, state, **options)` as safetensors, for `safetensors.torch.load_file`.
+
+    Raises:
+      OptionError: as `state_dict`.
+    """
+    data = safetensors.numpy.save(state_dict(model, params, state, **options), {"format": "pt"})
+    with replacing(path) as file:
+        file.write(data)
+
+
+def _named(model: Model, layers: Sequence[Layer], leaves: Mapping[str, Any]) -> list[tuple[Layer, str]]:
+    """All layers, with the names of their modules."""
+    theirs: dict[str, str] = {}
+    if model.naming is not None:  # the user's names, and who has which bias
+        naming = {name: (f"params.{w}", None if b is None else f"params.{b}") for name, (w, b) in model.naming.items()}
+        chosen = {layer.weight: layer for layer in named(layers, naming, leaves)}
+        layers = [chosen.get(layer.weight, layer) for layer in layers]
+        theirs = {layer.weight: layer.name for layer in chosen.values()}
+    return [(layer, theirs.get(layer.weight) or _plain(layer.name)) for layer in layers]
+
+
+def _plain(path: str) -> str:
+    """A path without the collections that libraries put in front, and with dots alone."""
+    path = re.sub(r"^(params|state\.(frozen|state)|state)(\.|$)", "", path)
+    return re.sub(r"(/~)?/", ".", path.removeprefix("batch_stats."))
+
+
+def _join(module: str, name: str) -> str:
+    return f"{module}.{name}" if module else name
+
+
+def _other(path: str, leaf: np.ndarray, use: Use | None) -> tuple[str, np.ndarray] | None:
+    """Name and array of what is in no layer; None for what PyTorch need not have."""
+    module, _, last = _plain(path).rpartition(".")
+    place, _, kind = module.rpartition(".")
+    if kind in ("mean_ema", "var_ema"):  # Haiku's statistics: an average, and what it is made of
+        return (_join(place, f"running_{kind[:-4]}"), leaf.reshape(-1)) if last == "average" else None
+    if path.startswith("state.") and last.isdigit() and not module:
+        raise OptionError(
+            f"The network keeps its statistics by number ({last}, of shape {leaf.shape}), as Equinox does, so that "
+            "they have no name in PyTorch; use norm='transductive' or another library's batch norm."
+        )
+    if leaf.ndim >= 2 and not (use is not None and use.primitive in ELEMENTWISE):
+        how = "is not used" if use is None else f"enters {use.primitive}, where its layout is not known"
+        raise OptionError(
+            f"{path.partition('.')[2]} {leaf.shape} {how}, so that it has no equivalent in PyTorch; export StableHLO "
+            "(adapted.export) or ONNX (adapted.export_onnx)."
+        )
+    if last not in NAMES:
+        return _join(module, last), leaf
+    return _join(module, NAMES[last]), leaf.reshape([n for n in leaf.shape if n > 1] or [leaf.size])
+
+
+def _weight(layer: Layer, use: Use, leaf: np.ndarray) -> np.ndarray:
+    """A weight in PyTorch's layout."""
+    array = np.flip(leaf, tuple(use.leaf.flipped))
+    weight = {"gather": _table, "conv_general_dilated": _convolution, "dot_general": _dense}[use.primitive](use, array)
+    if weight is None:
+        raise OptionError(
+            f"{layer.weight.partition('.')[2]} {layer.shape} enters {use.primitive} in a way that no layer of PyTorch "
+            "does; export StableHLO (adapted.export) or ONNX (adapted.export_onnx)."
+        )
+    return weight
+
+
+def _table(use: Use, array: np.ndarray) -> np.ndarray | None:
+    """`[entries, features]`."""
+    features = out_axes(use) or (array.ndim - 1,)
+    return _arranged(array, [[axis for axis in range(array.ndim) if axis not in features], features])
+
+
+def _dense(use: Use, array: np.ndarray) -> np.ndarray | None:
+    """`[units, inputs]`; of a convolution by patches `[units, inputs, height, width]`."""
+    units, (contracted, batch) = out_axes(use), (sides[use.position] for sides in use.eqn.params["dimension_numbers"])
+    if units is None or batch:
+        return None
+    inputs = [axis for i in sorted(contracted) for axis in use.leaf.axes[i] or ()]
+    if array.ndim == 4 and units == (3,) and inputs in ([1, 0, 2], [1, 0]):  # as mtnets.models.conv unfolds images
+        return _arranged(array, [[3], [2], [0], [1]])
+    return _arranged(array, [units, inputs])
+
+
+def _convolution(use: Use, array: np.ndarray) -> np.ndarray | None:
+    """`[units, inputs / groups, …]`; of a transposed one `[inputs, units / groups, …]`, flipped."""
+    options, shape = use.eqn.params, use.eqn.invars[use.position].aval.shape
+    order = options["dimension_numbers"].rhs_spec
+    if use.position != 1 or options["batch_group_count"] != 1:
+        return None
+    weight = _arranged(array, [use.leaf.axes[axis] or () for axis in order])
+    if weight is None or weight.shape != tuple(shape[axis] for axis in order):
+        return None
+    if all(stride == 1 for stride in options["lhs_dilation"]):
+        return weight
+    blocks = weight.reshape(use.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+    return np.flip(blocks.reshape(-1, *blocks.shape[2:]), tuple(range(2, weight.ndim)))
+
+
+def _arranged(array: np.ndarray, axes: Sequence[Sequence[int]]) -> np.ndarray | None:
+    """The array with these runs of its axes, each merged, and None if that is not all of it; axes of size one may be in
+    none."""
+    listed = [axis for run in axes for axis in run]
+    left = [axis for axis in range(array.ndim) if axis not in listed]
+    if any(array.shape[axis] != 1 for axis in left):
+        return None
+    return array.transpose(*listed, *left).reshape([math.prod(array.shape[axis] for axis in run) for run in axes])
+
+
+def _flattened(model: Model) -> dict[str, tuple[int, ...]]:
+    """The flattened images of a built-in network."""
+    config = model.config or {}
+    if config.get("network") != "conv4" or config["downsample"] != "pool":
+        return {}
+    side = config["image_size"] // 2**4
+    return {"head": (side, side, config["filters"])}
+
+
+def _channels_first(name: str, weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """`[units, inputs]` with inputs in PyTorch's order."""
+    if weight.ndim != 2 or weight.shape[1] != math.prod(shape):
+        raise OptionError(
+            f"flattened says {shape} for {name}, whose weight is {weight.shape} in PyTorch; it must be the shape of "
+            "one flattened input, channels last."
+        )
+    return np.moveaxis(weight.reshape(len(weight), *shape), -1, 1).reshape(weight.shape)
+
+
+def _layers_of(found: Mapping[str, Any]) -> str:
+    return ", ".join(name.removesuffix(".weight") for name in found if name.endswith("weight"))

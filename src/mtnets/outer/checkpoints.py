@@ -1,0 +1,83 @@
+"""Checkpoints of a run: Orbax, atomic, the last two kept."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtnets.compat import orbax_v1
+from mtnets.errors import RunError
+from mtnets.trees import leaves_by_path, path_of
+
+KEEP = 2
+ITEM = "default"  # as the checkpoints of mtnets 0.1 have it, which still restore
+
+
+class Checkpoints:
+    """The checkpoints in a folder, by meta-step.
+
+    Args:
+      folder: where they are or will be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        ocp = orbax_v1()  # takes a second to import, and only runs with a folder need it
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every step of every save
+        self.folder = folder.absolute()
+        keep = ocp.training.preservation_policies.LatestN(KEEP)
+        self._checkpointer = ocp.training.Checkpointer(self.folder, preservation_policy=keep)
+
+    @property
+    def latest(self) -> int | None:
+        """The last meta-step with a checkpoint; None where there is none."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, step: int, tree: Any) -> None:
+        """Saves a pytree of arrays as the checkpoint of a meta-step.
+
+        Raises:
+          RunError: if it cannot be written; the one before stays.
+        """
+        arrays = {name: np.asarray(leaf) for name, leaf in leaves_by_path(tree).items()}
+        before = self.latest
+        if before == step:
+            return
+        try:
+            self._checkpointer.save_checkpointables(step, {ITEM: arrays})
+        except Exception as error:  # the backends of Orbax raise what they like, RuntimeError and OSError among it
+            kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
+            raise RunError(
+                f"The checkpoint of meta-step {step} could not be written to {self.folder} ({_first_line(error)}); "
+                f"{kept}. Make room on the disk and go on with --resume."
+            ) from error
+
+    def restore(self, step: int, like: Any) -> Any:
+        """Reads the checkpoint of a meta-step into the structure of `like`.
+
+        Raises:
+          RunError: if it is damaged or does not fit.
+        """
+        shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves_by_path(like).items()}
+        template = {name: np.empty(shape.shape, shape.dtype) for name, shape in shapes.items()}
+        try:
+            arrays: Any = self._checkpointer.load_checkpointables(step, {ITEM: template})[ITEM]
+            if any(arrays[name].shape != shape.shape for name, shape in shapes.items()):
+                raise ValueError("its arrays have other shapes")
+        except Exception as error:  # see save
+            raise RunError(
+                f"The checkpoint {self.folder / str(step)} is damaged or of another configuration "
+                f"({_first_line(error)}). "
+                "Remove that folder to go on from the checkpoint before it, or start anew with --overwrite."
+            ) from error
+        return jax.tree.map_with_path(lambda keys, leaf: jax.numpy.asarray(arrays[path_of(keys)], leaf.dtype), like)
+
+    def close(self) -> None:
+        """Ends Orbax's threads."""
+        self._checkpointer.close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

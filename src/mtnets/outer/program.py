@@ -1,0 +1,160 @@
+"""The outer loop as one compiled program: many meta-steps between two visits of the host."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import Mesh
+
+from mtnets.inner.loop import Inner
+from mtnets.inner.methods import Meta
+from mtnets.inner.task import Distribution
+from mtnets.outer.gradient import meta_gradient
+
+
+class Outer(NamedTuple):
+    """State of one training.
+
+    Attributes:
+      meta: everything meta-learned.
+      optimiser: state of the meta-optimiser.
+      state: state of the network.
+      skipped: meta-steps left out so far because a loss or gradient was not finite.
+      failed: the meta-step at which this training ended early, one skip too many; −1 while it has not.
+    """
+
+    meta: Meta
+    optimiser: Any
+    state: Any
+    skipped: Array
+    failed: Array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """All that is fixed about the outer loop.
+
+    Attributes:
+      inner: the inner problem.
+      optimiser: the meta-optimiser.
+      meta_batch: tasks per meta-step.
+      skip: how many meta-steps with a loss or gradient that is not finite may be left out.
+      at_once: tasks that a device runs at the same time.
+      mesh: devices that share the tasks.
+      runs: trainings side by side, one per seed and inner rate.
+      multi_step: meta-steps over which the meta-loss passes from the mean of the query losses after each inner step to
+        the last alone; 0 for the last alone from the start.
+    """
+
+    inner: Inner
+    optimiser: optax.GradientTransformation
+    meta_batch: int
+    skip: int
+    at_once: int
+    mesh: Mesh | None
+    runs: int
+    multi_step: int = 0
+
+    def init(self, keys: Array, inner_lr: Array) -> Outer:
+        """The start of each run, from keys and inner rates `[runs]`; all arrays have a leading axis of runs."""
+
+        def one(key: Array, inner_lr: Array) -> Outer:
+            model_key, method_key = jax.random.split(jax.random.fold_in(key, 0))
+            params, state = self.inner.model.init(model_key)
+            model, steps = self.inner.model, self.inner.steps
+            meta = self.inner.method.init(method_key, model.layers, params, inner_lr, steps, model.fixed, model.norm)
+            return Outer(meta, self.optimiser.init(meta), state, jnp.zeros((), jnp.int32), -jnp.ones((), jnp.int32))
+
+        return _over_runs(one, self.runs)(keys, inner_lr)
+
+    def step(self, outer: Outer, key: Array, i: Array, inner_lr: Any, tasks: Distribution) -> tuple[Outer, dict]:
+        """Meta-step `i` of one run; it draws from `fold_in(key, i)` and nothing else."""
+        keys = jax.random.split(jax.random.fold_in(key, i), self.meta_batch)
+        result = meta_gradient(
+            self.inner,
+            outer.meta,
+            outer.state,
+            inner_lr,
+            tasks,
+            keys,
+            multi_step_weights(self.inner.steps, i / self.multi_step) if self.multi_step else None,
+            at_once=self.at_once,
+            mesh=self.mesh,
+        )
+
+        def update() -> Outer:
+            updates, optimiser = self.optimiser.update(result.gradient, outer.optimiser, outer.meta)  # type: ignore[arg-type]
+            meta: Any = optax.apply_updates(outer.meta, updates)  # type: ignore[arg-type]
+            return outer._replace(meta=meta, optimiser=optimiser, state=result.state)
+
+        def skip() -> Outer:
+            skipped = outer.skipped + running
+            return outer._replace(skipped=skipped, failed=jnp.where(running & (skipped > self.skip), i, outer.failed))
+
+        running = outer.failed < 0
+        counts = running & _finite((result.metrics["post_loss"], result.gradient, result.state))
+        # a mean over the meta-steps that counted; the caller divides
+        metrics = {name: jnp.where(counts, value, 0.0) for name, value in result.metrics.items()}
+        metrics["count"] = counts.astype(jnp.float32)
+        return jax.lax.cond(counts, update, skip), metrics
+
+    @functools.cached_property
+    def chunk(self) -> Callable[[Outer, Array, Array, Array, Any, Distribution], tuple[Outer, dict[str, Array]]]:
+        """`chunk(outer, keys, start, stop, inner_lr, tasks) -> (outer, summed metrics)`: meta-steps start…stop − 1.
+
+        Keys and inner rates have a leading axis of runs.
+
+        The bounds are arguments of the program, so that one compilation serves chunks of every length.
+        """
+
+        @jax.jit
+        def run(outer: Outer, keys: Array, start: Array, stop: Array, inner_lr: Any, tasks: Distribution) -> Any:
+            step = jax.jit(self.step)  # traced once, for its shapes and for its use
+
+            def one(outer: Outer, key: Array, inner_lr: Array) -> Any:
+                def body(i: Array, carry: Any) -> Any:
+                    outer, total = carry
+                    outer, metrics = step(outer, key, i, inner_lr, tasks)
+                    return outer, jax.tree.map(jnp.add, total, metrics)
+
+                shapes = jax.eval_shape(step, outer, key, start, inner_lr, tasks)[1]
+                zero = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+                return jax.lax.fori_loop(start, stop, body, (outer, zero))
+
+            return _over_runs(one, self.runs)(outer, keys, inner_lr)
+
+        return run
+
+
+def multi_step_weights(steps: int, progress: Any) -> Array:
+    """Weights `[steps + 1]` of the query losses before the first inner step and after each: uniform after each step at
+    progress 0, the last alone from progress 1 on.
+
+    References:
+      Antoniou, Edwards & Storkey, How to train your MAML, ICLR 2019, arXiv 1810.09502, section 4 (MSL).
+    """
+    last = jnp.zeros(steps + 1).at[-1].set(1.0)
+    uniform = (jnp.arange(steps + 1) > 0) / max(1, steps) if steps else last
+    progress = jnp.minimum(progress, 1.0)
+    return (1 - progress) * uniform + progress * last
+
+
+def _over_runs(f: Callable[..., Any], runs: int) -> Callable[..., Any]:
+    """`f` over a leading axis of runs. A single run is not batched: that would batch every product within it."""
+    if runs > 1:
+        return jax.vmap(f)
+
+    def single(*args: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[None], f(*jax.tree.map(lambda leaf: leaf[0], args)))
+
+    return single
+
+
+def _finite(tree: Any) -> Array:
+    # as one vector: a reduction for each of many small leaves would cost more than the update
+    return jnp.isfinite(jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])).all()

@@ -1,0 +1,134 @@
+"""Classification tasks drawn from images by class: N ways, K shots."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from mtnets.errors import DataError, OptionError
+from mtnets.inner.task import Batch, Task
+from mtnets.tasks.inputs.images import Images
+
+
+def episode(x: Array, shots: int) -> Task:
+    """A task from examples of its classes: the first `shots` of each are support, the others queries.
+
+    Args:
+      x: examples, `[ways, shots + queries, ...]`; the label of a class is its place.
+      shots: support examples of each class.
+
+    Returns:
+      Support `[ways * shots, ...]` and query `[ways * queries, ...]`, class after class.
+    """
+    ways = x.shape[0]
+
+    def batch(part: Array) -> Batch:
+        labels = jnp.repeat(jnp.arange(ways, dtype=jnp.int32), part.shape[1])
+        return Batch(part.reshape(ways * part.shape[1], *part.shape[2:]), labels)
+
+    return Task(batch(x[:, :shots]), batch(x[:, shots:]))
+
+
+def check_episode(ways: int, shots: int, queries: int) -> None:
+    """Raises OptionError unless tasks of such sizes exist."""
+    for name, count, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
+        if count < least:
+            raise OptionError(f"{name} is {count}; it must be at least {least}.")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Episodes:
+    """Tasks drawn from images by class. Build one with `Episodes.of`, which checks what it is given.
+
+    Attributes:
+      pixels: images of all classes, `[classes, examples, size, size, channels]` uint8; classes with fewer
+        examples are padded.
+      counts: examples of each class, `[classes]` int32.
+      ways: classes of a task.
+      shots: support examples of each class.
+      queries: query examples of each class.
+      rotations: whether each drawn class is turned by a random multiple of 90°, its support and queries
+        alike.
+      images: how pixels become inputs.
+    """
+
+    pixels: Array
+    counts: Array
+    ways: int = dataclasses.field(metadata={"static": True})
+    shots: int = dataclasses.field(metadata={"static": True})
+    queries: int = dataclasses.field(metadata={"static": True})
+    rotations: bool = dataclasses.field(metadata={"static": True})
+    images: Images = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def of(
+        cls,
+        classes: Mapping[str, NDArray[np.uint8]],
+        images: Images,
+        *,
+        ways: int = 5,
+        shots: int = 1,
+        queries: int = 15,
+        rotations: bool = False,
+        split: str = "these",
+    ) -> "Episodes":
+        """Tasks drawn from these classes.
+
+        Args:
+          classes: the images of each class, `[examples, size, size, channels]` uint8, by name.
+          images: how pixels become inputs.
+          ways, shots, queries, rotations: as in the attributes.
+          split: what to call the classes in an error.
+
+        Raises:
+          OptionError: ways below 2, shots or queries below 1.
+          DataError: fewer classes than ways, a class with fewer examples than shots + queries, images of
+          another
+            shape or type than `images` says.
+        """
+        check_episode(ways, shots, queries)
+        if len(classes) < ways:
+            raise DataError(
+                f"There are {len(classes)} {split} classes, fewer than the {ways} ways of a task; "
+                f"use at most {len(classes)} ways or add classes."
+            )
+        for name, pixels in classes.items():
+            if pixels.dtype != np.uint8 or pixels.shape[1:] != images.shape:
+                raise DataError(
+                    f"Class {name} is {pixels.dtype} {list(pixels.shape)}; expected uint8 "
+                    f"[examples, {', '.join(map(str, images.shape))}]."
+                )
+            if len(pixels) < shots + queries:
+                raise DataError(
+                    f"Class {name} has {len(pixels)} examples, fewer than {shots} shots + {queries} queries; "
+                    f"use fewer shots or queries, or add examples."
+                )
+        counts = np.array([len(pixels) for pixels in classes.values()], np.int32)
+        padded = np.zeros((len(classes), counts.max(), *images.shape), np.uint8)
+        for row, pixels in zip(padded, classes.values(), strict=True):
+            row[: len(pixels)] = pixels
+        return cls(jnp.asarray(padded), jnp.asarray(counts), ways, shots, queries, rotations, images)
+
+    def sample(self, key: Array) -> Task:
+        """One task: support `[ways * shots, size, size, channels]`, query `[ways * queries, ...]`."""
+        key_class, key_example, key_turn = jax.random.split(key, 3)
+        # The places of the largest of n random numbers are a sample without replacement, in random order,
+        # at a tenth of the cost of a whole permutation.
+        _, drawn = jax.lax.top_k(jax.random.uniform(key_class, self.counts.shape), self.ways)
+        scores = jax.random.uniform(key_example, (self.ways, self.pixels.shape[1]))
+        padding = jnp.arange(self.pixels.shape[1]) >= self.counts[drawn][:, None]
+        _, examples = jax.lax.top_k(jnp.where(padding, -1.0, scores), self.shots + self.queries)
+        pixels = self.pixels[drawn[:, None], examples]
+        if self.rotations:
+            pixels = jax.vmap(turn)(pixels, jax.random.randint(key_turn, (self.ways,), 0, 4))
+        return episode(self.images.to_inputs(pixels), self.shots)
+
+
+def turn(pixels: Array, quarters: Array) -> Array:
+    """Turns images `[examples, size, size, channels]` by so many quarters (0…3), counter-clockwise."""
+    return jax.lax.select_n(quarters, *(jnp.rot90(pixels, k, axes=(1, 2)) for k in range(4)))

@@ -1,0 +1,405 @@
+"""What holds for every method, those to come included; and what each makes of bad options."""
+
+import dataclasses
+import inspect
+import json
+import math
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mtnets import METHODS, Method, OptionError
+from mtnets import method as register
+from mtnets.inner.estimators import ESTIMATORS, truncated
+from mtnets.inner.folds import identity
+from mtnets.inner.loop import inner_loop, starting_point
+from mtnets.inner.methods import COMMON, method
+from mtnets.inner.rules import sgd
+from mtnets.trees import leaves_by_path
+from problems import (
+    INNER_LR,
+    STEPS,
+    adaptation,
+    add,
+    assert_trees_close,
+    dot,
+    gradient_of,
+    init_of,
+    inner_for,
+    inner_key,
+    like,
+    offset_mlp,
+    slope,
+    small_mlp,
+    start,
+    start_of,
+    task_of,
+    tasks_for,
+    to_float64,
+)
+
+KEYS = jax.random.split(jax.random.key(5), 3)
+# Options that make a method another one; all else is tested with every method's own.
+VARIANTS = [
+    ("maml", {"rates": "weight"}),
+    ("maml", {"rates": "layer-step"}),
+    ("t_net", {"sides": 2}),
+    ("mt_net", {"sides": 2, "rates": "layer-step"}),
+    ("t_net", {"metric": "low-rank", "rank": 2, "sides": 2}),
+    ("mt_net", {"metric": "diagonal"}),
+    ("maml", {"proximal": 0.5, "inner_clip": 0.4, "inner_optimiser": "momentum"}),
+    ("maml", {"inner_optimiser": "adam"}),
+]
+CASES = [*((name, {}) for name in METHODS), *VARIANTS]
+# A method that is no other choice than MAML's for some fold and rule: its context moves a bias alone.
+NEVER_MAML = {"cavia"}
+
+pytestmark = pytest.mark.usefixtures("float64")
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def cases(chosen):
+    ids = [" ".join([name, *(f"{n}={value}" for n, value in options.items())]) for name, options in chosen]
+    return pytest.mark.parametrize(("name", "options"), chosen, ids=ids)
+
+
+def learns(name, options):
+    made = METHODS[name](**options)
+    return made.fold.learns or made.rule.learns or made.per_step_offsets
+
+
+def case(name, options):
+    """The compiled meta-gradient, as a function of what is meta-learned alone."""
+    model = offset_mlp()
+    gradient, tasks = gradient_of(model, name, **options), tasks_for(model)
+    return lambda meta, inner_lr=INNER_LR, keys=KEYS: gradient(meta, start_of(model)[1], inner_lr, tasks, keys)
+
+
+def adapted(name, options, meta):
+    """Parameters before the first inner step and after each."""
+    model = offset_mlp()
+    support = task_of(tasks_for(model), KEYS[0]).support
+    return adaptation(model, name, **options)(meta, start_of(model)[1], INNER_LR, support, inner_key(KEYS[0]))
+
+
+@cases(CASES)
+def test_it_adapts(name: str, options: dict) -> None:
+    """All that comes out is finite and of the shapes that went in, and a layer has moved."""
+    meta, _ = start(offset_mlp(), name, **options)
+    result = adapted(name, options, meta)
+    before, after = leaves_by_path(meta.params), leaves_by_path(result.params)
+    assert {path: leaf.shape for path, leaf in after.items()} == {path: leaf.shape for path, leaf in before.items()}
+    for leaf in after.values():
+        assert np.isfinite(leaf).all()
+    assert max(np.abs(after[path] - before[path]).max() for path in before) > 1e-4
+    assert result.support_loss.shape == (STEPS,)
+
+
+@cases(CASES)
+def test_everything_meta_learned_gets_a_gradient(name: str, options: dict) -> None:
+    """Apart from leaves that have another value at every inner step: those get it there."""
+    model = offset_mlp()
+    meta, _ = start(model, name, spread=0.2, **options)
+    result = case(name, options)(meta)
+    assert jax.tree.structure(result.gradient) == jax.tree.structure(meta)
+    null = []
+    for path, leaf in leaves_by_path(result.gradient).items():
+        assert np.isfinite(leaf).all(), path
+        if np.abs(leaf).max() < 1e-9:
+            null.append(path)
+    assert null == (["params.norms.0.bias"] if METHODS[name](**options).per_step_offsets else [])
+
+
+@every_method
+def test_it_can_be_reproduced_from_a_key_and_is_compiled_once(name: str) -> None:
+    """New data, weights, keys and inner rates need no new program."""
+    meta, _ = start(offset_mlp(), name, spread=0.2)
+    gradient = case(name, {})
+    first, again = gradient(meta), gradient(meta)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = gradient(jax.tree.map(np.copy, meta), 0.2, jax.random.split(jax.random.key(6), 3))
+    assert float(first.metrics["post_loss"]) != float(other.metrics["post_loss"])
+    assert gradient_of(offset_mlp(), name)._cache_size() == 1
+
+
+@cases(CASES)
+def test_it_starts_as_the_network_that_it_was_given(name: str, options: dict) -> None:
+    """At every inner step, and beyond those of training."""
+    meta, made = start(offset_mlp(), name, **options)[0], METHODS[name](**options)
+    layers, leaves = made.choose(offset_mlp().layers), leaves_by_path(meta.params)
+    weights = {path: leaves[path] for layer in layers for path in layer.paths}
+    for step in (0, STEPS, STEPS + 3):
+        folded = made.folding.apply(layers, meta.fold, weights, step)
+        assert folded.keys() >= weights.keys()
+        assert_trees_close(folded, {path: leaves[path] for path in folded})
+
+
+@cases([(name, options) for name, options in CASES if learns(name, options) and name not in NEVER_MAML])
+def test_its_neutral_point_is_maml(name: str, options: dict) -> None:
+    """With T = I, all units moving, scales 1, factors I, rates α, a method is MAML with the same estimator: it goes the
+    same way, and its meta-gradient for the parameters is the same."""
+    model, made = offset_mlp(), METHODS[name](**options)
+    params = add(start_of(model)[0], like(start_of(model)[0], 0), 0.2)
+    meta, plain = (to_float64(init(params)) for init in (init_of(model, name, **options), init_of(model, "maml")))
+    if "mask" in meta.rule:  # open
+        mask = jax.tree.map(lambda zeta: np.full(zeta.shape, 100.0), meta.rule["mask"])
+        meta = meta._replace(rule=meta.rule | {"mask": mask})
+    same = {n: getattr(made, n) for n in COMMON if n != "per_step_offsets"}
+    same = {n: value for n, value in same.items() if value != getattr(METHODS["maml"](), n)}
+    reference = adapted("maml", same, plain)
+    assert_trees_close(adapted(name, options, meta).probed, reference.probed, rtol=1e-10, atol=1e-12)
+    found, expected = case(name, options)(meta), case("maml", same)(plain)
+    np.testing.assert_allclose(found.metrics["post_loss"], expected.metrics["post_loss"], rtol=1e-10)
+    gradient = leaves_by_path(found.gradient.params)
+    if made.per_step_offsets:  # one leaf is now several
+        gradient |= {path: leaf.sum(0) for path, leaf in found.gradient.fold["offsets"].items()}
+    assert_trees_close(gradient, leaves_by_path(expected.gradient.params), rtol=1e-9, atol=1e-12)
+
+
+def differentiable(name, options):
+    """Not with singular vectors held, which follow the weights; `tests/rules/test_preconditioners.py` holds them."""
+    made = METHODS[name](**options)
+    return made.estimator.name == "exact" and made.rule.surrogate != "gradient"
+
+
+@cases([case for case in CASES if differentiable(*case)])
+def test_meta_gradient_against_finite_differences(name: str, options: dict) -> None:
+    """In each part of what is meta-learned and in all of it; not along masks, whose gradient goes straight through."""
+    made, (meta, _) = METHODS[name](**options), start(offset_mlp(), name, spread=0.2, **options)
+    gradient = case(name, options)
+    found = gradient(meta).gradient
+    direction = like(meta, 7)
+    if made.rule.surrogate:
+        masks = {"mask": direction.rule["mask"]} if "mask" in direction.rule else direction.rule
+        direction = direction._replace(rule=direction.rule | jax.tree.map(np.zeros_like, masks))
+    still = jax.tree.map(np.zeros_like, direction)
+    alone = [still._replace(**{part: getattr(direction, part)}) for part in meta._fields]
+    for along in (direction, *(d for d in alone if dot(d, d))):
+        expected = slope(lambda changed: gradient(changed).metrics["post_loss"], meta, along)
+        np.testing.assert_allclose(dot(found, along), expected, rtol=1e-5, atol=1e-8)
+        assert abs(expected) > 1e-6
+
+
+@every_method
+def test_its_record_makes_it_again(name: str) -> None:
+    for options in ({}, {"inner_lr": 0.5}, {"meta_gradient": "first-order"}):
+        made = METHODS[name](**options)
+        again = METHODS[name](**made.record())
+        assert again.record() == made.record()
+        assert again.name == made.name == name
+        assert (again.inner_lr, again.meta_gradient) == (made.inner_lr, made.meta_gradient)
+        assert made.record().items() >= options.items()
+        written = json.loads(json.dumps(made.to_json()))
+        assert written.pop("name") == name
+        read = METHODS[name](**written)
+        assert json.loads(json.dumps(read.to_json())) == written | {"name": name}
+        assert read.estimator.name == made.estimator.name
+    assert METHODS[name](0.5).inner_lr == 0.5  # the one argument that needs no name
+
+
+def test_records_hold_options() -> None:
+    made = METHODS["mt_net"](0.1, mask="mean", temperature=0.5)
+    own = {"mask": "mean", "temperature": 0.5, "sides": 1, "rates": "fixed", "metric": "full", "rank": 8}
+    common = {"inner_lr": 0.1, "meta_gradient": "exact", "last_steps": None, "adapts": "all", "proximal": 0.0}
+    common |= {"inner_clip": None, "inner_optimiser": "sgd", "per_step_offsets": False}
+    assert made.record() == common | own
+    assert tuple(common) == COMMON
+    changed = made.with_options(mask="threshold", inner_lr=None)
+    assert changed.record() == made.record() | {"mask": "threshold", "inner_lr": None}
+    assert METHODS["fomaml"]().record()["meta_gradient"] == "first-order"
+    assert METHODS["fomaml"](meta_gradient="exact").with_options(inner_lr=1.0).meta_gradient == "exact"
+
+
+def test_masks_are_sampled_in_training_whatever_their_use_at_test() -> None:
+    layers = small_mlp().layers
+    weights = leaves_by_path(start(small_mlp(), "maml")[0].params)
+    ones = {path: np.ones(leaf.shape) for path, leaf in weights.items()}
+    arrays = {"mask": {layer.name: np.full(layer.units, 0.3) for layer in layers}, "rate": {}}
+
+    def factors(rule):
+        transformation = rule.begin(layers, arrays, 1.0, jax.random.key(0))
+        return -np.asarray(transformation.update(ones, transformation.init(ones), ones)[0]["layers.0.kernel"])
+
+    made = METHODS["mt_net"](mask="mean")
+    assert np.isin(factors(made.rule), [0, 1]).all()
+    np.testing.assert_allclose(factors(made.test_rule), 1 / (1 + math.exp(-0.3)))
+    np.testing.assert_array_equal(factors(METHODS["mt_net"](mask="threshold").test_rule), 1)
+    np.testing.assert_array_equal(factors(METHODS["mt_net"]().test_rule), factors(METHODS["mt_net"]().rule))
+
+
+def test_layers_that_do_not_adapt_keep_their_weights() -> None:
+    """A method of one's own: the first layer alone moves (and no arrays are made for the others)."""
+    model = small_mlp()
+    method = Method(METHODS["mt_net"]().fold, METHODS["mt_net"]().rule, adapts="first")
+    meta = method.init(jax.random.key(0), model.layers, start(model, "maml")[0].params, INNER_LR, 1)
+    assert list(meta.fold) == ["layers.0"]
+    assert list(meta.rule["mask"]) == ["layers.0"]
+    meta = meta._replace(rule={"mask": {"layers.0": np.full(4, 100.0)}, "rate": {}})
+    support = task_of(tasks_for(model), KEYS[0]).support
+    inner = inner_for(model, method, 1)
+    adapted = inner_loop(inner, starting_point(inner, meta), {}, INNER_LR, support, KEYS[0]).params
+    assert_trees_close(adapted["layers"][1], meta.params["layers"][1])
+    assert np.abs(adapted["layers"][0]["kernel"] - meta.params["layers"][0]["kernel"]).max() > 1e-3
+
+
+@every_method
+def test_bad_rates(name: str) -> None:
+    for rate in (-0.1, math.nan, math.inf):
+        with pytest.raises(OptionError, match=f"inner rate is {rate}"):
+            METHODS[name](rate)
+    assert METHODS[name](0).inner_lr == 0
+
+
+def test_another_setting_of_its_own_estimator() -> None:
+    made = METHODS["imaml"](cg_steps=5)
+    assert made.estimator_options == {"cg_steps": 5, "damping": 0.0}
+    assert made.with_options(cg_steps=7).estimator_options["cg_steps"] == 7
+    assert made.with_options(inner_lr=1.0).estimator_options == made.estimator_options
+    other = made.with_options(meta_gradient="exact")
+    assert other.estimator.name == "exact"
+    assert other.with_options(meta_gradient="implicit").estimator_options == made.estimator_options
+    given = METHODS["t_net"](meta_gradient=truncated(3))
+    assert given.with_options(rates="weight").estimator is given.meta_gradient
+    assert METHODS["maml"](meta_gradient="truncated", last_steps=3).estimator.name == "truncated"
+
+
+def test_which_layers_move() -> None:
+    """By their place, by name, or by a predicate; records hold what can be written down."""
+    layers = small_mlp().layers
+    first, last = layers
+    for adapts, chosen in (
+        ("all", layers),
+        ("head", (last,)),
+        ("body", (first,)),
+        ("first", (first,)),
+        ("layers.1", (last,)),
+        (["layers.1", "layers.0"], layers),
+        (lambda layer: layer.units == 4, (first,)),
+    ):
+        assert METHODS["maml"](adapts=adapts).choose(layers) == chosen
+    assert METHODS["maml"](adapts=["layers.0"]).to_json()["adapts"] == ("layers.0",)
+    assert METHODS["anil"]().choose(layers) == (last,)
+    assert METHODS["boil"]().choose(layers) == (first,)
+    assert METHODS["cavia"](adapts="layers.1").choose(layers) == (last,)
+    with pytest.raises(OptionError, match=r"no layer 'layers\.2'; name some of layers\.0, layers\.1, or one of all"):
+        METHODS["maml"](adapts="layers.2").choose(layers)
+    with pytest.raises(OptionError, match=r"No layer of layers\.0 moves"):
+        METHODS["maml"](adapts="body").choose(layers[:1])
+    with pytest.raises(OptionError, match="No layer"):
+        METHODS["maml"](adapts=lambda layer: False).choose(layers)
+    written = METHODS["maml"](adapts=lambda layer: True).to_json()
+    assert written.pop("name") == "maml"
+    with pytest.raises(OptionError, match="adapts was a function of your own"):
+        METHODS["maml"](**written)
+
+
+def test_a_method_of_ones_own_is_registered_with_all_common_options() -> None:
+    def mine(*, strength: float = 1.0) -> Method:
+        return Method(identity(), sgd(), adapts="head", proximal=strength)
+
+    try:
+        made = method(mine)(0.1, strength=2.0, inner_clip=0.5)
+        assert (made.name, made.adapts, made.proximal, made.inner_clip) == ("mine", "head", 2.0, 0.5)
+        assert made.options == {"strength": 2.0}
+        assert METHODS["mine"](**made.record()).record() == made.record()
+        assert made.with_options(adapts="all").adapts == "all"
+        assert list(inspect.signature(METHODS["mine"]).parameters) == ["inner_lr", "strength", *COMMON[1:]]
+    finally:
+        METHODS.pop("mine", None)
+
+
+def test_an_optimiser_of_ones_own_is_recorded_as_such() -> None:
+    made = METHODS["maml"](inner_optimiser=optax.scale_by_sign())
+    assert made.to_json()["inner_optimiser"] == "custom"
+    assert made.with_options(inner_lr=1.0).inner_optimiser is made.inner_optimiser
+
+
+def test_bad_options() -> None:
+    with pytest.raises(OptionError, match=r"estimator 'secondorder'.*" + ", ".join(ESTIMATORS)):
+        METHODS["maml"](meta_gradient="secondorder")
+    with pytest.raises(OptionError, match=r"maml has no option 'mask'.*inner_lr, rates, meta_gradient"):
+        METHODS["maml"]().with_options(mask="mean")
+    with pytest.raises(OptionError, match=r"mt_net has no option 'masks'.*mask, temperature"):
+        METHODS["mt_net"]().with_options(masks="mean")
+    with pytest.raises(OptionError, match="'never'"):
+        METHODS["mt_net"]().with_options(mask="never")
+    with pytest.raises(OptionError, match=r"of your own has no options.*mask"):
+        Method(identity(), sgd()).with_options(mask="mean")
+    with pytest.raises(OptionError, match="'approximate'"):
+        Method(identity(), sgd(), meta_gradient="approximate")
+    with pytest.raises(OptionError, match="-1"):
+        Method(identity(), sgd(), inner_lr=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("maml", {"rates": "weights"}, r"'weights'.*fixed, weight, layer-step"),
+        ("t_net", {"rates": "layer"}, "'layer'"),
+        ("t_net", {"sides": 3}, "sides is 3"),
+        ("mt_net", {"sides": 0}, "sides is 0"),
+        ("t_net", {"metric": "triangular"}, r"metric is 'triangular'.*full, low-rank, diagonal"),
+        ("warp_grad", {"rank": 0}, "rank is 0"),
+        ("mt_net_full", {"rank": -1}, "rank is -1"),
+        ("m_net", {"metric": "full"}, "m_net has no option metric"),
+        ("meta_curvature", {"factors": "ox"}, r"'ox'.*'oif'"),
+        ("meta_curvature", {"factors": ""}, "name some of"),
+        ("cavia", {"context": 0}, "0 elements"),
+        ("maml", {"inner_optimiser": "lbfgs"}, r"'lbfgs'.*sgd, momentum, adam"),
+        ("maml", {"inner_clip": 0.0}, r"inner_clip is 0\.0"),
+        ("maml", {"inner_clip": math.nan}, "inner_clip is nan"),
+        ("maml", {"proximal": -1.0}, r"proximal is -1\.0"),
+        ("maml", {"meta_gradient": "implicit"}, r"pull toward the start: proximal=1\.0"),
+        ("imaml", {"proximal": 0.0}, "pull toward the start"),
+        ("imaml", {"cg_steps": 0}, "cg_steps is 0"),
+        ("imaml", {"damping": -1.0}, r"damping -1\.0"),
+        ("meta_sgd", {"meta_gradient": "implicit", "proximal": 1.0}, "arrays of its rule, to which the implicit"),
+        ("t_net", {"meta_gradient": "displacement"}, "arrays of its fold, to which the displacement"),
+        ("m_net", {"meta_gradient": "displacement"}, "arrays of its rule"),
+        ("reptile", {"per_step_offsets": True}, "arrays of its fold"),
+        ("maml", {"last_steps": 2}, "last_steps is 2 and meta_gradient not 'truncated'"),
+        ("fomaml", {"last_steps": 0}, "last_steps is 0"),
+        ("maml", {"meta_gradient": "truncated", "last_steps": -1}, "last_steps is -1"),
+    ],
+)
+def test_impossible_choices(name: str, options: dict, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        METHODS[name](**options)
+
+
+def test_networks_that_a_method_cannot_use() -> None:
+    """Offsets per step need a norm; a context needs a bias to come in by."""
+    params, _ = start_of(small_mlp())
+    with pytest.raises(OptionError, match="network with normalisation"):
+        METHODS["maml_plus_plus"]().init(KEYS[0], small_mlp().layers, params, INNER_LR, 1)
+    layer = dataclasses.replace(small_mlp().layers[0], bias=None)
+    with pytest.raises(OptionError, match=r"layers\.0 has no bias"):
+        METHODS["cavia"]().init(KEYS[0], (layer,), params, INNER_LR, 1)
+
+
+def test_what_a_builder_chooses_is_kept_unless_something_else_is_asked_for() -> None:
+    """Its inner rate, and an estimator with its settings."""
+
+    @register
+    def choosy() -> Method:
+        return Method(identity(), sgd(), inner_lr=0.5, meta_gradient="truncated", last_steps=2)
+
+    try:
+        assert choosy().inner_lr == 0.5
+        assert choosy(0.1).inner_lr == 0.1
+        assert choosy().record()["last_steps"] == 2
+        assert choosy(meta_gradient="exact").last_steps is None
+        with pytest.raises(OptionError, match=r"choosy has no option maks; it has inner_lr, .*per_step_offsets"):
+            choosy(maks=1)
+    finally:
+        del METHODS["choosy"]
+
+
+def test_a_context_vector_is_refused_before_batch_norm() -> None:
+    model = small_mlp("transductive")
+    params = start(model, "maml")[0].params
+    with pytest.raises(OptionError, match=r"batch norm \(transductive\).*norm='none'"):
+        METHODS["cavia"]().init(jax.random.key(0), model.layers, params, 0.1, 1, norm=model.norm)

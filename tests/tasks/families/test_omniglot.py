@@ -1,0 +1,213 @@
+import csv
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import draw, image, png
+from mtnets.errors import DataError, OptionError
+from mtnets.tasks import Images, omniglot
+from mtnets.tasks.archives.archive import open_source
+from mtnets.tasks.families.omniglot import (
+    ARCHIVES,
+    Archive,
+    _drawings,
+    download,
+    random_split,
+    read,
+    vinyals_split,
+)
+
+SMALL = {"images_background": Archive(3, "", ""), "images_evaluation": Archive(2, "", "")}
+
+
+def drawings(name: str, top: str = "") -> dict[str, bytes]:
+    """Characters in the layout of the official archives, 1-bit images of 105×105."""
+    alphabets = {"images_background": "Korean", "images_evaluation": "Angelic"}
+    return {
+        f"{top}{alphabets[name]}/character{c:02}/{c:04}_{d:02}.png": png(image(100 * c + d, 105, "1"))
+        for c in range(1, SMALL[name].characters + 1)
+        for d in range(1, 21)
+    }
+
+
+def write_all(write, kind: str, inside: str = "root") -> Path:
+    for name in SMALL:
+        if kind == "zip":
+            root = write(f"{inside}/{name}.zip", drawings(name, f"{name}/"))
+        else:
+            root = write(f"{inside}/{name}", drawings(name))
+    return root.parent
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+@pytest.mark.parametrize("inside", ["root", "root/omniglot"])
+def test_archives_and_unpacked_folders(write, tmp_path: Path, kind: str, inside: str) -> None:
+    write_all(write, kind, inside)
+    before = sorted((tmp_path / "root").rglob("*"))
+    characters = read(tmp_path / "root", tmp_path / "cache", SMALL)
+    again = read(tmp_path / "root", tmp_path / "cache", SMALL)
+    assert sorted((tmp_path / "root").rglob("*")) == before
+    assert list(characters) == [f"Korean/character0{i}" for i in (1, 2, 3)] + [f"Angelic/character0{i}" for i in (1, 2)]
+    for name, pixels in characters.items():
+        assert (pixels.shape, pixels.dtype) == ((20, 28, 28, 1), np.uint8)
+        np.testing.assert_array_equal(pixels, again[name])
+
+
+def test_missing_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"expected images_background\.zip.*`mtnets data omniglot --root"):
+        omniglot(root=str(tmp_path))
+    monkeypatch.setenv("MTNETS_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(DataError, match=r"Omniglot is not in .*elsewhere"):
+        omniglot()
+
+
+def test_incomplete_archives(write, tmp_path: Path) -> None:
+    root = write_all(write, "zip")
+    expected = SMALL | {"images_evaluation": Archive(659, "", "")}
+    with pytest.raises(DataError, match=r"images_evaluation\.zip is not complete: found 2 char.*expected 659"):
+        read(root, tmp_path / "cache", expected)
+    fewer = drawings("images_evaluation", "images_evaluation/")
+    del fewer["images_evaluation/Angelic/character02/0002_07.png"]
+    write("root/images_evaluation.zip", fewer)
+    with pytest.raises(DataError, match=r"of which Angelic/character02 has 19 drawings; expected 2 char.* 20"):
+        read(root, tmp_path / "cache", SMALL)
+
+
+def test_damaged_archives(write, tmp_path: Path) -> None:
+    root = write_all(write, "zip")
+    archive = root / "images_background.zip"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"images_background\.zip cannot be read.*fetch it again"):
+        read(root, tmp_path / "cache", SMALL)
+    archive.write_bytes(whole[:150] + bytes([whole[150] ^ 0xFF]) + whole[151:])
+    with pytest.raises(DataError, match=r"images_background\.zip is damaged at .*0001_01\.png"):
+        read(root, tmp_path / "cache", SMALL)
+    write("root/images_background.zip", drawings("images_background") | {"../x.png": b""})
+    with pytest.raises(DataError, match=r"images_background\.zip has an entry that points outside"):
+        read(root, tmp_path / "cache", SMALL)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_impossible_options() -> None:
+    with pytest.raises(OptionError, match="split is 'other'"):
+        omniglot(split="other")  # pyright: ignore
+    with pytest.raises(OptionError, match="shots is 0"):
+        omniglot(shots=0)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(write, tmp_path: Path) -> Iterator[dict[str, Archive]]:
+    """The small archives behind a web server on this machine."""
+    folder = write_all(write, "zip", "served")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield {
+        name: Archive(
+            archive.characters,
+            f"http://127.0.0.1:{server.server_port}/{name}.zip",
+            hashlib.md5((folder / f"{name}.zip").read_bytes()).hexdigest(),
+        )
+        for name, archive in SMALL.items()
+    }
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_download(served: dict[str, Archive], tmp_path: Path) -> None:
+    root = tmp_path / "fetched" / "here"
+    paths = download(root, archives=served)
+    assert paths == [root / "images_background.zip", root / "images_evaluation.zip"]
+    assert sorted(root.iterdir()) == sorted(paths)
+    assert [hashlib.md5(path.read_bytes()).hexdigest() for path in paths] == [a.md5 for a in served.values()]
+    assert len(list((tmp_path / "cache").glob("omniglot-*.npy"))) == 1
+    # What is there and whole is kept, though nothing can be fetched; also if it was packed by someone else.
+    gone = {name: archive._replace(url=archive.url + "gone") for name, archive in served.items()}
+    download(root, archives=gone)
+    download(root, archives={name: archive._replace(md5="0") for name, archive in gone.items()})
+    # What is damaged is fetched again.
+    paths[0].write_bytes(paths[0].read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"gone cannot be fetched: HTTP Error 404.*yourself"):
+        download(root, archives=gone)
+    download(root, archives=served)
+    assert hashlib.md5(paths[0].read_bytes()).hexdigest() == served["images_background"].md5
+
+
+def test_a_wrong_checksum_leaves_no_file(served: dict[str, Archive], tmp_path: Path) -> None:
+    wrong = {name: archive._replace(md5="0" * 32) for name, archive in served.items()}
+    root = tmp_path / "fetched"
+    with pytest.raises(DataError, match=r"has the checksum [0-9a-f]{32}; expected 0{32}"):
+        download(root, archives=wrong)
+    assert not list(root.iterdir())
+
+
+def test_no_network(tmp_path: Path) -> None:
+    closed = {"images_background": Archive(3, "http://127.0.0.1:9/images_background.zip", "0")}
+    with pytest.raises(DataError, match=r"cannot be fetched: .*refused"):
+        download(tmp_path, archives=closed)
+    assert not list(tmp_path.glob("*.zip"))
+
+
+@pytest.fixture(scope="session")
+def names(real_data) -> list[str]:
+    """The names of all characters, from the real archives."""
+    found: list[str] = []
+    for name, archive in ARCHIVES.items():
+        with open_source(real_data(f"{name}.zip") / f"{name}.zip") as source:
+            files = _drawings(source, name)
+        assert len(files) == archive.characters
+        found += files
+    return found
+
+
+def test_random_split(names: list[str]) -> None:
+    split = random_split(dict.fromkeys(names), 0)
+    assert {part: len(of) for part, of in split.items()} == {"train": 1100, "validation": 100, "test": 423}
+    assert sorted(name for of in split.values() for name in of) == sorted(names)
+    # Recorded for good: no library's generator takes part, and the order of the listing does not matter.
+    assert split["test"][:2] == ("Mkhedruli_(Georgian)/character17", "Malay_(Jawi_-_Arabic)/character10")
+    assert random_split(dict.fromkeys(names[::-1]), 0) == split
+    assert random_split(dict.fromkeys(names), 1) != split
+
+
+def test_vinyals_split(names: list[str], real_data) -> None:
+    file = "omniglot_vinyals_split.csv"
+    with (real_data(file) / file).open(newline="") as rows:
+        published = {f"{row['alphabet']}/{row['character']}": row["split"] for row in csv.DictReader(rows)}
+    split = vinyals_split(dict.fromkeys(names))
+    assert {part: len(of) for part, of in split.items()} == {"train": 1028, "validation": 172, "test": 423}
+    parts = {"train": "train", "validation": "val", "test": "test"}
+    assert {name: parts[part] for part, of in split.items() for name in of} == published
+
+
+def test_real_omniglot(real_data, tmp_path: Path) -> None:
+    root = real_data("images_background.zip")
+    if not (root / "images_evaluation.zip").exists():
+        pytest.skip(f"images_evaluation.zip is not in {root}")
+    family = omniglot(root=str(root), shots=5, queries=15, cache=str(tmp_path))
+    assert family.inputs == Images(28, 1, invert=True)
+    assert [len(of) for of in family.classes.values()] == [1100, 100, 423]
+    assert family.train.pixels.shape == (1100, 20, 28, 28, 1)
+    support, query = draw(family.test, 20)
+    assert support.x.shape == (20, 25, 28, 28, 1)
+    assert query.x.shape == (20, 75, 28, 28, 1)
+    assert 0.03 < support.x.mean() < 0.2  # ink is 1, paper is 0
+    assert (family.recipe.inner_lr, family.recipe.meta_batch, family.recipe.meta_steps) == (2.0, 32, 40_000)
+    again = omniglot(root=str(root), ways=20, split="vinyals", cache=str(tmp_path))  # from the cache
+    assert (again.recipe.inner_lr, again.recipe.meta_batch) == (2.0, 16)
+    assert again.validation.pixels.shape[0] == 172
+    with pytest.raises(DataError, match=r"20 examples, fewer than 10 shots [+] 15 queries"):
+        omniglot(root=str(root), shots=10, queries=15, cache=str(tmp_path))

@@ -1,0 +1,112 @@
+import dataclasses
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import image, png
+from mtnets.errors import DataError, OptionError
+from mtnets.tasks.inputs.images import Images, decode, read_folder, read_query
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_becomes_the_channels_asked_for(mode: str, channels: int) -> None:
+    file = io.BytesIO()
+    image(mode=mode, size=(9, 5)).save(file, "TIFF")
+    file.seek(0)
+    assert Images(7, channels).read(file, "it").shape == (7, 7, channels)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3)])
+def test_images_as_stored(mode: str, channels: int) -> None:
+    assert decode(png(image(mode=mode, size=(9, 5))), "it").shape == (5, 9, channels)
+
+
+def test_pixels_are_kept_where_nothing_is_to_be_changed() -> None:
+    picture = image(mode="L")
+    np.testing.assert_array_equal(decode(png(picture), "it")[..., 0], np.asarray(picture))
+
+
+def test_one_bit_images_are_resized_smoothly() -> None:
+    stripes = Image.fromarray(np.arange(100 * 100).reshape(100, 100) % 2 == 0)
+    assert abs(int(np.median(Images(10, 1).read(io.BytesIO(png(stripes)), "it"))) - 128) < 10
+
+
+def test_transparent_parts_are_paper() -> None:
+    assert decode(png(Image.new("RGBA", (4, 4), (0, 0, 0, 0))), "it").min() == 255
+
+
+def test_sixteen_bits_become_eight() -> None:
+    grey = Image.fromarray(np.full((4, 4), 0x80FF, np.uint16))
+    np.testing.assert_array_equal(decode(png(grey), "it"), np.full((4, 4, 1), 0x80))
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_inputs_in_numpy_and_in_a_compiled_program(invert: bool) -> None:
+    images = Images(2, 1, invert)
+    pixels = np.array([0, 51, 255], np.uint8)
+    expected = np.array([1, 0.8, 0] if invert else [0, 0.2, 1], np.float32)
+    assert isinstance(images.to_inputs(pixels), np.ndarray)
+    assert images.to_inputs(pixels).dtype == np.float32
+    np.testing.assert_allclose(images.to_inputs(pixels), expected, atol=1e-7)
+    compiled = jax.jit(images.to_inputs)(jnp.asarray(pixels))
+    assert compiled.dtype == jnp.float32
+    np.testing.assert_allclose(compiled, expected, atol=1e-7)
+
+
+def test_images_come_back_from_their_fields() -> None:
+    images = Images(28, 1, invert=True)
+    assert Images(**dataclasses.asdict(images)) == images
+
+
+@pytest.mark.parametrize(("size", "channels"), [(0, 1), (28, 2)])
+def test_impossible_images(size: int, channels: int) -> None:
+    with pytest.raises(OptionError, match="must be"):
+        Images(size, channels)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", png(image(size=64))[:900]])
+def test_a_damaged_image_is_named(write, content: bytes) -> None:
+    root = write("support", {"a/1.png": png(image()), "b/broken.png": content})
+    with pytest.raises(DataError, match=r"b/broken\.png cannot be read.*repair or remove"):
+        read_folder(root, Images(8, 3))
+
+
+def test_a_folder_of_class_folders(write) -> None:
+    files = {f"{name}/{i}.png": png(image(i, size=20 + i)) for name in ("cat", "ant") for i in (2, 1)}
+    root = write("support", files | {"README.md": b"", "cat/.hidden.png": b"", "cat/notes.txt": b"", ".git/x": b""})
+    classes = read_folder(root, Images(8, 1))
+    assert list(classes) == ["ant", "cat"]
+    paths, pixels = classes["cat"]
+    assert [path.name for path in paths] == ["1.png", "2.png"]
+    assert (pixels.shape, pixels.dtype) == ((2, 8, 8, 1), np.uint8)
+
+
+def test_queries_with_and_without_classes(write) -> None:
+    root = write("query", {"a/1.png": png(image()), "b/2.png": png(image(1)), "readme.txt": b""})
+    files, pixels = read_query(root, Images(8, 3))
+    assert [(path.name, name) for path, name in files] == [("1.png", "a"), ("2.png", "b")]
+    assert pixels.shape == (2, 8, 8, 3)
+    files, _ = read_query(root / "a", Images(8, 3))
+    assert [(path.name, name) for path, name in files] == [("1.png", None)]
+    files, pixels = read_query(root / "a" / "1.png", Images(8, 3))
+    assert files == [(root / "a" / "1.png", None)]
+    np.testing.assert_array_equal(pixels[0], np.asarray(image()))
+
+
+def test_folders_that_cannot_be_used(write) -> None:
+    images, picture = Images(8, 3), png(image())
+    with pytest.raises(DataError, match="is not a folder"):
+        read_folder("/does/not/exist", images)
+    with pytest.raises(DataError, match="no class folders"):
+        read_folder(write("loose", {"1.png": picture}), images)
+    with pytest.raises(DataError, match=r"empty.* has no images"):
+        read_folder(write("support", {"a/1.png": picture, "empty/notes.txt": b""}), images)
+    with pytest.raises(DataError, match="has no images; expected"):
+        read_query(write("nothing", {"notes.txt": b""}), images)
+    with pytest.raises(DataError, match="both images"):
+        read_query(write("mixed", {"1.png": picture, "a/1.png": picture}), images)
