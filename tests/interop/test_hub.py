@@ -83,7 +83,7 @@ def test_the_card_says_what_it_is(learner) -> None:
         assert part in card
     assert "Transductive" not in card
     assert "not a built-in one" not in card
-    own = dataclasses.replace(learner, model=dataclasses.replace(learner.model, config=None), record={})
+    own = dataclasses.replace(learner, model=dataclasses.replace(learner.model), record={})
     card = model_card(own, "mine")
     assert 'from_pretrained("mine", model=model)' in card
     assert "must be passed as `model=`" in card
@@ -172,7 +172,7 @@ def test_what_is_fetched_is_the_learner_and_no_pickle(hub, learner, tmp_path) ->
     for revision in (None, COMMIT):
         same(from_pretrained("someone/sine", revision=revision), learner)
     assert sorted(Hub.asked) == ["README.md", "learner.json", "learner.safetensors"]
-    own = dataclasses.replace(learner.model, config=None)
+    own = dataclasses.replace(learner.model)
     save_pretrained(dataclasses.replace(learner, model=own), tmp_path / "own")
     Hub.repositories["someone/own"] = tmp_path / "own"
     with pytest.raises(RunError, match=r"not a built-in one.*model="):

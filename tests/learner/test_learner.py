@@ -145,7 +145,7 @@ def test_a_learner_from_before_an_option_has_its_default(tmp_path):
 
 
 def test_networks_and_methods_of_the_user_are_asked_for(sine, tmp_path):
-    own = dataclasses.replace(sine.model, config=None)
+    own = dataclasses.replace(sine.model)
     dataclasses.replace(sine, model=own).save(tmp_path / "model")
     with pytest.raises(RunError, match=r"not a built-in one.*model="):
         mtnets.load(tmp_path / "model")

@@ -1,11 +1,17 @@
-"""A network of plain functions is a model."""
+"""A network of plain functions is a model; built-in and registered ones compare by value, and are pickled."""
+
+import copy
+import dataclasses
+import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtnets import Model, OptionError
+from mtnets import Model, OptionError, RunError, from_functions
+from mtnets.networks import models
+from mtnets.networks.model import NETWORKS, model_from_config
 from mtnets.trees import leaves_by_path
 
 
@@ -37,12 +43,67 @@ def test_layers_are_found_once_and_without_running_the_network() -> None:
         assert layer.shape == paths[layer.weight].shape
 
 
-def test_models_are_told_apart_by_identity() -> None:
+def test_models_of_plain_functions_are_told_apart_by_identity() -> None:
     """So that they can be static arguments of compiled functions."""
     a, b = Model(init, apply, (3,)), Model(init, apply, (3,))
     assert a != b
+    assert a != "a"
     assert len({a, b}) == 2
     assert (a.norm, a.config, a.own_weights, a.fixed) == ("none", None, False, ())
+    assert copy.copy(a) is copy.deepcopy(a) is a
+    with pytest.raises(RunError, match=r"cannot be pickled; save the learner with save\(path\)"):
+        pickle.dumps(a)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: models.conv4(3, image_size=16, filters=2, norm="none"),
+        lambda: models.mlp(2, 3, 1, init_std=0.1, warp="residual"),
+    ],
+)
+def test_built_in_models_are_their_config(build) -> None:
+    """Equal ones share compiled programs; a pickle holds the config alone."""
+    model, same = build(), build()
+    assert model == same
+    assert len({model, same}) == 1
+    predict = jax.jit(lambda model, params, x: model.apply(params, {}, x, None)[0], static_argnums=0)
+    params, x = jax.jit(model.init)(jax.random.key(0))[0], jnp.ones((1, *model.input_shape))
+    np.testing.assert_array_equal(predict(model, params, x), predict(same, params, x))
+    assert predict._cache_size() == 1
+    pickled = pickle.dumps(model)
+    assert len(pickled) < 300
+    assert pickle.loads(pickled) == model
+    assert models.mlp(2, 3, 1) != models.mlp(2, 3, 1, norm="support")
+
+
+def test_a_changed_copy_is_another_model() -> None:
+    """Whatever is changed, programs of the original do not serve it, and a saved learner does not name the original."""
+    model = models.mlp(2, 3, 1)
+    changed = dataclasses.replace(model, apply=lambda params, state, x, key: (x, state))
+    assert changed.config is None
+    assert changed != model
+
+
+def test_networks_of_the_user_are_registered() -> None:
+    @models.register
+    def affine(*sizes, scale=1.0):
+        """An affine function."""
+        return from_functions(lambda p, x: scale * (x @ p["w"]), {"w": jnp.ones(sizes)}, sizes[:1])
+
+    try:
+        model = affine(3, 2, scale=2.0)
+        assert model.config == {"network": "affine", "sizes": [3, 2], "scale": 2.0}
+        again = model_from_config(model.config)
+        assert again == model
+        np.testing.assert_array_equal(again.apply(*again.init(jax.random.key(0)), jnp.ones((1, 3)), None)[0], [[6, 6]])
+        assert model_from_config({"network": "affine", "sizes": [3, 2]}).config == {**model.config, "scale": 1.0}
+        with pytest.raises(OptionError, match="affine has no option size; it has sizes, scale"):
+            model_from_config({"network": "affine", "size": 3})
+        with pytest.raises(OptionError, match=r"affine was called with .* must be plain values"):
+            affine(3, 2, scale=jnp.ones(2))
+    finally:
+        del NETWORKS["affine"]
 
 
 def test_a_model_without_layers() -> None:

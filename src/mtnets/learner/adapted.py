@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.files import replacing
 from mtnets.networks.model import Model
-from mtnets.networks.models import rebuild
+from mtnets.networks.model import model_from_config
 from mtnets.networks.state_dict import save_state_dict, state_dict
 from mtnets.tasks import inputs_from_json
 from mtnets.tasks.inputs.inputs import AS_THEY_ARE, Inputs
@@ -245,7 +245,7 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
     if model is None:
         if card["model"] is None:
             raise RunError(f"The network in {path} is not a built-in one; pass it: load_adapted(path, model=...).")
-        model = rebuild(card["model"])
+        model = model_from_config(card["model"])
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     inputs = inputs_from_json(card["inputs"])
     used = arrays.pop("used.", None)

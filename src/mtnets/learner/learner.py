@@ -34,7 +34,7 @@ from mtnets.learner.adapted import (
     write_tensors,
 )
 from mtnets.networks.model import Model
-from mtnets.networks.models import rebuild
+from mtnets.networks.model import model_from_config
 from mtnets.shipped import learners
 from mtnets.tasks import inputs_from_json
 from mtnets.tasks import rebuild as rebuild_tasks
@@ -334,7 +334,7 @@ def _read(
     if model is None:
         if card["model"] is None:
             raise RunError(f"The network in {file} is not a built-in one; pass it: load(path, model=...).")
-        model = rebuild(card["model"])
+        model = model_from_config(card["model"])
     if method is None:
         options = dict(card["method"])
         name = options.pop("name")

@@ -1,7 +1,7 @@
-"""Which leaves of a parameter tree make a layer, in the order in which the network uses them.
+"""Finds the layers of a network, in the order in which the network uses them.
 
-A layer is a weight of rank ≥ 2 that enters a matrix product, a convolution or a table look-up, together with the bias
-beside it. Both facts are read off the tree and off the traced computation, never off names.
+A layer is a weight of rank ≥ 2 that enters a matrix product, a convolution or a table look-up, together with its bias.
+Layers are read off the structure of the parameters and off the traced computation, never off names.
 """
 
 import dataclasses
@@ -31,8 +31,9 @@ class Layer:
       bias: path of the bias, or None.
       shape: shape of the weight.
       out_axes: the axes of the weight that index its output units, in order.
-      groups: of a grouped convolution: its outputs are as many runs of units, each computed from inputs of its own.
-      bias_shape: shape of the bias, if it is another than that of one output: flat.
+      groups: number of groups of a grouped convolution, each of which computes a run of units from its share of the
+        inputs; otherwise 1.
+      bias_shape: shape of the bias where it differs from that of one output, for example where it is flat.
     """
 
     name: str
@@ -88,15 +89,15 @@ class Layer:
 def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]:
     """Finds the layers of a network and orders them by first use.
 
-    The output axes of a weight are read off the first operation that it enters, as those of the result that they
-    become: the free axes of a matrix product, the features of a convolution, the last axis of an entry of a table.
-    They are followed back through transposing, flipping and merging axes; where an axis was split before, the last axis
-    of the weight is taken. A weight that is used again, by a recurrent cell or tied to another layer, is one layer. A
-    bias is the next leaf of the same container that is used after its weight, if it has the shape of the output axes
-    (or is flat, with as many elements; with axes of size one where a convolution has its image) and is added.
+    The output axes of a weight are those that index the outputs of the first operation that it enters: the free axes of
+    a matrix product, the features of a convolution, the last axis of a table's entries. They are followed back through
+    transposed, flipped and merged axes; where an axis was split, the last axis of the weight is taken. A weight that is
+    used several times, as in a recurrent cell, is one layer. The bias of a weight is the next leaf of the same
+    container that is used after it, provided that it is added and has the shape of the output axes. It may also be flat
+    with as many elements, or have axes of size one in place of a convolution's image.
 
     Args:
-      forward: the network as a function of its parameters; it is traced, never run.
+      forward: the network as a function of its parameters. It is traced, not run.
       params: parameters or their shapes.
 
     Raises:
@@ -106,7 +107,7 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
     shapes = {path: tuple(leaf.shape) for path, leaf in leaves_by_path(params).items()}
     paths = list(shapes)
     layers: dict[str, Layer] = {}  # by the path of the weight, in the order of first use
-    waiting: dict[str, Use] = {}  # container → the use of the weight in it whose bias may come next
+    waiting: dict[str, Use] = {}  # container → use of the weight in it whose bias may come next
     for use in first_uses(closed.jaxpr):
         path = paths[use.leaf.number]
         container, shape = path.rpartition(".")[0], shapes[path]
@@ -118,15 +119,15 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
             )
         elif len(shape) >= 2 and use.primitive in LINEAR:
             axes, groups = ((len(shape) - 1,), 1) if (free := out_axes(use)) is None else (free, use.groups)
-            if not axes and shape[-1] == 1:  # the only unit
+            if not axes and shape[-1] == 1:  # a single unit
                 axes = (len(shape) - 1,)
             layers[path] = Layer(container or path, path, None, shape, axes, groups)
             waiting[container] = use
 
     if not layers:
-        found = ", ".join(f"{path} {shape}" for path, shape in shapes.items()) or "no parameters"
+        leaves = ", ".join(f"{path} {shape}" for path, shape in shapes.items()) or "no parameters"
         raise OptionError(
-            f"The network has no layer to adapt (found {found}); it needs a weight of rank ≥ 2 that enters a matrix "
+            f"The network has no layer to adapt (it has {leaves}); it needs a weight of rank ≥ 2 that enters a matrix "
             "product, a convolution or a table look-up."
         )
     names = [layer.name for layer in layers.values()]
@@ -139,22 +140,22 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
 def named(
     layers: Sequence[Layer], naming: Mapping[str, tuple[str, str | None]], leaves: Mapping[str, Any]
 ) -> tuple[Layer, ...]:
-    """Layers by names of the user's, in the order of their first use.
+    """The layers that the user names, in the order of their first use.
 
     Args:
-      layers: as found.
+      layers: all layers of the network.
       naming: names, with the paths of their weight and bias.
       leaves: all leaves by path.
 
     Raises:
       OptionError: for a weight that enters no linear operation, or a bias that does not fit it.
     """
-    found = {layer.weight: layer for layer in layers}
+    by_weight = {layer.weight: layer for layer in layers}
     chosen: dict[str, Layer] = {}
     for name, (weight, bias) in naming.items():
-        if weight not in found:
-            raise OptionError(f"Layer {name}: {weight} is no weight of a layer; there are {', '.join(found)}.")
-        layer = found[weight]
+        if weight not in by_weight:
+            raise OptionError(f"Layer {name}: {weight} is no weight of a layer; there are {', '.join(by_weight)}.")
+        layer = by_weight[weight]
         shape = "nothing" if bias is None or bias not in leaves else tuple(leaves[bias].shape)
         if bias not in (None, layer.bias) and shape not in (layer.out_shape, (layer.units,)):
             raise OptionError(f"Layer {name}: the bias {bias} is {shape}; {weight} needs {layer.out_shape}.")
@@ -164,11 +165,11 @@ def named(
 
 
 def _is_bias(shape: tuple[int, ...], layer: Layer, weight: Use) -> bool:
-    """Whether what is added after a weight has the shape of its outputs, as broadcasting lines them up."""
-    after = 0
+    """Whether an array of this shape, added to the outputs of a layer, broadcasts as a bias does."""
+    after = 0  # axes after the features, as in a bias [features, 1, 1] for images with channels first
     if weight.primitive == "conv_general_dilated":
         spec = weight.eqn.params["dimension_numbers"].out_spec
-        after = len(spec) - 1 - spec[1]  # axes of the image: a bias [features, 1, 1] where channels are first
+        after = len(spec) - 1 - spec[1]
     for outputs in (layer.out_shape, (layer.units,)):
         before = len(shape) - len(outputs) - after
         if shape in (outputs, (1,) * before + outputs + (1,) * after):

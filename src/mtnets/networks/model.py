@@ -1,57 +1,65 @@
-"""A model is a pair of pure functions over pytrees: `init` and `apply`."""
+"""A model is a pair of pure functions over pytrees, `init` and `apply`; built-in models can be built again by name."""
 
 import dataclasses
 import functools
+import inspect
+import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, ParamSpec
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.errors import OptionError, RunError
 from mtnets.networks.layers import Layer, find_layers, named
 from mtnets.trees import leaves_by_path
 
-if TYPE_CHECKING:
-    from mtnets.analysis.summary import Summary
-    from mtnets.inner.methods import Method
-
 Norm = Literal["transductive", "support", "running", "none"]
+P = ParamSpec("P")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
     """A network as pure functions.
 
+    Models with the same `config` are equal, so that programs compiled for one serve the other. A model without a
+    `config` equals only itself. A copy with changed fields, as made by `dataclasses.replace`, has no `config`.
+
     Attributes:
       init: `init(key) -> (params, state)`.
       apply: `apply(params, state, x, key) -> (y, state)` with `x` of shape `[examples, *input_shape]`. With a key the
-        network learns: dropout is on, batch statistics come from the current batch and the new state is returned. With
-        `key=None` it predicts: nothing is random, statistics come from the state, and the state is returned as it is.
+        network learns: dropout is on, batch statistics come from the current batch, and the new state is returned. With
+        `key=None` it predicts: nothing is random, statistics come from the state, and the state is returned unchanged.
       input_shape: shape of one input.
       norm: what batch norm means in this network.
-        `transductive`: always the statistics of the current batch, so that a prediction depends on the others in its
-        batch (as in the papers of MAML and MT-net);
+        `transductive`: statistics of the current batch, always, so that a prediction depends on the others in its batch
+        (as in the papers of MAML and MT-net);
         `support`: predictions use statistics of the support set, taken in one more pass at the adapted weights;
-        `running`: predictions use averages that training carried along, over tasks and meta-steps;
+        `running`: predictions use averages over tasks and meta-steps of training;
         `none`: no batch norm.
-      config: what the model can be built from again: `{"network": name, **options}`; None for a network of the user's.
       own_weights: whether `init` ignores its key and returns the weights that the network came with.
-      input_dtype: of the inputs; integers for a network that begins with an embedding.
+      input_dtype: type of the inputs; an integer type for a network that begins with an embedding.
       fixed: paths of containers whose layers no task moves: warp layers.
-      naming: names of the layers that may move, with the paths of their weight and bias, where the structure of the
-        parameters does not tell; None for those that the traced computation shows.
+      naming: names of the layers that may move, with the paths of their weight and bias. Defaults to the layers and
+        names that the traced computation shows.
+      flattened: layers whose inputs are flattened images, with the shape of one image, channels last.
+        `AdaptedModel.state_dict` needs it, since PyTorch flattens images with channels first.
+      config: the call that builds the model again, `{"network": name, **arguments}`; None unless a registered function
+        built the model.
     """
 
     init: Callable[[Array], tuple[Any, Any]]
     apply: Callable[[Any, Any, Array, Array | None], tuple[Array, Any]]
     input_shape: tuple[int, ...]
     norm: Norm = "none"
-    config: Mapping[str, Any] | None = None
+    _: dataclasses.KW_ONLY
     own_weights: bool = False
     input_dtype: Any = jnp.float32
     fixed: tuple[str, ...] = ()
     naming: Mapping[str, tuple[str, str | None]] | None = None
+    flattened: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, Any] | None = dataclasses.field(default=None, init=False)
 
     @functools.cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -63,20 +71,89 @@ class Model:
             layers = named(layers, self.naming, leaves_by_path(params))
         return tuple(layer for layer in layers if not f"{layer.weight}.".startswith(tuple(f"{p}." for p in self.fixed)))
 
-    def summary(self, method: "Method | None" = None, inner_steps: int = 1) -> "Summary":
-        """The layers of this network, what of it stays as it is within a task, and what a method learns for each layer:
-        `print(model.summary(mtnets.mt_net()))`.
+    @functools.cached_property
+    def _identity(self) -> Any:
+        return id(self) if self.config is None else json.dumps(self.config, sort_keys=True)
 
-        Args:
-          method: what is to adapt it; the network alone for None.
-          inner_steps: of training; some methods learn something for each.
+    def __eq__(self, other: object) -> bool:
+        return self._identity == other._identity if isinstance(other, Model) else NotImplemented
 
-        Raises:
-          OptionError: if the network has no layer, or the method cannot adapt it.
-        """
-        from mtnets.analysis.summary import summarise  # which stands above: a method has parts
+    def __hash__(self) -> int:
+        return hash(self._identity)
 
-        return summarise(self, method, inner_steps)
+    def __copy__(self) -> "Model":
+        return self  # immutable
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.config is None:
+            raise RunError(
+                "A network of your own consists of functions, which cannot be pickled; save the learner with "
+                "save(path) and read it with load(path, model=...), or build the network in a function decorated with "
+                "@mtnets.models.register."
+            )
+        return model_from_config, (dict(self.config),)
+
+
+NETWORKS: dict[str, Callable[..., Model]] = {}
+
+
+def register(build: Callable[P, Model]) -> Callable[P, Model]:
+    """Decorates a function that builds a model, so that its models can be built again from their `config`.
+
+    Learners with such a model are loaded without `model=...` and can be pickled, in any program that has registered the
+    function under the same name.
+
+    Args:
+      build: a function from plain values (numbers, strings, booleans, and lists of these) to a model.
+
+    Raises:
+      OptionError: when the function is called with an argument that JSON cannot hold.
+    """
+    name, signature = build.__name__, inspect.signature(build)
+
+    @functools.wraps(build)
+    def registered(*args: P.args, **options: P.kwargs) -> Model:
+        model = dataclasses.replace(build(*args, **options))
+        call = signature.bind(*args, **options)
+        call.apply_defaults()
+        try:
+            config = json.loads(json.dumps({"network": name, **call.arguments}))
+        except TypeError as error:
+            raise OptionError(
+                f"{name} was called with {dict(call.arguments)}; the arguments of a registered network must be plain "
+                "values, which JSON can hold."
+            ) from error
+        object.__setattr__(model, "config", config)  # of a frozen dataclass
+        return model
+
+    NETWORKS[name] = registered
+    return registered
+
+
+def model_from_config(config: Mapping[str, Any]) -> Model:
+    """The model that `Model.config` describes.
+
+    Raises:
+      OptionError: if no network of this name is registered, or it has no such option.
+    """
+    arguments = dict(config)
+    name = arguments.pop("network", None)
+    if name not in NETWORKS:
+        raise OptionError(
+            f"There is no network {name!r}; there are {', '.join(NETWORKS)}. Import the module that registers it, or "
+            "pass the model itself (model=...)."
+        )
+    signature = inspect.signature(NETWORKS[name])
+    unknown = arguments.keys() - signature.parameters.keys()
+    if unknown:
+        raise OptionError(
+            f"{name} has no option {', '.join(sorted(unknown))}; it has {', '.join(signature.parameters)}."
+        )
+    call = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
+    return NETWORKS[name](*call.args, **call.kwargs)
 
 
 def _zeros(leaf: Any) -> Array:

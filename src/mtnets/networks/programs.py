@@ -1,17 +1,22 @@
-"""A network's traced program: which operation each of its leaves enters first, and which axes of the leaf are outputs there."""
+"""Reads a network's traced program: which operation uses each parameter first, and how."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from mtnets.compat import is_condition, scanned, sub_programs
 
-# Operations that only rearrange or convert a leaf; what they return still counts as that leaf.
+# Operations that only rearrange or convert an array; their result still counts as the same parameter.
 TRANSPARENT = {"reshape", "transpose", "rev", "convert_element_type", "squeeze", "copy", "copy_p", "broadcast_in_dim"}
 
 
 class Leaf(NamedTuple):
-    """A variable that still is a leaf: which one, which of its axes each axis runs over (None: part of one), and which
-    of them run backwards."""
+    """A variable of the program that holds a parameter, possibly rearranged.
+
+    Attributes:
+      number: index of the parameter among the inputs of the program.
+      axes: for each axis of the variable, the axes of the parameter that it runs over; None for a part of an axis.
+      flipped: axes of the parameter that run backwards.
+    """
 
     number: int
     axes: tuple[tuple[int, ...] | None, ...]
@@ -19,7 +24,13 @@ class Leaf(NamedTuple):
 
 
 class Use(NamedTuple):
-    """An operation on a leaf, as which of its operands."""
+    """An operation that takes a parameter as an operand.
+
+    Attributes:
+      leaf: the parameter.
+      eqn: the operation.
+      position: index of the parameter among the operands.
+    """
 
     leaf: Leaf
     eqn: Any
@@ -32,13 +43,13 @@ class Use(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """Of a convolution by the leaf."""
+        """Number of groups of a convolution whose kernel is the parameter; 1 for other operations."""
         counts = self.eqn.params.get("feature_group_count", 1) * self.eqn.params.get("batch_group_count", 1)
         return counts if self.position else 1
 
 
 def first_uses(jaxpr: Any) -> Iterator[Use]:
-    """The first use of each input, in the order of the computation."""
+    """The first use of each input of a program, in the order of the computation."""
     seen: set[int] = set()
     leaves = {var: Leaf(i, tuple((axis,) for axis in range(len(var.aval.shape)))) for i, var in enumerate(jaxpr.invars)}
     for use in _uses(jaxpr, leaves):
@@ -47,8 +58,23 @@ def first_uses(jaxpr: Any) -> Iterator[Use]:
             yield use
 
 
+def out_axes(use: Use) -> tuple[int, ...] | None:
+    """The axes of a parameter that index the outputs of the operation that uses it; None if an axis was split."""
+    leaf, position = use.leaf, use.position
+    axes, numbers = range(len(leaf.axes)), use.eqn.params.get("dimension_numbers")
+    if use.primitive == "dot_general":
+        contracted, batch = (sides[position] for sides in numbers)
+        axes = [axis for axis in axes if axis not in contracted and axis not in batch]
+    elif use.primitive == "conv_general_dilated":
+        axes = [(numbers.lhs_spec, numbers.rhs_spec)[position][0]]
+    elif use.primitive == "gather":
+        axes = [axis for axis in axes if axis not in numbers.start_index_map][-1:]
+    runs = [leaf.axes[axis] for axis in axes]
+    return None if None in runs else sum(runs, ())
+
+
 def _uses(jaxpr: Any, leaves: dict[Any, Leaf]) -> Iterator[Use]:
-    """Walks a program in order, into its sub-programs; `leaves` says which variables still are a leaf."""
+    """Walks a program and its sub-programs in order; `leaves` maps variables to the parameters that they hold."""
     for eqn in jaxpr.eqns:
         operands = [None if hasattr(var, "val") else leaves.get(var) for var in eqn.invars]
         known = [leaf for leaf in operands if leaf is not None]
@@ -69,28 +95,28 @@ def _uses(jaxpr: Any, leaves: dict[Any, Leaf]) -> Iterator[Use]:
 
 
 def _operands(eqn: Any, sub: Any, operands: list[Leaf | None]) -> list[Leaf | None]:
-    """Which leaf each input of a sub-program is."""
+    """The parameter that each input of a sub-program holds."""
     if eqn.primitive.name == "while":
         conditions, bodies = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
         carry = operands[conditions + bodies :]
         constants = operands[:conditions] if is_condition(eqn, sub) else operands[conditions : conditions + bodies]
         return constants + carry
     if eqn.primitive.name == "scan":
-        # what is scanned over is a stack of leaves, one for each pass, and stays as it is
+        # A scanned operand is a stack with one array per pass: no single parameter enters the sub-program.
         return [None if slices else leaf for leaf, slices in zip(operands, scanned(eqn, sub), strict=True)]
-    # a branch index comes first
+    # The operands of `cond` begin with the index of the branch.
     return operands[len(operands) - len(sub.invars) :]
 
 
 def _rearranged(eqn: Any, leaf: Leaf) -> Leaf:
-    """The leaf after an operation that only rearranges or converts it."""
+    """The parameter after a transparent operation."""
     axes, before, after = leaf.axes, eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
     flipped = leaf.flipped
     match eqn.primitive.name:
         case "transpose":
             axes = tuple(axes[axis] for axis in eqn.params["permutation"])
         case "squeeze":
-            axes = tuple(part for axis, part in enumerate(axes) if axis not in eqn.params["dimensions"])
+            axes = tuple(run for axis, run in enumerate(axes) if axis not in eqn.params["dimensions"])
         case "broadcast_in_dim":
             placed = dict(zip(eqn.params["broadcast_dimensions"], zip(before, axes, strict=True), strict=True))
             axes = tuple(placed[i][1] if i in placed and placed[i][0] == n else () for i, n in enumerate(after))
@@ -102,36 +128,21 @@ def _rearranged(eqn: Any, leaf: Leaf) -> Leaf:
 
 
 def _reshaped(axes: Sequence[Any], before: Sequence[int], after: Sequence[int]) -> tuple[Any, ...]:
-    """What the axes of an array run over once it is reshaped: axes are merged, and None where one is split."""
+    """The runs of axes after a reshape: merged axes are joined, a split axis becomes None."""
     if 0 in before:
         return (None,) * len(after)
-    found: list[Any] = []
+    result: list[Any] = []
     i = 0
-    while len(found) < len(after):
-        # the shortest runs of old and of new axes that hold as many elements
+    while len(result) < len(after):
+        # Take the shortest runs of old and of new axes with the same number of elements.
         merged: list[Any] = []
-        old, new, count = 1, after[len(found)], 1
+        old, new, count = 1, after[len(result)], 1
         while old != new:
             if old < new:
                 merged += [axes[i]] if before[i] > 1 else []
                 old, i = old * before[i], i + 1
             else:
-                new, count = new * after[len(found) + count], count + 1
+                new, count = new * after[len(result) + count], count + 1
         whole = None if None in merged or count > 1 else sum(merged, ())
-        found += [whole] * count
-    return tuple(found)
-
-
-def out_axes(use: Use) -> tuple[int, ...] | None:
-    """The axes of a leaf that index the outputs of the operation that it enters; None where one was split."""
-    leaf, position = use.leaf, use.position
-    axes, numbers = range(len(leaf.axes)), use.eqn.params.get("dimension_numbers")
-    if use.primitive == "dot_general":
-        contracted, batch = (sides[position] for sides in numbers)
-        axes = [axis for axis in axes if axis not in contracted and axis not in batch]
-    elif use.primitive == "conv_general_dilated":
-        axes = [(numbers.lhs_spec, numbers.rhs_spec)[position][0]]
-    elif use.primitive == "gather":
-        axes = [axis for axis in axes if axis not in numbers.start_index_map][-1:]
-    parts = [leaf.axes[axis] for axis in axes]
-    return None if None in parts else sum(parts, ())
+        result += [whole] * count
+    return tuple(result)

@@ -1,8 +1,8 @@
-"""The weights of a network under the names, and in the layouts, that PyTorch has for them.
+"""The weights of a network under PyTorch's names and in PyTorch's layouts.
 
-What a weight is to PyTorch is read off the operation that it enters, so that it does not matter which library the
-network was written in: a kernel `[inputs, units]` of Flax and a weight `[units, inputs]` of Equinox come out alike.
-Only what is in no layer is known by its name: scales, offsets and statistics of normalisation.
+The layout of a weight is read off the operation that it enters, whatever library the network was written in: a kernel
+`[inputs, units]` of Flax and a weight `[units, inputs]` of Equinox give the same result. Only leaves in no layer, such
+as scales, offsets and statistics of normalisation, are recognised by their names.
 """
 
 import math
@@ -30,8 +30,9 @@ ELEMENTWISE = {"add", "sub", "mul", "div", "add_any"}
 def state_dict(
     model: Model, params: Any, state: Any = None, *, flattened: Mapping[str, tuple[int, ...]] | None = None
 ) -> dict[str, np.ndarray]:
-    """Weights and statistics as the equivalent PyTorch module has them: `module.load_state_dict` takes them, once they
-    are tensors.
+    """Weights and statistics in the form of the equivalent PyTorch module.
+
+    Once converted to tensors, they can be passed to `module.load_state_dict`.
 
     | layer | here, for example | `weight` in PyTorch |
     |---|---|---|
@@ -40,28 +41,28 @@ def state_dict(
     | transposed convolution, with a stride | `[…, inputs, units]` | `[inputs, units / groups, …]`, flipped |
     | embedding | `[entries, features]` | the same |
 
-    A bias is flat. A layer is named after its container: `layers.0.kernel` becomes `layers.0.weight`. Scales, offsets,
-    means and variances of normalisation become `weight`, `bias`, `running_mean`, `running_var`; where there is an
-    offset and no scale, as in `mtnets.models.BatchNorm`, the weight is one. Other vectors and numbers, and arrays that
-    are added or multiplied (places of a transformer), stay as they are. Recurrent cells come out as the linear layers
-    that they consist of.
+    Biases are flat. A layer has the name of its container: `layers.0.kernel` becomes `layers.0.weight`. Scales,
+    offsets, means and variances of normalisation become `weight`, `bias`, `running_mean` and `running_var`. An offset
+    without a scale, as in `mtnets.models.BatchNorm`, gets a weight of ones. Other vectors and numbers, and arrays that
+    are added or multiplied, such as positional embeddings, are unchanged. Recurrent cells become the linear layers that
+    they consist of.
 
-    The PyTorch module takes images `[examples, channels, height, width]`, so that its `Flatten` puts channels first. A
-    layer after such a flattening has its inputs in another order, which the shape of one flattened example tells;
-    that of the built-in conv4 is known. What is not in weights is up to the module: ε (1e-3 in
-    `mtnets.models.BatchNorm`), paddings, scales of tables, masked outputs. With `norm="transductive"`, batch norm is
-    `track_running_stats=False`; a transposed convolution of stride 1 is a convolution.
+    The PyTorch module must take images `[examples, channels, height, width]`, so that its `Flatten` puts channels
+    first. The layer after a flattening then has its inputs in another order, and `flattened` must give the shape of one
+    image. The module must also agree in all that is not a weight: ε (1e-3 in `mtnets.models.BatchNorm`), paddings,
+    factors on embeddings, masked outputs. Batch norm with `norm="transductive"` is `track_running_stats=False`, and a
+    transposed convolution of stride 1 is a convolution.
 
     Args:
       model: the network.
-      params: its weights, such as those of an adapted model.
-      state: its state; none unless given.
-      flattened: layers whose inputs are flattened images, by name, with the shape that these have here:
-        `{"head": (5, 5, 64)}`, channels last.
+      params: its weights, for example those of an adapted model.
+      state: its state. Defaults to none.
+      flattened: layers whose inputs are flattened images, by name, with the shape of one image here, channels last:
+        `{"head": (5, 5, 64)}`. Defaults to `model.flattened`.
 
     Raises:
-      OptionError: for a weight of which PyTorch has no equivalent, or that is used in a way that is not understood,
-        naming it; for a layer in `flattened` that does not exist or does not fit.
+      OptionError: for a weight that has no equivalent in PyTorch or whose use is not understood, and for a layer in
+        `flattened` that does not exist or does not fit.
     """
     tree = {"params": params, "state": {} if state is None else state}
     x = jnp.zeros((2, *model.input_shape), model.input_dtype)
@@ -69,57 +70,69 @@ def state_dict(
     leaves = {path: np.asarray(leaf) for path, leaf in leaves_by_path(tree).items()}
     paths = list(leaves)
     uses = {paths[use.leaf.number]: use for use in first_uses(jax.make_jaxpr(forward)(tree).jaxpr)}
-    flattened = dict(_flattened(model) if flattened is None else flattened)
+    images = dict(model.flattened if flattened is None else flattened)
 
-    found: dict[str, np.ndarray] = {}
+    result: dict[str, np.ndarray] = {}
     rest = set(leaves)
     for layer, name in _named(model, find_layers(forward, tree), leaves):
         weight = _weight(layer, uses[layer.weight], leaves[layer.weight])
-        if (shape := flattened.pop(name, None)) is not None:
+        if (shape := images.pop(name, None)) is not None:
             weight = _channels_first(name, weight, shape)
-        found[_join(name, "weight")] = weight
+        result[_join(name, "weight")] = weight
         if layer.bias is not None:
-            found[_join(name, "bias")] = leaves[layer.bias].reshape(-1)
+            result[_join(name, "bias")] = leaves[layer.bias].reshape(-1)
         rest -= set(layer.paths)
-    if flattened:
-        raise OptionError(f"flattened names {', '.join(flattened)}; the layers are {_layers_of(found)}.")
+    if images:
+        known = ", ".join(name.removesuffix(".weight") for name in result if name.endswith("weight"))
+        raise OptionError(f"flattened names {', '.join(images)}; the layers are {known}.")
     for path in paths:
         if path in rest and (other := _other(path, leaves[path], uses.get(path))) is not None:
             name, array = other
-            if name in found:
+            if name in result:
                 raise OptionError(f"Both {path} and another array would be {name} in PyTorch; rename one of them.")
-            found[name] = array
-    for name, array in list(found.items()):  # PyTorch's normalisation has no offset without a scale
+            result[name] = array
+    for name, array in list(result.items()):  # PyTorch's normalisation has no offset without a scale
         module, _, last = name.rpartition(".")
-        if last == "bias" and _join(module, "weight") not in found:
-            found[_join(module, "weight")] = np.ones_like(array)
-    return {name: np.ascontiguousarray(array) for name, array in found.items()}
+        if last == "bias" and _join(module, "weight") not in result:
+            result[_join(module, "weight")] = np.ones_like(array)
+    return {name: np.ascontiguousarray(array) for name, array in result.items()}
 
 
-def save_state_dict(path: str | Path, model: Model, params: Any, state: Any = None, **options: Any) -> None:
-    """Writes `state_dict(model, params, state, **options)` as safetensors, for `safetensors.torch.load_file`.
+def save_state_dict(
+    path: str | Path,
+    model: Model,
+    params: Any,
+    state: Any = None,
+    *,
+    flattened: Mapping[str, tuple[int, ...]] | None = None,
+) -> None:
+    """Writes the result of `state_dict` as safetensors, for `safetensors.torch.load_file`.
+
+    Args:
+      path: of the file.
+      model, params, state, flattened: as in `state_dict`.
 
     Raises:
       OptionError: as `state_dict`.
     """
-    data = safetensors.numpy.save(state_dict(model, params, state, **options), {"format": "pt"})
+    data = safetensors.numpy.save(state_dict(model, params, state, flattened=flattened), {"format": "pt"})
     with replacing(path) as file:
         file.write(data)
 
 
 def _named(model: Model, layers: Sequence[Layer], leaves: Mapping[str, Any]) -> list[tuple[Layer, str]]:
-    """All layers, with the names of their modules."""
-    theirs: dict[str, str] = {}
-    if model.naming is not None:  # the user's names, and who has which bias
+    """All layers, with the names of their PyTorch modules."""
+    names: dict[str, str] = {}
+    if model.naming is not None:
         naming = {name: (f"params.{w}", None if b is None else f"params.{b}") for name, (w, b) in model.naming.items()}
         chosen = {layer.weight: layer for layer in named(layers, naming, leaves)}
         layers = [chosen.get(layer.weight, layer) for layer in layers]
-        theirs = {layer.weight: layer.name for layer in chosen.values()}
-    return [(layer, theirs.get(layer.weight) or _plain(layer.name)) for layer in layers]
+        names = {layer.weight: layer.name for layer in chosen.values()}
+    return [(layer, names.get(layer.weight) or _plain(layer.name)) for layer in layers]
 
 
 def _plain(path: str) -> str:
-    """A path without the collections that libraries put in front, and with dots alone."""
+    """A path without the collections of its library, and with dots only."""
     path = re.sub(r"^(params|state\.(frozen|state)|state)(\.|$)", "", path)
     return re.sub(r"(/~)?/", ".", path.removeprefix("batch_stats."))
 
@@ -129,15 +142,15 @@ def _join(module: str, name: str) -> str:
 
 
 def _other(path: str, leaf: np.ndarray, use: Use | None) -> tuple[str, np.ndarray] | None:
-    """Name and array of what is in no layer; None for what PyTorch need not have."""
+    """Name and array of a leaf that is in no layer; None for a leaf that PyTorch does not need."""
     module, _, last = _plain(path).rpartition(".")
     place, _, kind = module.rpartition(".")
-    if kind in ("mean_ema", "var_ema"):  # Haiku's statistics: an average, and what it is made of
+    if kind in ("mean_ema", "var_ema"):  # Haiku keeps an average and the terms that it is computed from
         return (_join(place, f"running_{kind[:-4]}"), leaf.reshape(-1)) if last == "average" else None
     if path.startswith("state.") and last.isdigit() and not module:
         raise OptionError(
-            f"The network keeps its statistics by number ({last}, of shape {leaf.shape}), as Equinox does, so that "
-            "they have no name in PyTorch; use norm='transductive' or another library's batch norm."
+            f"The network keeps its statistics by number ({last}, of shape {leaf.shape}), as Equinox does, and "
+            "PyTorch needs names; use norm='transductive', or batch norm of another library."
         )
     if leaf.ndim >= 2 and not (use is not None and use.primitive in ELEMENTWISE):
         how = "is not used" if use is None else f"enters {use.primitive}, where its layout is not known"
@@ -195,33 +208,19 @@ def _convolution(use: Use, array: np.ndarray) -> np.ndarray | None:
 
 
 def _arranged(array: np.ndarray, axes: Sequence[Sequence[int]]) -> np.ndarray | None:
-    """The array with these runs of its axes, each merged, and None if that is not all of it; axes of size one may be in
-    none."""
+    """The array with each of these runs of its axes merged; None if an axis that is not of size one is in no run."""
     listed = [axis for run in axes for axis in run]
-    left = [axis for axis in range(array.ndim) if axis not in listed]
-    if any(array.shape[axis] != 1 for axis in left):
+    others = [axis for axis in range(array.ndim) if axis not in listed]
+    if any(array.shape[axis] != 1 for axis in others):
         return None
-    return array.transpose(*listed, *left).reshape([math.prod(array.shape[axis] for axis in run) for run in axes])
-
-
-def _flattened(model: Model) -> dict[str, tuple[int, ...]]:
-    """The flattened images of a built-in network."""
-    config = model.config or {}
-    if config.get("network") != "conv4" or config["downsample"] != "pool":
-        return {}
-    side = config["image_size"] // 2**4
-    return {"head": (side, side, config["filters"])}
+    return array.transpose(*listed, *others).reshape([math.prod(array.shape[axis] for axis in run) for run in axes])
 
 
 def _channels_first(name: str, weight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """`[units, inputs]` with inputs in PyTorch's order."""
+    """A weight `[units, inputs]` with its inputs in PyTorch's order."""
     if weight.ndim != 2 or weight.shape[1] != math.prod(shape):
         raise OptionError(
             f"flattened says {shape} for {name}, whose weight is {weight.shape} in PyTorch; it must be the shape of "
-            "one flattened input, channels last."
+            "one image, channels last."
         )
     return np.moveaxis(weight.reshape(len(weight), *shape), -1, 1).reshape(weight.shape)
-
-
-def _layers_of(found: Mapping[str, Any]) -> str:
-    return ", ".join(name.removesuffix(".weight") for name in found if name.endswith("weight"))

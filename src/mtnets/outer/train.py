@@ -26,7 +26,7 @@ from mtnets.inner.task import Distribution
 from mtnets.learner.evaluate import evaluate
 from mtnets.learner.learner import Learner
 from mtnets.networks.model import Model
-from mtnets.networks.models import rebuild
+from mtnets.networks.model import model_from_config
 from mtnets.outer.checkpoints import Checkpoints
 from mtnets.outer.program import Outer, Program
 from mtnets.outer.progress import Display
@@ -644,7 +644,7 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
         if name in METHODS:
             config["method"] = METHODS[name](**options).to_json()
         if config["model"] is not None:
-            config["model"] = rebuild(config["model"]).config
+            config["model"] = model_from_config(config["model"]).config
         if kind is not None:
             rest = {k: v for k, v in config["tasks"].items() if k != "family"}
             made: Any = from_json(kind, rest)

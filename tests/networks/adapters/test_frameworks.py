@@ -14,6 +14,7 @@ from mtnets.inner.loop import Inner, inner_loop, starting_point
 from mtnets.inner.losses import mse
 from mtnets.inner.methods import Meta
 from mtnets.outer.gradient import meta_gradient
+from mtnets.trees import leaves_by_path
 from problems import tasks_for, to_float64
 
 SIZES = (3, 6, 5, 2)
@@ -113,7 +114,7 @@ def learned(model, method):
     begin = starting_point(inner, meta)
     adapted = inner_loop(inner, begin, state, ALPHA, task.support, keys[1], rule=method.rule)
     prediction = model.apply(adapted.params, adapted.state, task.query.x, None)[0]
-    leaves = mtnets.layers.leaves_by_path(found.gradient.params)
+    leaves = leaves_by_path(found.gradient.params)
     matrices = [np.asarray(layer.matrix(leaves)) for layer in layers]
     metrics = [np.asarray(found.gradient.fold[layer.name]) for layer in layers]
     return [*matrices, *metrics, np.asarray(prediction)]

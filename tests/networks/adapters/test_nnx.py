@@ -179,8 +179,8 @@ def test_the_state_may_hold_integers() -> None:
     assert after["calls"].dtype == state["calls"].dtype
 
 
-def test_config_and_shape() -> None:
-    model = from_nnx(Net, (3,), config={"network": "mine"})
-    assert model.config == {"network": "mine"}
+def test_defaults() -> None:
+    model = from_nnx(Net, (3,))
+    assert model.config is None
     assert model.input_shape == (3,)
     assert model.norm == "support"

@@ -8,7 +8,7 @@ from flax import nnx
 
 from mtnets import OptionError
 from mtnets.networks import models
-from mtnets.networks.models import conv4, rebuild
+from mtnets.networks.models import conv4, model_from_config
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 16, 16, 2)).astype(np.float32)
 
@@ -79,11 +79,12 @@ def test_published_sizes() -> None:
     imagenet = conv4(5, image_size=84, channels=3, filters=32, downsample="pool")
     assert jax.eval_shape(imagenet.init, jax.random.key(0))[0]["head"]["kernel"].shape == (800, 5)
     assert imagenet.input_shape == (84, 84, 3)
+    assert imagenet.flattened == {"head": (5, 5, 32)}
 
 
 @pytest.mark.parametrize("model", [conv4(3, image_size=16, filters=2, norm="none"), models.mlp(2, 3, 1, init_std=0.1)])
 def test_a_config_makes_the_model_again(model) -> None:
-    again = rebuild(model.config)
+    again = model_from_config(model.config)
     assert again.config == model.config
     assert (again.input_shape, again.norm) == (model.input_shape, model.norm)
     params, same = (jax.jit(m.init)(jax.random.key(0))[0] for m in (model, again))
@@ -101,7 +102,7 @@ def test_bad_options() -> None:
         with pytest.raises(OptionError, match=next(iter(option.values()))):
             conv4(5, **option)
     with pytest.raises(OptionError, match="'resnet'"):
-        rebuild({"network": "resnet"})
+        model_from_config({"network": "resnet"})
 
 
 def test_options() -> None:

@@ -95,7 +95,7 @@ def test_modules_of_ones_own_can_be_warps() -> None:
 
 def test_options() -> None:
     built = models.Mlp(hidden=(5,), warp="residual").build(3, 2)
-    assert models.rebuild(built.config).config == built.config
+    assert models.model_from_config(built.config).config == built.config
     assert built.config["warp"] == "residual"
     assert built.fixed == ("warps.0", "warps.1")
 

@@ -1,9 +1,10 @@
 """Networks of other libraries as models: Flax NNX, Flax Linen, Equinox, Haiku, PyTorch, and plain functions.
 
-`wrap` takes any of them; the functions beside it are for one library each. Libraries other than Flax are imported only
-when a network of theirs is given.
+`wrap` takes any of them; the other functions are for one library each. A library other than Flax is imported only for
+a network of that library.
 """
 
+import operator
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -29,32 +30,34 @@ def wrap(network: Any, input_shape: tuple[int, ...], **options: Any) -> Model:
         learner = mtnets.meta_train(model, mtnets.mt_net(inner_lr=0.1), tasks)
 
     Args:
-      network: a Flax NNX module or a function that builds one from `nnx.Rngs`; a Flax Linen module; an Equinox module,
-        or (module, state) of one with state; what `haiku.transform` or `haiku.transform_with_state` returns; a PyTorch
-        module; a pair `(apply, params)`. A network that has weights starts from them.
+      network: a Flax NNX module, or a function that builds one from `nnx.Rngs`; a Flax Linen module; an Equinox module,
+        or a pair (module, state); the result of `haiku.transform` or `haiku.transform_with_state`; a PyTorch module; or
+        a pair `(apply, params)`. A network that has weights starts from them.
       input_shape: shape of one input, without the batch axis.
-      **options: of the function of its library: `from_nnx`, `from_linen`, `from_equinox`, `from_haiku`, `from_torch`,
-        `from_functions`.
+      **options: options of the function for its library: `from_nnx`, `from_linen`, `from_equinox`, `from_haiku`,
+        `from_torch` or `from_functions`.
 
     Raises:
-      OptionError: for anything else, and whatever those functions raise.
+      OptionError: for any other network, and as the function for its library.
     """
     return _adapter(network)(network, input_shape, **options)
 
 
 def _adapter(network: Any) -> Callable[..., Model]:
+    """The function that turns this network into a model."""
     if isinstance(network, flax.linen.Module):
         return from_linen
     if isinstance(network, flax.nnx.Module):
         return from_nnx
     pair = type(network) is tuple and len(network) == 2  # Haiku's are named tuples
     first = network[0] if pair else network
-    for library, kinds, adapter in (
+    for library, classes, adapter in (
         ("equinox", ("Module",), from_equinox),
         ("haiku", ("Transformed", "TransformedWithState"), from_haiku),
         ("torch", ("nn.Module",), from_torch),
     ):
-        if library in sys.modules and isinstance(first, _kinds(library, kinds)):  # else it cannot be of that library
+        # A library that was never imported cannot have made the network.
+        if library in sys.modules and isinstance(first, _classes(library, classes)):
             return adapter
     if pair and callable(first):
         return lambda pair, *args, **options: from_functions(*pair, *args, **options)
@@ -66,14 +69,8 @@ def _adapter(network: Any) -> Callable[..., Model]:
     )
 
 
-def _kinds(library: str, names: tuple[str, ...]) -> tuple[type, ...]:
-    found = []
-    for name in names:
-        kind = sys.modules[library]
-        for part in name.split("."):
-            kind = getattr(kind, part)
-        found.append(kind)
-    return tuple(found)  # type: ignore[return-value]
+def _classes(library: str, names: tuple[str, ...]) -> tuple[type, ...]:
+    return tuple(operator.attrgetter(name)(sys.modules[library]) for name in names)
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Models made from models: with leaves that nothing moves, and with other precision."""
+"""Models made from other models: with frozen weights, or in another precision."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,20 +12,21 @@ from mtnets.errors import OptionError
 from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path, nested, replace_leaves
 
-FROZEN = "frozen"
+FROZEN = "frozen"  # where the state keeps frozen weights
 
 
 def frozen(model: Model, parts: Sequence[str]) -> Model:
-    """The model with some of its weights held as they are: neither a task nor meta-training moves them.
+    """The model with some of its weights frozen: neither a task nor meta-training moves them.
 
     Args:
-      model: which starts from weights of its own (a pre-trained backbone).
+      model: the model, usually with a pre-trained backbone.
       parts: paths of containers or leaves, for example `["backbone"]`.
 
     Raises:
-      OptionError: for a path that is none, or if nothing is left to learn.
+      OptionError: for a path that does not exist, or if nothing is left to learn.
     """
-    shapes = leaves_by_path(jax.eval_shape(model.init, jax.random.key(0))[0])
+    structure = jax.eval_shape(model.init, jax.random.key(0))[0]
+    shapes = leaves_by_path(structure)
     held = [path for path in shapes if f"{path}.".startswith(tuple(f"{part}." for part in parts))]
     for part in parts:
         if not any(f"{path}.".startswith(f"{part}.") for path in held):
@@ -39,19 +40,22 @@ def frozen(model: Model, parts: Sequence[str]) -> Model:
         free = {path: leaf for path, leaf in leaves.items() if path not in held}
         return nested(free), {FROZEN: {path: leaves[path] for path in held}, "state": state}
 
-    structure = jax.eval_shape(model.init, jax.random.key(0))[0]
-
     def apply(params: Any, state: Any, x: Array, key: Array | None) -> tuple[Array, Any]:
         whole = replace_leaves(structure, leaves_by_path(params) | state[FROZEN])
         y, after = model.apply(whole, state["state"], x, key)
         return y, {FROZEN: state[FROZEN], "state": after}
 
-    return dataclasses.replace(model, init=init, apply=apply, config=None)
+    return dataclasses.replace(model, init=init, apply=apply)
 
 
 def in_precision(model: Model, dtype: Any) -> Model:
-    """The model with its forward pass in another precision, such as bfloat16; weights, their gradients and everything
-    meta-learned stay float32.
+    """The model with its forward pass in another precision.
+
+    Weights, their gradients and everything meta-learned stay in float32.
+
+    Args:
+      model: the model.
+      dtype: a type of floating point, such as `jnp.bfloat16`.
 
     Raises:
       OptionError: for a type that is not of floating point.
@@ -67,4 +71,4 @@ def in_precision(model: Model, dtype: Any) -> Model:
         after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
         return y.astype(jnp.float32), after
 
-    return dataclasses.replace(model, apply=apply, config=None)
+    return dataclasses.replace(model, apply=apply)

@@ -1,4 +1,4 @@
-"""Convolution as patches × matrix, which XLA runs many times faster on a CPU when every task has weights of its own."""
+"""Convolution as one matrix product of patches: many times faster on a CPU where each task has its own weights."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from jax import Array, lax
 
 
 def conv(lhs: Array, rhs: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """Drop-in for `lax.conv_general_dilated` as Flax calls it (NHWC × HWIO): the fast form of each backend.
+    """Replaces `lax.conv_general_dilated` as Flax calls it (NHWC × HWIO), in the form that is fast on each backend.
 
     Args:
       lhs: images `[batch, height, width, channels]`.
       rhs: kernel `[kernel height, kernel width, channels, filters]`.
       window_strides: one stride per image axis.
       padding: "SAME", "VALID", or (before, after) per image axis.
-      options: passed on where XLA's own convolution is used; dilated and grouped convolutions always use it.
+      **options: of `lax.conv_general_dilated`. Dilated and grouped convolutions always call that.
     """
     plain = (
         rhs.ndim == 4
@@ -41,7 +41,7 @@ def conv_by_patches(images: Array, kernel: Array, strides: Any, padding: Any, *,
         stop = (count - 1) * stride + 1
         return jnp.concatenate([lax.slice_in_dim(x, i, i + stop, stride, axis) for i in range(size)], axis=-1)
 
-    # rows, then columns: 3 + 3 slices for a 3×3 kernel where one step would take 9
+    # Rows, then columns: 3 + 3 slices for a 3×3 kernel instead of 9.
     patches = unfold(unfold(padded, 1, kh, strides[0]), 2, kw, strides[1])
     matrix = kernel.transpose(1, 0, 2, 3).reshape(-1, filters)
     product = jnp.matmul(patches.reshape(-1, kh * kw * channels), matrix, precision=precision)
@@ -49,7 +49,7 @@ def conv_by_patches(images: Array, kernel: Array, strides: Any, padding: Any, *,
 
 
 def max_pool(images: Array, size: int = 2) -> Array:
-    """Non-overlapping max-pooling as a reshape and a maximum; rows and columns left over are dropped.
+    """Non-overlapping max-pooling as a reshape and a maximum; rows and columns that are left over are dropped.
 
     Args:
       images: `[batch, height, width, channels]`.

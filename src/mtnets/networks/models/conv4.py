@@ -9,7 +9,7 @@ from jax import Array
 
 from mtnets.errors import OptionError
 from mtnets.networks.adapters import from_nnx
-from mtnets.networks.model import Model, Norm
+from mtnets.networks.model import Model, Norm, register
 from mtnets.networks.models.conv import conv, max_pool
 from mtnets.networks.models.norm import batch_norm_factory
 
@@ -22,9 +22,9 @@ class _Conv4(nnx.Module):
         self, ways: int, size: int, channels: int, filters: int, downsample: Downsample, norm: Norm, rngs: nnx.Rngs
     ) -> None:
         strides = 2 if downsample == "stride" else 1
-        make = batch_norm_factory(norm)
+        batch_norm = batch_norm_factory(norm)
         self.convs = nnx.List([])
-        self.norms: Any = nnx.List([]) if make else None
+        self.norms: Any = nnx.List([]) if batch_norm else None
         for block in range(BLOCKS):
             inputs = channels if block == 0 else filters
             self.convs.append(
@@ -38,10 +38,10 @@ class _Conv4(nnx.Module):
                     rngs=rngs,
                 )
             )
-            if make:
-                self.norms.append(make(filters, rngs=rngs))
-        # As in the code of MAML and MT-net: a mean over the image before a head that starts from N(0, 1) for strided
-        # networks, all remaining pixels and Xavier's scale for pooled ones.
+            if batch_norm:
+                self.norms.append(batch_norm(filters, rngs=rngs))
+        # As in the code of MAML and MT-net: strided networks average over the image and start the head from N(0, 1);
+        # pooled ones keep all remaining pixels and start it from Xavier's distribution.
         pixels = 1 if downsample == "stride" else (size // 2**BLOCKS) ** 2
         init = nnx.initializers.normal(1.0) if downsample == "stride" else nnx.initializers.xavier_uniform()
         self.head = nnx.Linear(filters * pixels, ways, kernel_init=init, rngs=rngs)
@@ -57,6 +57,7 @@ class _Conv4(nnx.Module):
         return self.head(x)
 
 
+@register
 def conv4(
     ways: int,
     *,
@@ -69,15 +70,15 @@ def conv4(
     """Four blocks [3×3 convolution → batch norm → ReLU (→ 2×2 max-pool)] and a linear layer.
 
     Args:
-      ways: outputs.
+      ways: number of outputs.
       image_size: side of the images, in pixels.
-      channels: of the images.
-      filters: of each convolution: 64 for Omniglot, 32 for miniImageNet.
+      channels: number of channels of the images.
+      filters: number of filters of each convolution: 64 for Omniglot, 32 for miniImageNet.
       downsample: `stride` (2, as for Omniglot) or `pool` (2×2 max, as for miniImageNet).
-      norm: what batch norm means, see `Model`; the papers of MAML and MT-net are transductive.
+      norm: what batch norm means, see `Model`; the papers of MAML and MT-net use `transductive`.
 
     Raises:
-      OptionError: for counts below 1, or images too small to be halved four times by pooling.
+      OptionError: for counts below 1, an unknown `downsample` or `norm`, or images too small to be pooled four times.
     """
     for name, value in (("ways", ways), ("channels", channels), ("filters", filters), ("image_size", image_size)):
         if value < 1:
@@ -89,13 +90,15 @@ def conv4(
             f"Images of {image_size} pixels cannot be pooled four times; they need at least {2**BLOCKS}, "
             "or downsample='stride'."
         )
-    options = {"image_size": image_size, "channels": channels, "filters": filters, "downsample": downsample}
-    return from_nnx(
+    model = from_nnx(
         lambda rngs: _Conv4(ways, image_size, channels, filters, downsample, norm, rngs),
         (image_size, image_size, channels),
         norm=norm,
-        config={"network": "conv4", "ways": ways, **options, "norm": norm},
     )
+    if downsample == "stride":
+        return model
+    side = image_size // 2**BLOCKS
+    return dataclasses.replace(model, flattened={"head": (side, side, filters)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Conv4:
     """Options of the convolutional network that a task family uses.
 
     Attributes:
-      filters: of each of the four convolutions.
+      filters: number of filters of each of the four convolutions.
       downsample: stride (2, as for Omniglot) or pool (2×2 max, as for miniImageNet).
       norm: what batch norm means: transductive (the papers'), support (for use), running, or none.
     """

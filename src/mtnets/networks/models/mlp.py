@@ -10,7 +10,7 @@ from jax import Array
 
 from mtnets.errors import OptionError
 from mtnets.networks.adapters import from_nnx
-from mtnets.networks.model import Model, Norm
+from mtnets.networks.model import Model, Norm, register
 from mtnets.networks.models.norm import batch_norm_factory
 from mtnets.networks.models.warp import WarpKind, warp_layer
 
@@ -20,8 +20,8 @@ class _Mlp(nnx.Module):
         weights = nnx.initializers.truncated_normal(init_std)
         self.layers = nnx.List([nnx.Linear(a, b, kernel_init=weights, rngs=rngs) for a, b in itertools.pairwise(sizes)])
         self.warps: Any = None if warp == "none" else nnx.List([warp_layer(warp, size, rngs) for size in sizes[1:]])
-        make = batch_norm_factory(norm)
-        self.norms: Any = nnx.List([make(size, rngs=rngs) for size in sizes[1:-1]]) if make else None
+        batch_norm = batch_norm_factory(norm)
+        self.norms: Any = nnx.List([batch_norm(size, rngs=rngs) for size in sizes[1:-1]]) if batch_norm else None
 
     def __call__(self, x: Array) -> Array:
         for i, layer in enumerate(self.layers):
@@ -31,18 +31,18 @@ class _Mlp(nnx.Module):
         return x
 
 
+@register
 def mlp(*sizes: int, norm: Norm = "none", init_std: float = 0.01, warp: WarpKind = "none") -> Model:
     """A multilayer perceptron: `mlp(1, 40, 40, 1)` is the paper's network for sine regression.
 
     Args:
-      sizes: inputs, hidden units of each layer, outputs.
+      sizes: number of inputs, of units of each hidden layer, and of outputs.
       norm: batch norm before each ReLU, see `Model`.
-      init_std: weights start from a normal distribution of this scale, truncated at two of it; biases from zero.
-      warp: a warp layer after each layer: `linear` (with `maml` that is a T-net), `residual` (not linear), or none.
+      init_std: standard deviation of the starting weights before truncation at two of it; biases start from zero.
+      warp: a warp layer after each layer: `linear` (with `maml`, this is a T-net), `residual` (not linear), or `none`.
 
     Raises:
-      OptionError: for fewer than two sizes, one below 1, or an init_std that is not above 0,
-        or another kind of warp layer.
+      OptionError: for fewer than two sizes, a size below 1, an `init_std` that is not above 0, or an unknown `warp`.
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise OptionError(f"An MLP needs at least two sizes, inputs and outputs, each at least 1; got {sizes}.")
@@ -50,8 +50,7 @@ def mlp(*sizes: int, norm: Norm = "none", init_std: float = 0.01, warp: WarpKind
         raise OptionError(f"init_std is {init_std}; it must be above 0.")
     if warp not in get_args(WarpKind):
         raise OptionError(f"warp is {warp!r}; it must be one of {', '.join(get_args(WarpKind))}.")
-    config = {"network": "mlp", "sizes": list(sizes), "norm": norm, "init_std": init_std, "warp": warp}
-    return from_nnx(lambda rngs: _Mlp(sizes, norm, init_std, warp, rngs), (sizes[0],), norm=norm, config=config)
+    return from_nnx(lambda rngs: _Mlp(sizes, norm, init_std, warp, rngs), (sizes[0],), norm=norm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +59,9 @@ class Mlp:
 
     Attributes:
       hidden: units of each hidden layer.
-      init_std: scale of the starting weights.
       norm: what batch norm means: transductive, support, running, or none.
       warp: a warp layer after each layer: linear, residual, or none.
+      init_std: standard deviation of the starting weights.
     """
 
     hidden: tuple[int, ...] = (40, 40)

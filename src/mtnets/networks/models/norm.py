@@ -1,4 +1,4 @@
-"""Batch norm whose statistics can be those of the batch, of the support set, or an average carried by training."""
+"""Batch norm with statistics of the current batch, of the support set, or averaged over training."""
 
 import functools
 from collections.abc import Callable
@@ -14,23 +14,24 @@ from mtnets.networks.model import Norm
 class BatchNorm(nnx.Module):
     """`(x − mean) / √(var + ε) + offset`, over all axes but the last.
 
-    Without a scale, as in the code of MAML and MT-net. `nnx.BatchNorm` stops the gradient at the statistics that it
-    keeps; here it goes through, since with statistics of the support set they depend on the adapted weights.
+    It has no scale, as in the code of MAML and MT-net. `nnx.BatchNorm` stops the gradient at the statistics that it
+    keeps; here the gradient passes, because statistics of the support set depend on the adapted weights.
 
     Args:
       features: size of the last axis.
-      momentum: share of the old statistics that is kept at each batch; 0 keeps the last batch alone.
+      momentum: share of the old statistics that each batch keeps; with 0 they are those of the last batch.
       epsilon: added to the variance.
+      rngs: not used, as nothing is random.
     """
 
     def __init__(self, features: int, *, momentum: float = 0.99, epsilon: float = 1e-3, rngs: nnx.Rngs) -> None:
-        del rngs  # nothing is random
+        del rngs
         self.bias = nnx.Param(jnp.zeros(features))
         self.mean = nnx.BatchStat(jnp.zeros(features))
         self.var = nnx.BatchStat(jnp.ones(features))
         self.momentum = momentum
         self.epsilon = epsilon
-        self.use_running_average = False  # set by .eval() and .train()
+        self.use_running_average = False  # changed by .eval() and .train()
 
     def __call__(self, x: Array) -> Array:
         """Normalises `x` of shape `[..., features]`."""
@@ -46,5 +47,5 @@ class BatchNorm(nnx.Module):
 
 
 def batch_norm_factory(norm: Norm) -> Callable[..., BatchNorm] | None:
-    """The constructor of the batch norm that a choice asks for; None for `none`."""
+    """The constructor of batch norm for a meaning of it, see `Model.norm`; None for `none`."""
     return None if norm == "none" else functools.partial(BatchNorm, momentum=0.0 if norm == "support" else 0.99)

@@ -1,4 +1,4 @@
-"""Warp layers: layers within a network that no task moves, through which gradients are warped."""
+"""Warp layers: layers of a network that no task moves, and that warp the gradients of the layers before them."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ WarpKind = Literal["none", "linear", "residual"]
 
 
 class _Linear(nnx.Module):
-    """`x T`, the identity at the start."""
+    """`x T`; starts as the identity."""
 
     def __init__(self, units: int) -> None:
         self.kernel = nnx.Param(jnp.eye(units))
@@ -23,7 +23,7 @@ class _Linear(nnx.Module):
 
 
 class _Residual(nnx.Module):
-    """`x + relu(x U + u) V`, the identity at the start."""
+    """`x + relu(x U + u) V`; starts as the identity."""
 
     def __init__(self, units: int, rngs: nnx.Rngs) -> None:
         self.inside = nnx.Linear(units, units, rngs=rngs)
@@ -34,7 +34,7 @@ class _Residual(nnx.Module):
 
 
 def warp_layer(kind: WarpKind, units: int, rngs: nnx.Rngs) -> Any:
-    """A warp layer on `[..., units]`: `linear` (which makes a T-net), `residual` (not linear), or None for `none`."""
+    """A warp layer for inputs `[..., units]`: `linear` (which makes a T-net) or `residual`; None for `none`."""
     if kind == "none":
         return None
     return Warp(_Linear(units) if kind == "linear" else _Residual(units, rngs))
