@@ -1,106 +1,145 @@
 """A short search for settings that learn image tasks fast, scored on tasks of validation classes.
 
-    python experiments/image_recipes.py omniglot-20way --root data      (some ten minutes each, the core shared)
-    python experiments/image_recipes.py cifar-fs --root data            (some five minutes each on one core)
-
 Trainings far shorter than the real ones, each with a cosine rate and a clipped meta-gradient (`paper` too: only its
 method is the paper's), the same seed and tasks. They tell which settings learn fast, which is not quite the same as
-which end best; the best recipes (`mtnets recipes`) start from what they say, looking at the accuracy after as many
-inner steps as in training. Writes results/image-recipes/FAMILY/NAME.json; what is there already is not run again.
+which end best. The best recipes (`mtnets recipes`) start from what they say, looking at the accuracy after as many
+inner steps as in training. A training takes some ten minutes on Omniglot and some five on CIFAR-FS, on one core.
 """
 
-import argparse
+import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import mtnets
-from mtnets import METHODS
+from experiments.resumable import check, make_parts
+from experiments.training import method_of
+from mtnets import evaluate, meta_train, tasks
 from mtnets.devices import use_cores
-from mtnets.reproduce.parts import make_parts
+from mtnets.tasks import Family
 from mtnets.tasks.families.omniglot import data_root
 
 TWO_SIDED = {"sides": 2, "rates": "weight", "inner_clip": 10.0}
-SEARCHES: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
-    "omniglot-20way": {  # method, training
-        "paper": ({"name": "mt_net", "inner_lr": 2.0}, {"inner_steps": 1}),
-        "two-sided": ({"name": "mt_net", "inner_lr": 2.0, **TWO_SIDED}, {"inner_steps": 1}),
-        "two-sided-slow": ({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, {"inner_steps": 1}),
-        "two-sided-t-net": ({"name": "t_net", "inner_lr": 2.0, **TWO_SIDED}, {"inner_steps": 1}),
-        "two-sided-low-rank": (
-            {"name": "mt_net", "inner_lr": 0.5, "metric": "low-rank", "rank": 16, **TWO_SIDED},
-            {"inner_steps": 1},
-        ),
-        "two-sided-fast-adam": ({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, {"inner_steps": 1, "meta_lr": 2e-3}),
-        "one-sided-rates": (
-            {"name": "mt_net", "inner_lr": 0.5, "rates": "weight", "inner_clip": 10.0},
-            {"inner_steps": 1},
-        ),
-        "two-sided-3-steps": ({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, {"inner_steps": 3, "multi_step": True}),
-    },
-    "cifar-fs": {
-        "maml": ({"name": "maml", "inner_lr": 0.05}, {"inner_steps": 5}),
-        "mt-net": ({"name": "mt_net", "inner_lr": 0.05}, {"inner_steps": 5}),
-        "two-sided": ({"name": "mt_net", "inner_lr": 0.05, **TWO_SIDED}, {"inner_steps": 5}),
-        "two-sided-t-net": ({"name": "t_net", "inner_lr": 0.05, **TWO_SIDED}, {"inner_steps": 5}),
-        "two-sided-t-net-1-step": ({"name": "t_net", "inner_lr": 0.4, **TWO_SIDED}, {"inner_steps": 1}),
-        "two-sided-t-net-fast": ({"name": "t_net", "inner_lr": 0.2, **TWO_SIDED}, {"inner_steps": 5}),
-        "two-sided-t-net-slow": ({"name": "t_net", "inner_lr": 0.01, **TWO_SIDED}, {"inner_steps": 5}),
-        "two-sided-t-net-multi-step": (  # a loss at each step costs five times the queries
-            {"name": "t_net", "inner_lr": 0.05, **TWO_SIDED},
-            {"inner_steps": 5, "multi_step": True},
-        ),
-    },
+INNER_STEPS = 5  # of the scores
+
+
+class Setting(NamedTuple):
+    """One training of a search.
+
+    Attributes:
+      method: its name and options.
+      inner_steps: of training.
+      multi_step: whether the first third of the training has a loss at each inner step.
+      meta_lr: rate of the meta-optimiser.
+    """
+
+    method: dict[str, Any]
+    inner_steps: int
+    multi_step: bool = False
+    meta_lr: float = 1e-3
+
+
+class Search(NamedTuple):
+    """Settings that are compared.
+
+    Attributes:
+      training: what they have in common.
+      settings: by name.
+    """
+
+    training: dict[str, int]
+    settings: dict[str, Setting]
+
+
+SEARCHES = {
+    "omniglot-20way": Search(
+        {"meta_steps": 1500, "meta_batch": 8},
+        {
+            "paper": Setting({"name": "mt_net", "inner_lr": 2.0}, 1),
+            "two-sided": Setting({"name": "mt_net", "inner_lr": 2.0, **TWO_SIDED}, 1),
+            "two-sided-slow": Setting({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, 1),
+            "two-sided-t-net": Setting({"name": "t_net", "inner_lr": 2.0, **TWO_SIDED}, 1),
+            "two-sided-low-rank": Setting(
+                {"name": "mt_net", "inner_lr": 0.5, "metric": "low-rank", "rank": 16, **TWO_SIDED}, 1
+            ),
+            "two-sided-fast-adam": Setting({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, 1, meta_lr=2e-3),
+            "one-sided-rates": Setting({"name": "mt_net", "inner_lr": 0.5, "rates": "weight", "inner_clip": 10.0}, 1),
+            "two-sided-3-steps": Setting({"name": "mt_net", "inner_lr": 0.5, **TWO_SIDED}, 3, multi_step=True),
+        },
+    ),
+    "cifar-fs": Search(
+        {"meta_steps": 1000, "meta_batch": 4},
+        {
+            "maml": Setting({"name": "maml", "inner_lr": 0.05}, 5),
+            "mt-net": Setting({"name": "mt_net", "inner_lr": 0.05}, 5),
+            "two-sided": Setting({"name": "mt_net", "inner_lr": 0.05, **TWO_SIDED}, 5),
+            "two-sided-t-net": Setting({"name": "t_net", "inner_lr": 0.05, **TWO_SIDED}, 5),
+            "two-sided-t-net-1-step": Setting({"name": "t_net", "inner_lr": 0.4, **TWO_SIDED}, 1),
+            "two-sided-t-net-fast": Setting({"name": "t_net", "inner_lr": 0.2, **TWO_SIDED}, 5),
+            "two-sided-t-net-slow": Setting({"name": "t_net", "inner_lr": 0.01, **TWO_SIDED}, 5),
+            # a loss at each step costs five times the queries
+            "two-sided-t-net-multi-step": Setting({"name": "t_net", "inner_lr": 0.05, **TWO_SIDED}, 5, multi_step=True),
+        },
+    ),
 }
-SHARED = {
-    "omniglot-20way": {"meta_steps": 1500, "meta_batch": 8},
-    "cifar-fs": {"meta_steps": 1000, "meta_batch": 4},
-}
 
 
-def family(search: str, root: str) -> Any:
-    """The tasks of a search."""
-    if search == "omniglot-20way":
-        return mtnets.tasks.omniglot(root, ways=20)
-    return mtnets.tasks.folder(data_root(root) / "cifar_fs.zip")
+@dataclasses.dataclass(frozen=True)
+class ImageRecipes:
+    """A short search for settings that learn Omniglot and CIFAR-FS fast.
 
+    Attributes:
+      searches: which ones: omniglot-20way, cifar-fs.
+      tasks: validation tasks, the same for all.
+      root: where the data are. Defaults to `$MTNETS_DATA`, then `data`.
+      devices: how many share the tasks of a meta-step. Defaults to as many as divide their number.
+      out: folder for a folder of JSONs per search.
+    """
 
-def score(search: str, name: str, tasks: Any) -> dict[str, Any]:
-    """One short training and its accuracy on tasks of validation classes."""
-    options, training = (dict(part) for part in SEARCHES[search][name])
-    settings = SHARED[search] | training
-    multi_step = settings["meta_steps"] // 3 if settings.pop("multi_step", False) else 0
-    method = METHODS[options.pop("name")](**options)
-    begun = time.perf_counter()
-    learner = mtnets.meta_train(
-        None, method, tasks, seed=0, schedule="cosine", clip_norm=10.0, skip_nonfinite=100, validate_every=0,
-        multi_step_loss=multi_step, **settings,
-    )  # fmt: skip
-    seconds = time.perf_counter() - begun
-    found = mtnets.evaluate(learner, tasks.validation, 600, inner_steps=5).to_json()
-    return {
-        "command": f"python experiments/image_recipes.py {search}",
-        "method": method.to_json(),
-        "training": settings | {"multi_step_loss": multi_step, "schedule": "cosine", "clip_norm": 10.0},
-        "validation": found["inner_steps"],
-        "training_seconds": seconds,
-    }
+    searches: tuple[str, ...] = tuple(SEARCHES)
+    tasks: int = 600
+    root: str = ""
+    devices: int | None = None
+    out: str = "results/image-recipes"
 
+    def __call__(self) -> None:
+        """Runs the experiment."""
+        use_cores(self.devices)
+        check(self, {"tasks": 1}, {"searches": SEARCHES})
+        for name in self.searches:
+            search, family = SEARCHES[name], self.family(name)
+            make_parts(
+                "image-recipes",
+                Path(self.out) / name,
+                search.settings,
+                lambda setting, search=search, family=family: self.part(search, setting, family),
+                settings={**search.training, "tasks": self.tasks},
+            )
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("search", choices=list(SEARCHES))
-    parser.add_argument("--root", default="", help="where the data are; $MTNETS_DATA, else data, unless given")
-    parser.add_argument("--devices", type=int, help="CPU cores to share the tasks; all unless given")
-    parser.add_argument("--out", type=Path, default=Path("results/image-recipes"), help="folder for the JSONs")
-    arguments = parser.parse_args()
-    use_cores(arguments.devices)
-    tasks = family(arguments.search, arguments.root)
-    search = arguments.search
-    make_parts(
-        arguments.out / search, SEARCHES[search], lambda name: score(search, name, tasks), settings=SHARED[search]
-    )
+    def family(self, search: str) -> Family:
+        """The tasks of a search."""
+        if search == "omniglot-20way":
+            return tasks.omniglot(self.root, ways=20)
+        return tasks.folder(str(data_root(self.root) / "cifar_fs.zip"))
 
-
-if __name__ == "__main__":
-    main()
+    def part(self, search: Search, name: str, family: Family) -> dict[str, Any]:
+        """One short training and its accuracy on tasks of validation classes."""
+        setting = search.settings[name]
+        method = method_of(setting.method)
+        training: dict[str, Any] = {
+            **search.training,
+            "inner_steps": setting.inner_steps,
+            "meta_lr": setting.meta_lr,
+            "multi_step_loss": search.training["meta_steps"] // 3 if setting.multi_step else 0,
+            "schedule": "cosine",
+            "clip_norm": 10.0,
+        }
+        begun = time.perf_counter()
+        learner = meta_train(None, method, family, seed=0, skip_nonfinite=100, validate_every=0, **training)
+        seconds = time.perf_counter() - begun
+        scores = evaluate(learner, family.validation, self.tasks, inner_steps=INNER_STEPS).to_json()
+        return {
+            "method": method.to_json(),
+            "training": training,
+            "validation": scores["inner_steps"],
+            "training_seconds": seconds,
+        }

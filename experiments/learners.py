@@ -1,26 +1,23 @@
 """Makes the learners that ship with the package, each by its recipe.
 
-    python experiments/learners.py sine-10shot glyphs-5way-1shot           (minutes each on 2 cores)
-    python experiments/learners.py tabular-classification tabular-regression                (minutes each on 2 cores)
-    python experiments/learners.py omniglot-5way-1shot omniglot-20way-1shot --root data     (an hour each on 2 cores)
-
-Trains in runs/learners/NAME, goes on there where it was stopped, and writes the learner with its card into
-src/mtnets/learners/NAME.
+Each trains in a run folder, `RUNS/NAME`, and goes on there if it was stopped. The learner is then written with its card
+into the package: src/mtnets/shipped/learners/NAME. Those of sine, characters and tables take minutes on 2 cores, those
+of Omniglot an hour each.
 """
 
-import argparse
 import dataclasses
-import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-import mtnets
+from experiments.resumable import check, command
+from experiments.training import method_of, train_in
+from mtnets import evaluate, load, tasks
 from mtnets.files import write_json
 from mtnets.shipped import learners, recipes
 
-INTO = Path(learners.__file__).parent
 GREY = "28×28 grey images of dark ink on light paper, resized from any image file"
 TABLE = "up to 64 numbers, standardised by mtnets.tasks.tabular.standardise, as mtnets.sklearn does"
 ABOUT = {
@@ -63,51 +60,61 @@ ABOUT = {
 }
 
 
-def make(name: str, root: str, runs: Path) -> None:
-    """Trains one learner, or trains it to its end, and writes it with its card."""
-    recipe = recipes.read(f"{name}-learner")
-    changes = {"root": root} if "omniglot" in name else {}
-    family = mtnets.tasks.rebuild(recipe["tasks"], **changes)
-    options = dict(recipe["method"])
-    method = mtnets.METHODS[options.pop("name")](**options)
-    learner = mtnets.meta_train(None, method, family, out=runs / name, resume=True, **recipe["training"])
-    result = json.loads((runs / name / "result.json").read_text())
-    tasks = {key: value for key, value in learner.record["tasks"].items() if key not in ("root", "cache")}
-    # half precision halves the package, and costs nothing that the score, taken of what is written, would show
-    meta, state = jax.tree.map(lambda leaf: leaf.astype(np.float16), (learner.meta, learner.state))
-    dataclasses.replace(learner, meta=meta, state=state, record={**learner.record, "tasks": tasks}).save(INTO / name)
-    estimate = mtnets.evaluate(mtnets.load(INTO / name), family, recipe["training"]["test_tasks"])
-    test = estimate.to_json()
+@dataclasses.dataclass(frozen=True)
+class Learners:
+    """Makes the learners that ship with the package, each by its recipe.
+
+    Attributes:
+      names: which ones.
+      root: where Omniglot is. Defaults to `$MTNETS_DATA`, then `data`.
+      runs: folder for run folders.
+      out: folder for a folder per learner.
+    """
+
+    names: tuple[str, ...] = tuple(ABOUT)
+    root: str = ""
+    runs: str = "runs/learners"
+    out: str = "src/mtnets/shipped/learners"
+
+    def __call__(self) -> None:
+        """Runs the experiment."""
+        check(self, {}, {"names": ABOUT})
+        for name in self.names:
+            print(f"{name}: {self.make(name)}; written to {Path(self.out) / name}")
+
+    def make(self, name: str) -> str:
+        """Trains one learner, or goes on to its end, and writes it with its card. Returns its score in words."""
+        recipe, folder = recipes.read(f"{name}-learner"), Path(self.out) / name
+        place = {"root": self.root} if "omniglot" in name else {}
+        family = tasks.rebuild(recipe["tasks"], **place)
+        learner, result = train_in(Path(self.runs) / name, method_of(recipe["method"]), family, **recipe["training"])
+        options = {key: value for key, value in learner.record["tasks"].items() if key not in ("root", "cache")}
+        # half the size of the package; the score is that of the learner as written
+        meta, state = jax.tree.map(lambda leaf: leaf.astype(np.float16), (learner.meta, learner.state))
+        record = {**learner.record, "tasks": options}
+        dataclasses.replace(learner, meta=meta, state=state, record=record).save(folder)
+        test = evaluate(load(folder), family, recipe["training"]["test_tasks"]).to_json()
+        card = {
+            "name": name,
+            **ABOUT[name],
+            "score": score(test),
+            "licence": "MIT",
+            "command": f"{command('learners')} --names {name}",
+            "recipe": f"{name}-learner",
+            "method": learner.method.to_json(),
+            "norm": learner.model.norm,
+            "meta_steps": result["meta_steps"],
+            "seed": learner.record["seed"],
+            "test": test,
+            "machine": result["machine"],
+        }
+        write_json(folder / learners.CARD, card)
+        return card["score"]
+
+
+def score(test: dict[str, Any]) -> str:
+    """What an estimate says, for people."""
     last = test["inner_steps"][-1]
     mean, half = last["mean"], last["ci95"]
-    score = f"{mean:.1%} ± {half:.1%}" if test["metric"] == "accuracy" else f"squared error {mean:.3f} ± {half:.3f}"
-    card = {
-        "name": name,
-        **ABOUT[name],
-        "score": f"{score} on {test['num_tasks']} test tasks, {last['step']} inner steps",
-        "licence": "MIT",
-        "command": f"python experiments/learners.py {name}",
-        "recipe": f"{name}-learner",
-        "method": learner.method.to_json(),
-        "norm": learner.model.norm,
-        "meta_steps": result["meta_steps"],
-        "seed": learner.record["seed"],
-        "test": test,
-        "machine": result["machine"],
-    }
-    write_json(INTO / name / learners.CARD, card)
-    print(f"{name}: {card['score']}; written to {INTO / name}")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=list(ABOUT))
-    parser.add_argument("--root", default="", help="where Omniglot is; $MTNETS_DATA, else data, unless given")
-    parser.add_argument("--runs", type=Path, default=Path("runs/learners"), help="folder for the runs")
-    arguments = parser.parse_args()
-    for name in arguments.names:
-        make(name, arguments.root, arguments.runs)
-
-
-if __name__ == "__main__":
-    main()
+    words = f"{mean:.1%} ± {half:.1%}" if test["metric"] == "accuracy" else f"squared error {mean:.3f} ± {half:.3f}"
+    return f"{words} on {test['num_tasks']} test tasks, {last['step']} inner steps"

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from mtnets import METHODS
-from mtnets.reproduce import Report
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -32,12 +31,3 @@ def test_the_method_of_the_page_has_at_most_20_lines() -> None:
     code = re.search(r"^def fading_rates.*?(?=^```)", (DOCS / "add-a-method.md").read_text(), re.M | re.S)
     assert code
     assert len([line for line in code[0].splitlines() if line.strip()]) <= 20
-
-
-def test_the_page_of_results_is_what_the_results_say(tmp_path, capsys) -> None:
-    """`mtnets reproduce report` was run after the last change of a JSON or a note."""
-    Report(results=str(DOCS.parent / "results" / "reproduce"), out=str(tmp_path))()
-    assert (tmp_path / "results.md").read_text("utf-8") == (DOCS / "results.md").read_text("utf-8")
-    figures = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert figures == {path.name for path in (DOCS / "figures").iterdir()}
-    capsys.readouterr()

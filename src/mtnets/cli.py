@@ -26,7 +26,6 @@ from mtnets.learner.evaluate import TEST_SEED, evaluate
 from mtnets.learner.learner import Learner, load
 from mtnets.learner.predictions import predict_files
 from mtnets.outer.train import Training, meta_train
-from mtnets.reproduce import COMMANDS
 from mtnets.serialisation import from_json
 from mtnets.shipped import learners, recipes
 from mtnets.tasks import FAMILIES, Family, rebuild
@@ -490,8 +489,6 @@ def _parse(args: list[str]) -> Callable[[], object]:
             kind, args=rest, default=default, prog=f"mtnets train {family}", description=about, config=flat
         )
         return lambda: train(family, options)
-    if args[:1] == ["reproduce"] and len(args) > 1 and args[1] in COMMANDS:
-        return tyro.cli(COMMANDS[args[1]], args=args[2:], prog=f"mtnets reproduce {args[1]}", config=flat)
     if args in (["--version"], ["-V"]):
         return lambda: print(f"mtnets {mtnets.__version__}")
     commands = [
@@ -503,7 +500,6 @@ def _parse(args: list[str]) -> Callable[[], object]:
         ("methods", Methods),
         ("learners", Learners),
         ("recipes", Recipes),
-        ("reproduce", _Reproduce),
         ("data", Data),
     ]
     return tyro.cli(
@@ -523,15 +519,6 @@ class _Train:
 
     def __call__(self) -> None:
         raise OptionError(f"Name a family of tasks: mtnets train {' | '.join(FAMILIES)}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reproduce:
-    """Repeats the paper's experiments: mtnets reproduce sine | sine-variants | robustness | complexity | omniglot |
-    miniimagenet | cifar-fs | updrs | report; --help after any of them lists its options."""
-
-    def __call__(self) -> None:
-        raise OptionError(f"Name an experiment: mtnets reproduce {' | '.join(COMMANDS)}.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,209 @@
+"""Every method on sine, side by side: a search on validation tasks, then several seeds at each method's best setting.
+
+Task family, network and test are those of the paper (`sine`); the training is not. By the *recipe* it has a multi-step
+loss over its first third (where the estimator takes one), a cosine rate, and gradients of a task clipped to norm 10;
+inner steps (1 or 5) and α are those that did best on validation tasks in the search. The search takes some 20 minutes
+on one core, the trainings hours.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.resumable import check, make_parts, read_part
+from experiments.scores import summarise
+from experiments.sine import LEAST, SHOTS
+from mtnets import METHODS, Learner, Method, evaluate, meta_train, models, tasks
+from mtnets.networks.model import Model
+
+PLAIN = models.mlp(1, 40, 40, 1)
+STEPS = (1, 5, 10)  # after which scores are kept
+RATES = (0.003, 0.01, 0.03, 0.1)
+CLIP = 10.0  # norm of a task's gradient
+SEARCH_SEED, SEARCH_TASKS = 1, 1000  # of validation tasks
+SEARCH = "search"  # its folder; those of trainings have the names of protocols
+TWO_SIDED: Mapping[str, Any] = {"sides": 2, "rates": "weight"}
+
+
+class Variant(NamedTuple):
+    """A method with its options and network.
+
+    Attributes:
+      title: its name in tables.
+      method: name of the method.
+      options: of the method.
+      network: that it adapts.
+    """
+
+    title: str
+    method: str
+    options: Mapping[str, Any] = {}
+    network: Model = PLAIN
+
+
+VARIANTS = {  # by the names of their files, in the order in which they are trained
+    "mt_net-two-sided-weight-rates": Variant("mt_net, two-sided + weight rates", "mt_net", TWO_SIDED),
+    "t_net-two-sided-weight-rates": Variant("t_net, two-sided + weight rates", "t_net", TWO_SIDED),
+    "gap": Variant("gap", "gap"),
+    "mt_net": Variant("mt_net", "mt_net"),
+    "meta_sgd": Variant("meta_sgd", "meta_sgd"),
+    "maml": Variant("maml", "maml"),
+    "t_net": Variant("t_net", "t_net"),
+    "meta_curvature": Variant("meta_curvature", "meta_curvature"),
+    "maml-layer-step-rates": Variant("maml, layer-step rates", "maml_plus_plus", {"per_step_offsets": False}),
+    "alfa": Variant("alfa", "alfa"),
+    "approximate_gap": Variant("approximate_gap", "approximate_gap"),
+    "sparse_maml": Variant("sparse_maml", "sparse_maml"),
+    "t_net-weight-rates": Variant("t_net + weight rates", "t_net", {"rates": "weight"}),
+    "anil": Variant("anil", "anil"),
+    "boil": Variant("boil", "boil"),
+    "cavia": Variant("cavia", "cavia"),
+    "fomaml": Variant("fomaml", "fomaml"),
+    "reptile": Variant("reptile", "reptile"),
+    "imaml": Variant("imaml", "imaml", {"proximal": 0.1, "damping": 10.0}),
+    "m_net": Variant("m_net", "m_net"),
+    "warp_grad": Variant("warp_grad", "warp_grad"),
+    "maml-residual-warp-layers": Variant(
+        "maml, residual warp layers", "maml", network=models.mlp(1, 40, 40, 1, warp="residual")
+    ),
+    "mt_net_full": Variant("mt_net_full", "mt_net_full"),
+    "t_net-two-sided": Variant("t_net, two-sided", "t_net", {"sides": 2}),
+    "mt_net-weight-rates": Variant("mt_net + weight rates", "mt_net", {"rates": "weight"}),
+}
+
+
+class Protocol(NamedTuple):
+    """How learners are trained.
+
+    Attributes:
+      title: its heading in the report.
+      shots: of training.
+      times: length of the training, in lengths of the recipe's.
+    """
+
+    title: str
+    shots: int = 10
+    times: int = 1
+
+
+PROTOCOLS = {
+    "recipe": Protocol("By the recipe"),
+    "longer": Protocol("By the recipe, for longer", times=2),
+    "20-shots": Protocol("By the recipe, trained at 20 shots", shots=20),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodsOnSine:
+    """Every method on sine, side by side, each at the setting that did best in a search.
+
+    Attributes:
+      variants: which methods, some with options.
+      protocols: `recipe`; `longer`, twice as many meta-steps; `20-shots`, trained at 20 shots instead of 10.
+      seeds: number of seeds.
+      search_steps: length of the trainings of the search.
+      meta_steps: length of each training.
+      tasks: test tasks for each number of shots, the same for all.
+      out: folder for the search and for each protocol, with one JSON per variant.
+    """
+
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    protocols: tuple[str, ...] = ("recipe",)
+    seeds: int = 5
+    search_steps: int = 4000
+    meta_steps: int = 30_000
+    tasks: int = 2000
+    out: str = "results/methods-on-sine"
+
+    def __call__(self) -> None:
+        """Runs the experiment."""
+        check(self, LEAST | {"search_steps": 1}, {"variants": VARIANTS, "protocols": PROTOCOLS})
+        settings: dict[str, Any] = {"search_steps": self.search_steps}
+        make_parts("methods-on-sine", self._folder(SEARCH), self.variants, self.search, settings=settings)
+        # another process may still be searching for the settings of some
+        searched = [name for name in self.variants if self._searched(name).exists()]
+        settings = {"seeds": self.seeds, "meta_steps": self.meta_steps, "tasks": self.tasks}
+        for protocol in self.protocols:
+            make_parts(
+                "methods-on-sine",
+                self._folder(protocol),
+                searched,
+                lambda name, protocol=protocol: self.train(name, protocol),
+                settings=settings,
+            )
+
+    def _folder(self, kind: str) -> Path:
+        return Path(self.out) / kind
+
+    def _searched(self, name: str) -> Path:
+        return self._folder(SEARCH) / f"{name}.json"
+
+    def search(self, name: str) -> dict[str, Any]:
+        """Loss on validation tasks for each number of inner steps and α, with one seed."""
+        validation, rows = tasks.sinusoid().validation, []
+        for inner_steps in (1, 5):
+            training = recipe(method_of(name), inner_steps, self.search_steps)
+            for learner in train(name, RATES, [0], validate_every=0, **training):
+                scores = evaluate(learner, validation, SEARCH_TASKS, inner_steps=max(STEPS), seed=SEARCH_SEED).mean
+                losses = {str(step): float(scores[step]) for step in STEPS}
+                rows.append({"inner_steps": inner_steps, "inner_lr": learner.inner_lr, "validation": losses})
+        best = min(rows, key=lambda row: np.nan_to_num(list(row["validation"].values()), nan=np.inf).min())
+        return {"title": VARIANTS[name].title, "tried": rows, "best": best, "meta_steps": self.search_steps, "seed": 0}
+
+    def train(self, name: str, protocol: str) -> dict[str, Any]:
+        """All seeds of one variant at its best setting, tested on tasks that are the same for all."""
+        best, (_, shots, times) = read_part(self._searched(name))["best"], PROTOCOLS[protocol]
+        training = recipe(method_of(name), best["inner_steps"], times * self.meta_steps)
+        learners = train(name, [best["inner_lr"]], list(range(self.seeds)), shots, **training)
+        return {
+            "title": VARIANTS[name].title,
+            "protocol": protocol,
+            "setting": {**training, "inner_lr": best["inner_lr"], "inner_clip": CLIP, "shots": shots},
+            "method": learners[0].method.to_json(),
+            "meta_parameters": sum(leaf.size for leaf in jax.tree.leaves(learners[0].meta)),
+            "scores": self.scores(learners),
+        }
+
+    def scores(self, learners: Sequence[Learner]) -> dict[str, dict[str, Any]]:
+        """Scores at several numbers of shots and of inner steps."""
+        scores = {}
+        for shots in SHOTS:
+            family = tasks.sinusoid(shots=shots)
+            summary = summarise([evaluate(each, family, self.tasks, inner_steps=max(STEPS)) for each in learners])
+            names = {"mean": "mean", "ci95": "tasks95", "seeds": "seeds", "median": "median", "diverged": "diverged"}
+            for step in STEPS:
+                row = {name: summary[kind][step] for name, kind in names.items()}
+                scores[f"{shots} shots, {step} steps"] = row
+        return scores
+
+
+def method_of(name: str) -> Method:
+    """The method of a variant."""
+    variant = VARIANTS[name]
+    return METHODS[variant.method](**variant.options, inner_clip=CLIP)
+
+
+def recipe(method: Method, inner_steps: int, meta_steps: int) -> dict[str, Any]:
+    """Settings of training by the recipe. Some estimators take no multi-step loss."""
+    multi_step = meta_steps // 3 if inner_steps > 1 and method.estimator.weighs_steps else 0
+    return {"inner_steps": inner_steps, "meta_steps": meta_steps, "schedule": "cosine", "multi_step_loss": multi_step}
+
+
+def train(
+    name: str, inner_lrs: Sequence[float], seeds: Sequence[int], shots: int = 10, **settings: Any
+) -> list[Learner]:
+    """Learners of one variant, rate by rate."""
+    return meta_train(
+        VARIANTS[name].network,
+        method_of(name),
+        tasks.sinusoid(shots=shots),
+        seed=seeds,
+        inner_lr=inner_lrs,
+        skip_nonfinite=10**9,  # a run that fails must not end those beside it; its loss shows that it did
+        progress=False,
+        **settings,
+    )

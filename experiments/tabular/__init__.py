@@ -1,0 +1,1 @@
+"""Small tables: the shipped learners against linear models, neighbours and a Gaussian process."""

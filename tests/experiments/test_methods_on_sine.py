@@ -1,0 +1,65 @@
+"""Every method on sine, in small: settings come from the search, and the page shows them."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.methods_on_sine import VARIANTS, MethodsOnSine, method_of
+from experiments.report import Report
+from experiments.report.methods_on_sine import best, cell
+from mtnets import METHODS, OptionError
+
+SMALL: dict[str, Any] = {"seeds": 2, "search_steps": 3, "meta_steps": 4, "tasks": 6}
+
+
+def test_search_training_and_page(tmp_path) -> None:
+    results = tmp_path / "results" / "methods-on-sine"
+    name = "t_net-two-sided-weight-rates"
+    MethodsOnSine((name,), ("recipe", "longer"), out=str(results), **SMALL)()
+    search, part, longer = (
+        json.loads((results / kind / f"{name}.json").read_text()) for kind in ("search", "recipe", "longer")
+    )
+    assert [(row["inner_steps"], row["inner_lr"]) for row in search["tried"]][:2] == [(1, 0.003), (1, 0.01)]
+    assert len(search["tried"]) == 8
+    least = min(min(row["validation"].values()) for row in search["tried"])
+    assert min(search["best"]["validation"].values()) == least
+    assert part["setting"]["inner_lr"] == search["best"]["inner_lr"]
+    assert part["setting"]["inner_steps"] == search["best"]["inner_steps"]
+    assert (part["setting"]["meta_steps"], part["setting"]["shots"]) == (4, 10)
+    assert (longer["setting"]["meta_steps"], longer["setting"]["shots"]) == (8, 10)
+    assert (part["method"]["sides"], part["method"]["rates"]) == (2, "weight")
+    assert part["settings"] == {"seeds": 2, "meta_steps": 4, "tasks": 6}
+    score = part["scores"]["5 shots, 10 steps"]
+    assert len(score["seeds"]) == 2
+    np.testing.assert_allclose(score["mean"], np.mean(score["seeds"]))
+
+    Report(results=str(tmp_path / "results"), out=str(tmp_path / "docs"))()
+    text = (tmp_path / "docs" / "methods-on-sine.md").read_text("utf-8")
+    assert "## By the recipe, for longer" in text
+    assert "trained at 20 shots" not in text
+    assert "| *GAP, published* | | | 0.16 | 0.04 | 0.01 | | | |" in text
+    assert text.count("| t_net, two-sided + weight rates |") == 9  # of two protocols four each, and of the search
+    assert (tmp_path / "docs" / "figures" / "methods-on-sine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_method_takes_part() -> None:
+    assert {variant.method for variant in VARIANTS.values()} >= set(METHODS) - {"fading_t_net"}
+    for name in VARIANTS:
+        assert method_of(name).to_json()["inner_clip"] == 10.0
+
+
+def test_cells() -> None:
+    scores = {f"10 shots, {step} steps": {"mean": mean} for step, mean in ((1, 2.0), (5, None), (10, 0.5))}
+    assert best({"scores": scores}, 10) == (0.5, 10)
+    assert cell({"mean": 0.0431, "ci95": 0.004}) == "0.043 ± 0.004"
+    assert cell({"mean": 1e10, "ci95": 1e10}) == "1e+10"
+    assert cell({"mean": None, "ci95": None}) == "not finite"
+
+
+def test_bad_input(tmp_path) -> None:
+    with pytest.raises(OptionError, match="variants holds 'mame'; choose some of mt_net-two-sided"):
+        MethodsOnSine(("mame",), out=str(tmp_path))()
+    with pytest.raises(OptionError, match="protocols holds 'short'; choose some of recipe"):
+        MethodsOnSine(protocols=("short",), out=str(tmp_path))()
