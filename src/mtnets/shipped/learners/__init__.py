@@ -1,11 +1,10 @@
-"""Learners that ship with the package: small, meta-trained, ready to adapt without a network.
+"""Learners that ship with the package: small, meta-trained, and ready to adapt without a network connection.
 
     learner = mtnets.load("omniglot-5way-1shot")
 
-Each is a folder with `learner.safetensors` (everything learned, its record among it), the same record as
-`learner.json`, and `card.json` for people: what it does, its licence, the command that made it, its score.
-They are trained with support batch norm, so that a prediction does not depend on the other inputs of its batch.
-`mtnets learners` lists them.
+Each is a folder with `learner.safetensors` (everything that was learned, and its record), the record again as
+`learner.json`, and `card.json` for people. `mtnets learners` lists them. Learners of images use batch norm with
+statistics of the support set, so that a prediction does not depend on the other inputs of its batch.
 """
 
 import json
@@ -13,20 +12,32 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from mtnets.errors import OptionError
+
 FOLDER = resources.files(__name__)
 CARD = "card.json"
 
 
 def names() -> list[str]:
-    """The names of the learners that ship."""
-    return sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir() and (folder / CARD).is_file())
+    """The names of all learners that ship."""
+    return sorted(folder.name for folder in FOLDER.iterdir() if (folder / CARD).is_file())
 
 
 def path(name: str) -> Path:
-    """The folder of one of them."""
+    """The folder of a learner.
+
+    Raises:
+      OptionError: if none of this name ships.
+    """
+    if name not in names():
+        raise OptionError(f"No learner {name!r} ships; there are {', '.join(names())}.")
     return Path(str(FOLDER / name))
 
 
 def card(name: str) -> dict[str, Any]:
-    """What is to be known about one of them: `about`, `input`, `output`, `data`, `licence`, `command`, `test`."""
-    return json.loads((FOLDER / name / CARD).read_text("utf-8"))
+    """A learner for people: what it is about, its input and output, data, licence, command, and score on test tasks.
+
+    Raises:
+      OptionError: if none of this name ships.
+    """
+    return json.loads((path(name) / CARD).read_text("utf-8"))

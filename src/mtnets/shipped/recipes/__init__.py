@@ -1,4 +1,4 @@
-"""Recipes: whole configurations of trainings, one JSON each, by name.
+"""Recipes: the whole configurations of trainings, one JSON file each.
 
 `mtnets train FAMILY --config NAME` repeats one; `mtnets recipes` lists them.
 """
@@ -19,7 +19,7 @@ def names() -> list[str]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """A recipe: `about`, and what a run's config.json holds: `tasks`, `method`, `training`.
+    """A recipe: what it is `about`, and the `tasks`, `method` and `training` of a run's configuration.
 
     Raises:
       OptionError: if there is none of this name.
