@@ -1,40 +1,11 @@
 """Small archives and folders in the layouts of real data, and real data where they are."""
 
-import io
 import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
-from PIL import Image
-
-from mtnets.inner.task import Distribution, Task
-
-
-def image(seed: int = 0, size: int | tuple[int, int] = 8, mode: str = "RGB") -> Image.Image:
-    """Noise of some mode."""
-    width, height = (size, size) if isinstance(size, int) else size
-    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return Image.fromarray(noise).convert(mode)
-
-
-def png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
-
-
-def draw(distribution: Distribution, tasks: int, seed: int = 0) -> Task:
-    """Many tasks at once, drawn inside a compiled program, the distribution its argument."""
-    return jax.tree.map(np.asarray, _draw(distribution, jax.random.split(jax.random.key(seed), tasks)))
-
-
-@jax.jit
-def _draw(distribution: Distribution, keys: jax.Array) -> Task:
-    return jax.vmap(distribution.sample)(keys)
 
 
 @pytest.fixture

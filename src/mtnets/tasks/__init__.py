@@ -1,115 +1,58 @@
 """Where tasks come from.
 
-Each family is one frozen dataclass: its fields are the options, `build()` makes the family. The functions of
-the same names in lower case take the same arguments and build at once: `sinusoid(shots=5)` is
-`Sinusoid(shots=5).build()`.
+`mtnets.tasks.sinusoid(shots=5)` builds a family of tasks. The options of a family are one frozen dataclass, and
+`sinusoid(shots=5)` is `Sinusoid(shots=5).build()`.
+
+Reading order: inputs (from raw data to what a network sees), archives, family, sampling, families, records.
 """
 
-import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, Protocol
+from collections.abc import Callable
+from typing import ParamSpec
 
-from mtnets.errors import OptionError, RunError
-from mtnets.serialisation import from_json
+from mtnets.tasks.families import (
+    Folder,
+    Glyphs,
+    MiniImageNet,
+    Omniglot,
+    Polynomial,
+    RandomTables,
+    Sinusoid,
+    Table,
+)
 from mtnets.tasks.families.arrays import arrays
-from mtnets.tasks.families.glyphs import Glyphs
 from mtnets.tasks.families.hugging_face import hugging_face
-from mtnets.tasks.families.image_folder import Folder
-from mtnets.tasks.families.miniimagenet import MiniImageNet
-from mtnets.tasks.families.omniglot import Omniglot
-from mtnets.tasks.families.polynomial import Polynomial
-from mtnets.tasks.families.random_tables import Tabular
-from mtnets.tasks.families.sinusoid import Sinusoid
-from mtnets.tasks.families.table import Table, table
-from mtnets.tasks.family import Family, Recipe
-from mtnets.tasks.inputs.images import Images, read_folder, read_query
-from mtnets.tasks.inputs.inputs import AS_THEY_ARE, Inputs
-from mtnets.tasks.inputs.table_inputs import Columns
-from mtnets.tasks.sampling.episodes import Episodes
-from mtnets.tasks.sampling.mixture import Mixture, mixture
-from mtnets.tasks.sampling.rows import Rows
-from mtnets.tasks.sampling.user_tasks import from_function, from_sequence
+from mtnets.tasks.families.table import table
+from mtnets.tasks.family import FAMILIES, Family, Options, Recipe
+from mtnets.tasks.inputs import AS_THEY_ARE, Images, Inputs, StandardisedRows, TableInputs
+from mtnets.tasks.records import family_from_record, inputs_from_json, options_from_record, options_to_record
+from mtnets.tasks.sampling import Episodes, Mixture, Rows, from_function, from_sequence
+from mtnets.tasks.sampling.mixture import mixture
 
 P = ParamSpec("P")
 
 
-class Options(Protocol):
-    """The options of a family."""
-
-    def build(self) -> Family:
-        """Builds it."""
-        ...
-
-
-def _builder(options: Callable[P, Options]) -> Callable[P, Family]:
+def _builder(options: Callable[P, Options], name: str) -> Callable[P, Family]:
     def build(*args: P.args, **kwargs: P.kwargs) -> Family:
         return options(*args, **kwargs).build()
 
-    build.__name__ = build.__qualname__ = options.__name__.lower()
+    build.__name__ = build.__qualname__ = name
     build.__doc__ = options.__doc__
     build.__signature__ = inspect.signature(options).replace(return_annotation=Family)  # pyright: ignore
     return build
 
 
-# These take the names of the modules they come from, on purpose: `from mtnets.tasks.omniglot import download`
-# still works.
-sinusoid = _builder(Sinusoid)
-polynomial = _builder(Polynomial)
-glyphs = _builder(Glyphs)
-omniglot = _builder(Omniglot)
-miniimagenet = _builder(MiniImageNet)
-folder = _builder(Folder)
-tabular = _builder(Tabular)
-
-FAMILIES: dict[str, type[Options]] = {
-    "sinusoid": Sinusoid,
-    "polynomial": Polynomial,
-    "glyphs": Glyphs,
-    "omniglot": Omniglot,
-    "miniimagenet": MiniImageNet,
-    "folder": Folder,
-    "table": Table,
-    "tabular": Tabular,
-}
-
-
-def inputs_from_json(values: Mapping[str, Any] | None) -> Inputs:
-    """What `Inputs.to_json` made."""
-    rest = dict(values or {})
-    kind = rest.pop("kind", None)
-    if kind == "images":
-        return Images(**rest)
-    return Columns.from_json(rest) if kind == "columns" else AS_THEY_ARE
-
-
-def rebuild(record: Mapping[str, Any], **changes: Any) -> Family:
-    """The family that a run was trained on.
-
-    Args:
-      record: its options as recorded, the name of the family among them: `learner.record["tasks"]`.
-      **changes: options to change, for example `shots=5`.
-
-    Raises:
-      RunError: for tasks of the user's own.
-      OptionError: for an option that the family does not have.
-    """
-    options = dict(record)
-    kind = FAMILIES.get(options.pop("family", None) or "")
-    if kind is None:
-        raise RunError(
-            "This learner was trained on tasks of your own; pass them, for example mtnets.evaluate(learner, tasks)."
-        )
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name, value in changes.items():
-        if name not in known:
-            raise OptionError(f"{name} is {value}, but {record['family']} tasks have no {name}.")
-    return from_json(kind, {**options, **changes}).build()
-
+sinusoid = _builder(Sinusoid, "sinusoid")
+polynomial = _builder(Polynomial, "polynomial")
+glyphs = _builder(Glyphs, "glyphs")
+omniglot = _builder(Omniglot, "omniglot")
+miniimagenet = _builder(MiniImageNet, "miniimagenet")
+folder = _builder(Folder, "folder")
+random_tables = _builder(RandomTables, "random_tables")
 
 __all__ = [
+    "AS_THEY_ARE",
     "FAMILIES",
-    "Columns",
     "Episodes",
     "Family",
     "Folder",
@@ -121,12 +64,15 @@ __all__ = [
     "Omniglot",
     "Options",
     "Polynomial",
+    "RandomTables",
     "Recipe",
     "Rows",
     "Sinusoid",
+    "StandardisedRows",
     "Table",
-    "Tabular",
+    "TableInputs",
     "arrays",
+    "family_from_record",
     "folder",
     "from_function",
     "from_sequence",
@@ -136,11 +82,10 @@ __all__ = [
     "miniimagenet",
     "mixture",
     "omniglot",
+    "options_from_record",
+    "options_to_record",
     "polynomial",
-    "read_folder",
-    "read_query",
-    "rebuild",
+    "random_tables",
     "sinusoid",
     "table",
-    "tabular",
 ]

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar
 
+from mtnets.inner.losses import LossName
 from mtnets.inner.task import Distribution
-from mtnets.tasks.inputs.inputs import AS_THEY_ARE, Inputs
+from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 
 if TYPE_CHECKING:
     from mtnets.networks.model import Model
@@ -13,16 +14,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The settings that a family is usually trained with; every one can be overridden.
+    """The settings that a family is usually trained with. Each can be overridden.
 
     Attributes:
       inner_lr: inner rate α, on the *mean* loss over a task's support set.
       inner_steps: gradient steps within a task.
       meta_batch: tasks per meta-step.
       meta_steps: meta-steps of a whole training.
-      inner_clip: clips the norm of a task's gradient, if not None.
-      clip_norm: clips the norm of the meta-gradient, if not None. Data of users get it, and inner_clip where targets
-        are of one size: one row far outside the others would otherwise end a training, or ruin its mean score.
+      inner_clip: clips the norm of a task's gradient; None does not.
+      clip_norm: clips the norm of the meta-gradient; None does not. Families of the user's data set it, and inner_clip
+        where all targets are of one size: one row far outside the others could otherwise end a training, or ruin the
+        mean of its scores.
     """
 
     inner_lr: float
@@ -35,14 +37,14 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Tasks for training, validation and test that share nothing but their kind.
+    """Tasks for training, validation and test, which share no class or group.
 
     Attributes:
       train, validation, test: task distributions.
       loss: `"mse"` (regression) or `"cross-entropy"` (classification).
       recipe: the usual settings of this family.
       model: builds the usual network of this family.
-      options: the dataclass that the family was built from; its fields are recorded with every run.
+      options: what the family was built from, which is recorded with every run; None if that cannot be recorded.
       inputs: how raw data, such as images or tables, become inputs of the network.
       classes: the names of the classes of each split, where they have names.
     """
@@ -50,9 +52,42 @@ class Family:
     train: Distribution
     validation: Distribution
     test: Distribution
-    loss: Literal["mse", "cross-entropy"]
+    loss: LossName
     recipe: Recipe
     model: "Callable[[], Model]"
-    options: Any = None
+    options: "Options | None" = None
     inputs: Inputs = AS_THEY_ARE
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+
+FAMILIES: "dict[str, type[Options]]" = {}
+
+
+class Options:
+    """The options of a task family.
+
+    A subclass is a frozen dataclass whose fields are the options. It sets `family`, and is listed in `FAMILIES` by that
+    name.
+
+    Attributes:
+      family: name of the family in records and on the command line.
+      data_option: the field that says where the data are; None for a family without data.
+      small: whether the usual network is so small that tasks shared over cores take longer.
+    """
+
+    family: ClassVar[str]
+    data_option: ClassVar[str | None] = None
+    small: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if "family" in vars(cls):
+            FAMILIES[cls.family] = cls
+
+    def build(self) -> Family:
+        """Builds the family.
+
+        Raises:
+          OptionError: for options that are not possible.
+          DataError: for data that cannot be used.
+        """
+        raise NotImplementedError

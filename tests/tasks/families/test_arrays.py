@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import mtnets
-from conftest import draw
 from mtnets import DataError, OptionError
 from mtnets.tasks import Images, arrays
 from mtnets.tasks.sampling.host_callback import surfacing
+from samples import draw
 
 # example i of class c is (c, i): its label and place can be read off it; class 3 is larger
 SIZES = [6 + 4 * (c == 3) for c in range(20)]
@@ -94,7 +94,7 @@ def test_a_learner_of_what_is_on_the_disk(tmp_path) -> None:
     np.testing.assert_array_equal(*scores)
 
     on_disk[5] = np.nan
-    with pytest.raises(DataError, match="no finite number in row 5; remove"), surfacing():
+    with pytest.raises(DataError, match="a number that is not finite in row 5; remove"), surfacing():
         draw(arrays(on_disk, LABELS, ways=2, shots=1, queries=5, splits=NAMED).train, 20)
 
 
@@ -142,7 +142,7 @@ def test_bad_input() -> None:
         arrays(X, LABELS, ways=4, queries=2)
     with pytest.raises(DataError, match=r"x has shape \(124, 2\) and y \(3,\)"):
         arrays(X, LABELS[:3])
-    with pytest.raises(DataError, match="no finite number"):
+    with pytest.raises(DataError, match="a number that is not finite; remove"):
         arrays(np.where(X > 18, np.nan, X), LABELS)
     with pytest.raises(OptionError, match="three shares above 0"):
         arrays(X, LABELS, splits=(0.5, 0.5))

@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from conftest import draw
 from mtnets.errors import OptionError
 from mtnets.inner.task import Task
 from mtnets.tasks import Images, glyphs
 from mtnets.tasks.families.glyphs import CONTROLS, SPLINE, STROKES, ink
+from samples import draw
 
 TASKS = 200
 

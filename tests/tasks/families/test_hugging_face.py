@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from conftest import draw, image
 from mtnets import DataError, OptionError
 from mtnets.tasks.families.hugging_face import hugging_face
 from mtnets.tasks.inputs.images import Images
+from samples import draw, image
 
 datasets = pytest.importorskip("datasets", reason="Hugging Face datasets need mtnets[datasets]")
 
@@ -118,7 +118,7 @@ IMAGE = datasets.Image()
         (changed(PICTURES, "image", None), {}, "Column 'image' has no value.* in row 7"),
         (changed(PICTURES, "image", grey(0, 5)), {}, r"row 7 is \[5, 5, 1\] and that of row 0 \[6, 6, 1\].*image_size"),
         (changed(PICTURES, "image", {"bytes": b"GIF89a", "path": None}), {}, "row 7 in column 'image' cannot be read"),
-        (of({"image": [grey(1, (4, 6))], "label": [0]}, image=IMAGE, label=CLASS), {}, "6 × 4 pixels, .* no square"),
+        (of({"image": [grey(1, (4, 6))], "label": [0]}, image=IMAGE, label=CLASS), {}, "6 × 4 pixels, .* not square"),
         (of({"v": [[1.0]] * 7 + [[1.0, 2.0]], "label": [0] * 8}, v=datasets.Sequence(NUMBER), label=CLASS), {},
          r"Column 'v' has \[2\] numbers in row 7 and \[1\] in row 0"),
         (PICTURES.select([]), {}, "The dataset has no rows"),

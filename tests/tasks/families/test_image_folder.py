@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import draw, image, png
 from mtnets.errors import DataError, OptionError
 from mtnets.files import replacing
 from mtnets.tasks import Folder, Images, folder
+from samples import draw, image, png
 
 SPLITS = ("train", "val", "test")
 SIZES = {"ways": 2, "shots": 1, "queries": 1}
@@ -66,7 +66,7 @@ def test_the_second_time_comes_from_the_cache(write, monkeypatch: pytest.MonkeyP
     assert sorted(root.rglob("*")) == before
     decoded: list[str] = []
     decode = Folder._read
-    monkeypatch.setattr(Folder, "_read", lambda self, source: decoded.append("again") or decode(self, source))
+    monkeypatch.setattr(Folder, "_read", lambda self, archive: decoded.append("again") or decode(self, archive))
     np.testing.assert_array_equal(draw(folder(root=str(root), **SIZES).train, 3).support.x, first)
     assert not decoded
     # Damaged in any way, it is made again; so it is when the images change.
@@ -116,11 +116,11 @@ Change = Callable[[dict[str, bytes]], dict[str, bytes]]
         (lambda of: of | {"test/0.png": png(image())}, "test/0.png is in no class folder"),
         (
             lambda of: of | {"test/test-1/9.png": png(image(size=9))},
-            "not alike: train/train-0/0.png is 8×8 RGB, test/test-1/9.png is 9×9 RGB; make them so by --image-size",
+            "not alike: train/train-0/0.png is 8×8 RGB, test/test-1/9.png is 9×9 RGB; make them alike: image_size=...",
         ),
         (
             lambda of: of | {"test/test-1/9.png": png(image(mode="L"))},
-            "train/train-0/0.png is 8×8 RGB, test/test-1/9.png is 8×8 grey; make them so by --channels",
+            "train/train-0/0.png is 8×8 RGB, test/test-1/9.png is 8×8 grey; make them alike: channels=...",
         ),
         (lambda of: of | {"test/test-1/9.png": b"no image"}, "test/test-1/9.png cannot be read"),
         (lambda of: of | {"val/val-1/9.jpg": png(image(size=64))[:2000]}, "val/val-1/9.jpg cannot be read"),
@@ -138,7 +138,7 @@ def test_data_that_cannot_be_used(write, name: str, change: Change, message: str
 
 
 def test_images_that_are_not_square(write) -> None:
-    with pytest.raises(DataError, match=r"train/train-0/0\.png is 9×8 RGB, not square.*--image-size"):
+    with pytest.raises(DataError, match=r"train/train-0/0\.png is 9×8 RGB, not square.*image_size="):
         folder(root=str(write("data", files(size=(9, 8)))), **SIZES)
 
 

@@ -2,7 +2,6 @@ import io
 import os
 import pickle
 import struct
-import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -13,13 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from conftest import draw, image, png
-from mtnets.cli import main
 from mtnets.errors import DataError, OptionError
 from mtnets.networks.models import Conv4
-from mtnets.tasks import FAMILIES, Family, Images, MiniImageNet, miniimagenet, rebuild
+from mtnets.tasks import FAMILIES, Family, Images, MiniImageNet, family_from_record, miniimagenet
 from mtnets.tasks.archives.pickled import unpickle
-from mtnets.tasks.families.miniimagenet import CACHES, CATEGORIES
+from mtnets.tasks.families import miniimagenet as module
+from mtnets.tasks.families import miniimagenet_layouts
+from mtnets.tasks.families.miniimagenet_layouts import CACHES, CATEGORIES
+from samples import draw, image, png
 
 SIZES: dict[str, Any] = {"ways": 2, "shots": 1, "queries": 2}
 NUMBERS = {"train": 3, "val": 2, "test": 2}
@@ -259,7 +259,7 @@ def test_options(write) -> None:
         miniimagenet(ways=1)
     root = write("data", folders())
     with pytest.warns(UserWarning, match="usual are"):
-        family = rebuild({"family": "miniimagenet", "root": str(root), **SIZES}, network=Conv4(8), queries=1)
+        family = family_from_record({"family": "miniimagenet", "root": str(root), **SIZES}, network=Conv4(8), queries=1)
     assert family.options.network.filters == 8
     with (
         pytest.warns(UserWarning, match="usual are"),
@@ -269,6 +269,8 @@ def test_options(write) -> None:
 
 
 def test_command_line(write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mtnets.cli import main
+
     with pytest.raises(SystemExit) as stopped:
         main(["train", "miniimagenet", "--help"])
     assert (stopped.value.code, "--root" in capsys.readouterr().out) == (0, True)
@@ -283,9 +285,8 @@ def test_the_second_time_comes_from_the_cache(write, monkeypatch: pytest.MonkeyP
     check(build(root))
     assert sorted(root.rglob("*")) == before
     write("data", {"omniglot/a/0.png": b"of another data set"})  # does not concern this one
-    module = sys.modules["mtnets.tasks.miniimagenet"]  # the package has the function of that name
-    unpack, unpacked = module.unpack, []
-    monkeypatch.setattr(module, "unpack", lambda *args: unpacked.append("again") or unpack(*args))
+    unpack, unpacked = miniimagenet_layouts.unpack, []
+    monkeypatch.setattr(miniimagenet_layouts, "unpack", lambda *args: unpacked.append("again") or unpack(*args))
     check(build(root))
     assert not unpacked
     write("data", {"images/ntrain0-0.png": png(image(99, 84)) + b"changed"})
@@ -297,7 +298,6 @@ def test_the_second_time_comes_from_the_cache(write, monkeypatch: pytest.MonkeyP
 
 def test_the_usual_counts_give_no_warning(write, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write("data", folders())
-    module = sys.modules["mtnets.tasks.miniimagenet"]
     monkeypatch.setattr(module, "CLASSES", {"train": 3, "validation": 2, "test": 2})
     monkeypatch.setattr(module, "EXAMPLES", EXAMPLES)
     check(miniimagenet(root=str(root), **SIZES))  # warnings are errors
@@ -321,7 +321,7 @@ def test_missing_data(write, tmp_path: Path) -> None:
         "mini-imagenet-cache-train.pkl",
         "miniImageNet_category_split_train_phase_train.pickle",
         "cannot be downloaded by this program, since ImageNet's terms",
-        "--root or MTNETS_DATA",
+        "root=..., or the variable MTNETS_DATA",
     )
     raises(tmp_path / "nowhere", f"miniImageNet is not in {tmp_path / 'nowhere'}", *expected)
     files = {name: content for name, content in folders().items() if not name.startswith("val/")}
@@ -436,7 +436,7 @@ def call(module: str, name: str, *arguments: bytes) -> bytes:
         ("copy_reg", "_reconstructor"),
         ("collections", "OrderedDict"),
         ("codecs", "encode"),
-        ("mtnets.tasks.pickled", "PickledArray"),
+        ("mtnets.tasks.archives.pickled", "PickledArray"),
     ],
 )
 def test_names_that_a_pickle_may_not_call(write, module: str, name: str) -> None:

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import draw, image, png
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks import Images, omniglot
-from mtnets.tasks.archives.archive import open_source
+from mtnets.tasks.archives.archive import open_archive
 from mtnets.tasks.families.omniglot import (
-    ARCHIVES,
-    Archive,
+    PUBLISHED,
+    Published,
     _drawings,
     download,
     random_split,
     read,
     vinyals_split,
 )
+from samples import draw, image, png
 
-SMALL = {"images_background": Archive(3, "", ""), "images_evaluation": Archive(2, "", "")}
+SMALL = {"images_background": Published(3, "", ""), "images_evaluation": Published(2, "", "")}
 
 
 def drawings(name: str, top: str = "") -> dict[str, bytes]:
@@ -69,7 +69,7 @@ def test_missing_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_incomplete_archives(write, tmp_path: Path) -> None:
     root = write_all(write, "zip")
-    expected = SMALL | {"images_evaluation": Archive(659, "", "")}
+    expected = SMALL | {"images_evaluation": Published(659, "", "")}
     with pytest.raises(DataError, match=r"images_evaluation\.zip is not complete: found 2 char.*expected 659"):
         read(root, tmp_path / "cache", expected)
     fewer = drawings("images_evaluation", "images_evaluation/")
@@ -108,14 +108,14 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(write, tmp_path: Path) -> Iterator[dict[str, Archive]]:
+def served(write, tmp_path: Path) -> Iterator[dict[str, Published]]:
     """The small archives behind a web server on this machine."""
     folder = write_all(write, "zip", "served")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield {
-        name: Archive(
+        name: Published(
             archive.characters,
             f"http://127.0.0.1:{server.server_port}/{name}.zip",
             hashlib.md5((folder / f"{name}.zip").read_bytes()).hexdigest(),
@@ -127,37 +127,37 @@ def served(write, tmp_path: Path) -> Iterator[dict[str, Archive]]:
     server.server_close()
 
 
-def test_download(served: dict[str, Archive], tmp_path: Path) -> None:
+def test_download(served: dict[str, Published], tmp_path: Path) -> None:
     root = tmp_path / "fetched" / "here"
-    paths = download(root, archives=served)
+    paths = download(root, published=served)
     assert paths == [root / "images_background.zip", root / "images_evaluation.zip"]
     assert sorted(root.iterdir()) == sorted(paths)
     assert [hashlib.md5(path.read_bytes()).hexdigest() for path in paths] == [a.md5 for a in served.values()]
     assert len(list((tmp_path / "cache").glob("omniglot-*.npy"))) == 1
     # What is there and whole is kept, though nothing can be fetched; also if it was packed by someone else.
     gone = {name: archive._replace(url=archive.url + "gone") for name, archive in served.items()}
-    download(root, archives=gone)
-    download(root, archives={name: archive._replace(md5="0") for name, archive in gone.items()})
+    download(root, published=gone)
+    download(root, published={name: archive._replace(md5="0") for name, archive in gone.items()})
     # What is damaged is fetched again.
     paths[0].write_bytes(paths[0].read_bytes()[:-100])
     with pytest.raises(DataError, match=r"gone cannot be fetched: HTTP Error 404.*yourself"):
-        download(root, archives=gone)
-    download(root, archives=served)
+        download(root, published=gone)
+    download(root, published=served)
     assert hashlib.md5(paths[0].read_bytes()).hexdigest() == served["images_background"].md5
 
 
-def test_a_wrong_checksum_leaves_no_file(served: dict[str, Archive], tmp_path: Path) -> None:
+def test_a_wrong_checksum_leaves_no_file(served: dict[str, Published], tmp_path: Path) -> None:
     wrong = {name: archive._replace(md5="0" * 32) for name, archive in served.items()}
     root = tmp_path / "fetched"
     with pytest.raises(DataError, match=r"has the checksum [0-9a-f]{32}; expected 0{32}"):
-        download(root, archives=wrong)
+        download(root, published=wrong)
     assert not list(root.iterdir())
 
 
 def test_no_network(tmp_path: Path) -> None:
-    closed = {"images_background": Archive(3, "http://127.0.0.1:9/images_background.zip", "0")}
+    closed = {"images_background": Published(3, "http://127.0.0.1:9/images_background.zip", "0")}
     with pytest.raises(DataError, match=r"cannot be fetched: .*refused"):
-        download(tmp_path, archives=closed)
+        download(tmp_path, published=closed)
     assert not list(tmp_path.glob("*.zip"))
 
 
@@ -165,9 +165,9 @@ def test_no_network(tmp_path: Path) -> None:
 def names(real_data) -> list[str]:
     """The names of all characters, from the real archives."""
     found: list[str] = []
-    for name, archive in ARCHIVES.items():
-        with open_source(real_data(f"{name}.zip") / f"{name}.zip") as source:
-            files = _drawings(source, name)
+    for name, archive in PUBLISHED.items():
+        with open_archive(real_data(f"{name}.zip") / f"{name}.zip") as opened:
+            files = _drawings(opened, name)
         assert len(files) == archive.characters
         found += files
     return found

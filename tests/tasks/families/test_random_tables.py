@@ -1,4 +1,4 @@
-"""Random tabular tasks: what they promise, and how a table becomes inputs."""
+"""Random tables: what they promise."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mtnets
-from mtnets.tasks.families.random_tables import Tabular, scale_of, standardise
+from mtnets.tasks import RandomTables, StandardisedRows
 
 TASKS = 100
 
@@ -16,7 +16,7 @@ TASKS = 100
 @pytest.fixture(scope="module", params=["classification", "regression"])
 def drawn(request):
     """Tasks of one kind, as arrays."""
-    options = Tabular(kind=request.param)
+    options = RandomTables(kind=request.param)
     keys = jax.random.split(jax.random.key(0), TASKS)
     return options, jax.tree.map(np.asarray, jax.jit(lambda keys: jax.lax.map(options.sample, keys))(keys))
 
@@ -79,59 +79,18 @@ def test_there_is_something_to_learn(drawn) -> None:
         assert np.median(np.abs(nearest - truth)) < np.median(np.abs(nearest - shuffled)) - 0.05
 
 
-def test_scale_keeps_units_apart_and_pools_chance() -> None:
-    rng = np.random.default_rng(0)
-    alike = rng.normal(size=(5, 40))
-    own = alike.std(0, ddof=1)
-    pooled = scale_of(alike).spread
-    assert pooled.std() < own.std() / 3
-    units = np.array([1e-6, 1.0, 1e6])
-    unlike = rng.normal(size=(500, 3)) * units
-    np.testing.assert_allclose(scale_of(unlike).spread, unlike.std(0, ddof=1), rtol=0.01)
-    np.testing.assert_allclose(scale_of(1000 * alike).spread, 1000 * pooled)
-
-
-def test_scale_of_weighted_rows_is_that_of_the_rows_that_count() -> None:
-    x = np.random.default_rng(0).normal(size=(6, 4))
-    whole, part = scale_of(x[:4]), scale_of(x, np.array([1.0, 1, 1, 1, 0, 0]))
-    np.testing.assert_allclose(part.mean, whole.mean)
-    np.testing.assert_allclose(part.spread, whole.spread)
-
-
-def test_columns_that_do_not_vary_become_zero() -> None:
-    x = np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 4.0]])
-    made = standardise(np.array([[7.0, 2.0]]), scale_of(x), 2)
-    assert made[0, 0] == 0
-    assert made[0, 1] != 0
-    assert not standardise(x[:1], scale_of(x[:1]), 2).any()  # a single row
-
-
-def test_standardise_pads_presses_and_keeps_the_length() -> None:
-    x = np.random.default_rng(0).normal(size=(400, 16))
-    made = standardise(x, scale_of(x), 64)
-    assert made.shape == (400, 64)
-    assert not made[:, 16:].any()
-    assert np.square(made).sum(1).mean() == pytest.approx(64, rel=0.15)
-    far = standardise(np.full((1, 16), 1e30), scale_of(x), 64)
-    np.testing.assert_allclose(far[0, :16], 8)  # 4 × √(64 / 16)
-    single = standardise(jnp.asarray(x, jnp.float32), scale_of(jnp.asarray(x, jnp.float32)), 64)
-    np.testing.assert_allclose(single, made, atol=1e-4)
-
-
 def test_what_is_not_possible_is_refused() -> None:
-    x = np.ones((2, 65))
-    with pytest.raises(mtnets.DataError, match=r"65 features, more than the 64"):
-        standardise(x, scale_of(x), 64)
     for change in ({"kind": "ranking"}, {"features": 0}, {"classes": 1}, {"examples": 3}, {"shots": 0}):
         with pytest.raises(mtnets.OptionError, match=next(iter(change))):
-            dataclasses.replace(Tabular(), **change).build()
+            dataclasses.replace(RandomTables(), **change).build()
 
 
 @pytest.mark.parametrize(("kind", "outputs"), [("classification", 10), ("regression", 1)])
 def test_the_usual_network_fits(kind, outputs) -> None:
-    family = Tabular(kind=kind).build()
+    family = RandomTables(kind=kind).build()
     model = family.model()
     assert model.input_shape == (64,)
+    assert family.inputs == StandardisedRows(64, scales_targets=kind == "regression")
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     y, _ = jax.eval_shape(model.apply, params, state, jax.ShapeDtypeStruct((3, 64), jnp.float32), None)
     assert y.shape == (3, outputs)

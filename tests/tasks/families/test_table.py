@@ -8,28 +8,12 @@ import pytest
 
 import mtnets
 from mtnets.errors import DataError, OptionError
-from mtnets.learner.predictions import predict_files
-from mtnets.tasks import inputs_from_json
 from mtnets.tasks.families.table import Table, split_tasks
-from mtnets.tasks.inputs.table_inputs import Category, Columns, Number
+from mtnets.tasks.inputs.columns import CategoryColumn
+from shops import shop_table as rows
+from shops import shop_tasks as build
 
 pandas = pytest.importorskip("pandas", reason="tables are read by pandas: pip install 'mtnets[table]'")
-
-
-def rows(tasks=12, each=30, seed=0):
-    """A table in which each shop has a line of its own: sales = a · price + b, and a colour that counts."""
-    random = np.random.default_rng(seed)
-    shop = np.repeat([f"shop {i}" for i in range(tasks)], each)
-    price = random.uniform(10, 30, tasks * each)
-    colour = random.choice(["red", "green"], tasks * each)
-    slope, height = (np.repeat(random.normal(size=tasks), each) for _ in range(2))
-    sales = 100 + slope * (price - 20) + 10 * height + 5 * (colour == "red")
-    return pandas.DataFrame({"shop": shop, "price": price, "colour": colour, "sales": sales, "good": sales > 100})
-
-
-def build(frame, target="sales", **options):
-    options = {"shots": 5, "queries": 5, "ignore": ("good",) if target == "sales" else ("sales",), **options}
-    return mtnets.tasks.table(frame, "shop", target, **options)
 
 
 def test_features_are_standardised_by_rows_of_training_tasks_alone():
@@ -133,13 +117,6 @@ def test_tables_of_any_kind_are_read_alike():
     assert build({name: frame[name].to_list() for name in frame}).inputs == columns
 
 
-def test_what_a_learner_keeps_of_a_table_survives_its_file():
-    columns = Columns((Number("a", 1.5, 2.0, True), Category("b", ("x", "y"))), Category("c", ("no", "yes")), "task")
-    made = inputs_from_json(columns.to_json())
-    assert made == columns
-    assert inputs_from_json(None).to_json() is None
-
-
 @pytest.fixture(scope="module")
 def learner():
     family = build(rows(40))
@@ -192,36 +169,6 @@ def test_a_class_that_the_support_lacks_can_still_be_predicted():
     assert np.isfinite(np.asarray(model(support))).all()
 
 
-def test_files_are_predicted_task_by_task(learner, tmp_path):
-    frame = rows(3, seed=8)
-    frame.groupby("shop").head(10).to_csv(tmp_path / "support.csv", index=False)
-    frame.groupby("shop").tail(20).sample(frac=1, random_state=0).to_parquet(tmp_path / "query.parquet")
-    query = pandas.read_parquet(tmp_path / "query.parquet")
-    found = predict_files(learner, tmp_path / "support.csv", tmp_path / "query.parquet")
-    assert found.titles == ("shop", "row", "prediction")
-    assert [row[0] for row in found.rows] == query["shop"].to_list()
-    expected = np.zeros(60)
-    for shop in ("shop 0", "shop 1", "shop 2"):
-        places = np.flatnonzero(query["shop"] == shop)
-        expected[places] = learner.adapt(frame[frame["shop"] == shop][:10])(query.iloc[places])[:, 0]
-    np.testing.assert_allclose([float(row[2]) for row in found.rows], expected, rtol=1e-5)
-    assert (
-        found.score == f"mean absolute error {np.abs(expected - query['sales']).mean():.4f} on 60 rows of known sales"
-    )
-    found.save(tmp_path / "out.csv")
-    assert len(pandas.read_csv(tmp_path / "out.csv")) == 60
-
-
-def test_a_support_without_the_task_column_is_one_task(learner, tmp_path):
-    frame = rows(1, seed=5).drop(columns=["shop"])
-    frame[:10].to_csv(tmp_path / "support.csv", index=False)
-    frame[10:].drop(columns=["sales"]).to_csv(tmp_path / "query.csv", index=False)
-    found = predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
-    assert found.titles == ("row", "prediction")
-    assert [row[0] for row in found.rows] == list(range(20))
-    assert found.score == ""
-
-
 def test_the_command_line_trains_evaluates_and_adapts(tmp_path, capsys):
     from mtnets.cli import main
 
@@ -247,20 +194,26 @@ def changed(**columns):
 @pytest.mark.parametrize(
     ("frame", "options", "words"),
     [
-        (rows(), {"target": "profit"}, "There is no column 'profit' .--target.; there are shop, price, colour, sales"),
-        (rows(), {"ignore": ("pirce",)}, "There is no column 'pirce' .--ignore."),
+        (rows(), {"target": "profit"}, "There is no column 'profit' .target=.*; there are shop, price, colour, sales"),
+        (rows(), {"ignore": ("pirce",)}, "There is no column 'pirce' .ignore="),
         (rows(), {"features": ("price", "shop")}, "features is price, shop; it must name columns other than"),
-        (changed(shop="a"), {}, "this table has 1 task in column shop; training, validation and test need"),
-        (rows(each=8), {}, "Task shop 0 has 8 rows, fewer than 5 shots . 5 queries; use fewer, or --leave-out-small"),
+        (changed(shop="a"), {}, "This table has 1 task in column shop; training, validation and test need"),
+        (
+            rows(each=8),
+            {},
+            "Task shop 0 has 8 rows, fewer than 5 shots . 5 queries; .* leave_out_small=True",
+        ),
         (rows(each=8), {"leave_out_small": True}, "has 0 tasks in column shop of at least 10 rows"),
         (changed(sales=7.0), {}, "sales is 7.0 in all training tasks; choose a target that varies"),
         (changed(price=[*["cheap"] * 9, *[1.0] * 351]), {}, "Column price holds 'cheap' among numbers; correct it"),
-        (changed(colour=[f"c{i}" for i in range(360)]), {}, "Column colour has .* different values.*--ignore colour"),
+        (changed(colour=[f"c{i}" for i in range(360)]), {}, "Column colour has .* different values.*ignore="),
         (changed(price=pandas.Timestamp("2020-01-01")), {}, "Column price holds dates"),
         (changed(price=pandas.Timestamp("2020-01-01", tz="UTC")), {}, "Column price holds dates"),
-        (changed(price=np.inf), {}, "price is inf in row 0"),
+        (changed(price=np.inf), {}, "price is inf in row"),
+        (changed(price=[*[1.0] * 37, np.inf, *[2.0] * 322]), {}, "price is inf in row 37, counted from 0"),
         (changed(price=np.nan), {}, "Column price has no value"),
         (changed(sales=[np.nan, *[1.0, 2.0] * 179, 1.0]), {}, "sales is missing in row 0"),
+        (changed(sales=[*[1.0, 2.0] * 179, 3.0, None]), {}, "sales is missing in row 359, counted from 0"),
         (rows(), {"target": "colour", "kind": "regression", "ignore": ()}, "colour is green, red, which is not number"),
         (rows(), {"shots": 0}, "shots is 0"),
         (rows(), {"kind": "classify"}, "kind is 'classify'"),
@@ -276,7 +229,7 @@ def test_a_bad_table_gets_a_sentence(frame, options, words):
         build(frame, **options)
 
 
-def test_bad_rows_in_use_get_a_sentence(learner, tmp_path):
+def test_bad_rows_in_use_get_a_sentence(learner):
     frame = rows(1)
     with pytest.raises(DataError, match=r"There is no column 'price' \(this learner was trained with it\); there are"):
         learner.adapt(frame.drop(columns=["price"]))
@@ -286,20 +239,7 @@ def test_bad_rows_in_use_get_a_sentence(learner, tmp_path):
         learner.adapt(frame.drop(columns=["sales"]))
     with pytest.raises(DataError, match="y is None"):
         learner.adapt(learner.inputs.prepare(frame))
-    frame[:10].to_csv(tmp_path / "support.csv", index=False)
-    frame[10:].replace({"shop 0": "shop 9"}).to_csv(tmp_path / "query.csv", index=False)
-    with pytest.raises(DataError, match="The support has no rows of task shop 9"):
-        predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
-    frame.drop(columns=["shop"]).to_csv(tmp_path / "query.csv", index=False)
-    with pytest.raises(DataError, match="The support has the task column shop and the query has not"):
-        predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
-    frame[10:].replace({"shop 0": None}).to_csv(tmp_path / "query.csv", index=False)
-    with pytest.raises(DataError, match="The query has 20 rows, 0 of them with a task in column shop"):
-        predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
-    frame[10:].assign(sales="?").to_csv(tmp_path / "query.csv", index=False)
-    with pytest.raises(DataError, match=r"sales is \? in row 0"):
-        predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
-    classes = dataclasses.replace(learner.inputs, target=Category("good", ("False", "True")))
+    classes = dataclasses.replace(learner.inputs, target=CategoryColumn("good", ("False", "True")))
     with pytest.raises(DataError, match="good is 'perhaps', which is none of the classes of training: False, True"):
         classes.prepare_targets(["perhaps"])
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import image, png
 from mtnets.errors import DataError, OptionError
-from mtnets.tasks.inputs.images import Images, decode, read_folder, read_query
+from mtnets.tasks.inputs.image_files import class_folders, decode, images_to_classify
+from mtnets.tasks.inputs.images import Images
+from samples import image, png
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
@@ -73,40 +74,45 @@ def test_impossible_images(size: int, channels: int) -> None:
 def test_a_damaged_image_is_named(write, content: bytes) -> None:
     root = write("support", {"a/1.png": png(image()), "b/broken.png": content})
     with pytest.raises(DataError, match=r"b/broken\.png cannot be read.*repair or remove"):
-        read_folder(root, Images(8, 3))
+        Images(8, 3).read_tasks(root, root)
 
 
 def test_a_folder_of_class_folders(write) -> None:
     files = {f"{name}/{i}.png": png(image(i, size=20 + i)) for name in ("cat", "ant") for i in (2, 1)}
     root = write("support", files | {"README.md": b"", "cat/.hidden.png": b"", "cat/notes.txt": b"", ".git/x": b""})
-    classes = read_folder(root, Images(8, 1))
+    classes = class_folders(root)
     assert list(classes) == ["ant", "cat"]
-    paths, pixels = classes["cat"]
-    assert [path.name for path in paths] == ["1.png", "2.png"]
+    assert [path.name for path in classes["cat"]] == ["1.png", "2.png"]
+    pixels = Images(8, 1).read_all(classes["cat"])
     assert (pixels.shape, pixels.dtype) == ((2, 8, 8, 1), np.uint8)
+    task, *_ = Images(8, 1).read_tasks(root, root).tasks
+    assert (task.x.shape, task.x.dtype) == ((4, 8, 8, 1), np.uint8)
+    np.testing.assert_array_equal(task.x[2:], pixels)
+    np.testing.assert_array_equal(task.y, [0, 0, 1, 1])
 
 
 def test_queries_with_and_without_classes(write) -> None:
     root = write("query", {"a/1.png": png(image()), "b/2.png": png(image(1)), "readme.txt": b""})
-    files, pixels = read_query(root, Images(8, 3))
+    files = images_to_classify(root)
     assert [(path.name, name) for path, name in files] == [("1.png", "a"), ("2.png", "b")]
-    assert pixels.shape == (2, 8, 8, 3)
-    files, _ = read_query(root / "a", Images(8, 3))
+    files = images_to_classify(root / "a")
     assert [(path.name, name) for path, name in files] == [("1.png", None)]
-    files, pixels = read_query(root / "a" / "1.png", Images(8, 3))
-    assert files == [(root / "a" / "1.png", None)]
-    np.testing.assert_array_equal(pixels[0], np.asarray(image()))
+    assert images_to_classify(root / "a" / "1.png") == [(root / "a" / "1.png", None)]
+    read = Images(8, 3).read_tasks(root, root)
+    assert read.queries == [(root / "a" / "1.png",), (root / "b" / "2.png",)]
+    assert (read.classes, read.truth) == (("a", "b"), ["a", "b"])
+    np.testing.assert_array_equal(read.tasks[0].query[0], np.asarray(image()))
 
 
 def test_folders_that_cannot_be_used(write) -> None:
-    images, picture = Images(8, 3), png(image())
+    picture = png(image())
     with pytest.raises(DataError, match="is not a folder"):
-        read_folder("/does/not/exist", images)
+        class_folders("/does/not/exist")
     with pytest.raises(DataError, match="no class folders"):
-        read_folder(write("loose", {"1.png": picture}), images)
+        class_folders(write("loose", {"1.png": picture}))
     with pytest.raises(DataError, match=r"empty.* has no images"):
-        read_folder(write("support", {"a/1.png": picture, "empty/notes.txt": b""}), images)
+        class_folders(write("support", {"a/1.png": picture, "empty/notes.txt": b""}))
     with pytest.raises(DataError, match="has no images; expected"):
-        read_query(write("nothing", {"notes.txt": b""}), images)
+        images_to_classify(write("nothing", {"notes.txt": b""}))
     with pytest.raises(DataError, match="both images"):
-        read_query(write("mixed", {"1.png": picture, "a/1.png": picture}), images)
+        images_to_classify(write("mixed", {"1.png": picture, "a/1.png": picture}))

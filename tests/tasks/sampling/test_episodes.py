@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from conftest import draw
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks.inputs.images import Images
 from mtnets.tasks.sampling.episodes import Episodes, turn
+from samples import draw
 
 TINY = Images(1, 3)
 

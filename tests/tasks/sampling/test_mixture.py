@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import mtnets
-from conftest import draw
 from mtnets import DataError, OptionError
 from mtnets.tasks import mixture, polynomial, sinusoid
+from samples import draw
 
 
 def test_tasks_come_from_all_parts_in_proportion() -> None:

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from conftest import draw
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks.sampling.rows import Rows
+from samples import draw
 
 COUNTS = [6, 9, 5, 20]
 

@@ -1,4 +1,4 @@
-"""Files in a folder or in a zip archive, read alike; nothing is ever unpacked beside them."""
+"""Files in a folder or in a zip archive, read alike. Nothing is unpacked beside them."""
 
 import contextlib
 import dataclasses
@@ -13,14 +13,13 @@ from mtnets.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """Files to be read.
+class Archive:
+    """A folder or a zip archive, open for reading.
 
     Attributes:
-      path: the folder or archive.
+      path: the folder or zip archive.
       names: the files in it, in order, as paths with `/` relative to it; hidden ones are left out.
-      fingerprint: changes when the content does. Archives: names, sizes and CRCs; folders: names, sizes and
-        times.
+      fingerprint: changes when the content does. Zip archives: names, sizes and CRCs; folders: names, sizes and times.
       read: the bytes of a file by name. Raises DataError naming archive and file where its checksum is wrong.
     """
 
@@ -31,12 +30,11 @@ class Source:
 
 
 @contextlib.contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_archive(path: Path) -> Iterator[Archive]:
     """Opens a folder or a zip archive.
 
     Raises:
-      DataError: it is neither, is a damaged archive, or is an archive with an entry that points outside of
-      it.
+      DataError: for a path that is neither, a damaged archive, or one with an entry that points outside of it.
     """
     if path.is_dir():
         yield _folder(path)
@@ -44,14 +42,14 @@ def open_source(path: Path) -> Iterator[Source]:
     if not path.is_file():
         raise DataError(f"{path} does not exist; expected a folder or a zip archive.")
     try:
-        archive = zipfile.ZipFile(path)
+        opened = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise DataError(f"Archive {path} cannot be read: {error}; fetch it again.") from error
-    with archive:
-        yield _archive(path, archive)
+    with opened:
+        yield _zip(path, opened)
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path) -> Archive:
     stats: dict[str, os.stat_result] = {}
     seen: set[str] = set()
     for folder, inner, files in os.walk(path, followlinks=True):
@@ -65,18 +63,11 @@ def _folder(path: Path) -> Source:
                 stats[name] = full.stat()
     names = tuple(sorted(stats))
     lines = (f"{name} {stats[name].st_size} {stats[name].st_mtime_ns}" for name in names)
-
-    def read(name: str) -> bytes:
-        try:
-            return (path / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"File {path / name} cannot be read: {error}.") from error
-
-    return Source(path, names, fingerprint(*lines), read)
+    return Archive(path, names, fingerprint(*lines), lambda name: read_file(path / name))
 
 
-def _archive(path: Path, archive: zipfile.ZipFile) -> Source:
-    entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+def _zip(path: Path, opened: zipfile.ZipFile) -> Archive:
+    entries = {entry.filename: entry for entry in opened.infolist() if not entry.is_dir()}
     for name in entries:
         posix = PurePosixPath(name.replace("\\", "/"))
         if posix.is_absolute() or ".." in posix.parts or any(":" in part for part in posix.parts[:1]):
@@ -86,15 +77,23 @@ def _archive(path: Path, archive: zipfile.ZipFile) -> Source:
 
     def read(name: str) -> bytes:
         try:
-            return archive.read(entries[name])  # compares the CRC
+            return opened.read(entries[name])  # compares the CRC
         except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
             raise DataError(f"Archive {path} is damaged at {name}: {error}; fetch it again.") from error
 
-    return Source(path, names, fingerprint(*lines), read)
+    return Archive(path, names, fingerprint(*lines), read)
 
 
 def _visible(name: str) -> bool:
     return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file. Raises DataError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"File {path} cannot be read: {error}.") from error
 
 
 def fingerprint(*lines: str) -> str:

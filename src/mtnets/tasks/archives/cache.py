@@ -2,31 +2,20 @@
 
 import contextlib
 import json
-import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from mtnets.errors import DataError
 from mtnets.files import replacing
 
-T = TypeVar("T")
-
-
-def cache_folder(path: str = "") -> Path:
-    """The folder given, else `$MTNETS_CACHE`, else `$XDG_CACHE_HOME/mtnets`, else `~/.cache/mtnets`."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(path or os.environ.get("MTNETS_CACHE") or Path(home, "mtnets")).expanduser()
-
 
 def cached(folder: Path, name: str, make: Callable[[], tuple[NDArray[np.uint8], Any]]) -> tuple[NDArray[np.uint8], Any]:
-    """An array with notes, from the cache; made, and kept for the next time, where it is absent or damaged.
+    """An array with notes from the cache. Where it is absent or damaged, it is made and kept for the next time.
 
     Args:
       folder: the cache folder.
@@ -46,8 +35,8 @@ def cached(folder: Path, name: str, make: Callable[[], tuple[NDArray[np.uint8], 
             array = np.lib.format.read_array(file, allow_pickle=False)
         if _checksum(array) == record["crc32"]:
             return array, record["notes"]
-    array, made = make()
-    text = json.dumps({"crc32": _checksum(array), "notes": made})
+    array, new_notes = make()
+    text = json.dumps({"crc32": _checksum(array), "notes": new_notes})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # The notes come last: they hold the checksum by which a reader knows that the pair is whole.
@@ -60,12 +49,6 @@ def cached(folder: Path, name: str, make: Callable[[], tuple[NDArray[np.uint8], 
             f"The cache folder {folder} cannot be written: {error}; set MTNETS_CACHE to another one."
         ) from error
     return array, json.loads(text)["notes"]
-
-
-def progress(items: Iterable[T], description: str, total: int) -> Iterable[T]:
-    """The items, with a progress bar on standard error where that is a terminal."""
-    console = Console(stderr=True)
-    return track(items, description, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _checksum(array: NDArray[np.uint8]) -> str:

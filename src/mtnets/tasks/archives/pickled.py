@@ -1,4 +1,4 @@
-"""Pickles that hold arrays of numbers or text, read without running what else may be in them."""
+"""Pickles of arrays of numbers or text, read without running any code that they may hold."""
 
 import io
 import pickle
@@ -15,11 +15,11 @@ def unpickle(content: bytes, where: str) -> dict[Any, Any]:
     """The dictionary of numbers, text, lists, dictionaries and arrays (`PickledArray`) that a pickle holds.
 
     Args:
-      content: of the file; pickles of Python 2 are read too.
+      content: the bytes of the file; pickles of Python 2 are read too.
       where: what to call it in an error.
 
     Raises:
-      DataError: it is damaged, holds something else than a dictionary, or calls for more than arrays.
+      DataError: for a pickle that is damaged, is no dictionary, or calls for more than arrays.
     """
     try:
         value = _Unpickler(content, where).load()
@@ -38,10 +38,10 @@ def unpickle(content: bytes, where: str) -> dict[Any, Any]:
 class _Unpickler(pickle.Unpickler):
     """Reads numbers, text, lists, dictionaries and NumPy arrays of numbers or text; refuses all else.
 
-    A pickle is a program, which may call whatever it can name. Here it can name only what follows: stand-ins for the
-    few functions that arrays are made by. NumPy's own are never called, for they trust their arguments: given the state
-    of a dtype that lies, they take numbers for addresses of objects. What remains is that a pickle which lies about
-    sizes may ask for more memory than there is.
+    A pickle is a program that may call whatever it can name. Here it can name only the stand-ins below, for the few
+    functions that make arrays. NumPy's own functions are never called, since they trust their arguments: a dtype with
+    a false state makes them take numbers for addresses of objects. A pickle with false sizes may still ask for more
+    memory than there is.
     """
 
     def __init__(self, content: bytes, where: str) -> None:
@@ -74,7 +74,11 @@ class _Dtype:
 
 
 class PickledArray:
-    """Stands for `numpy.ndarray`. What is made is in `array`."""
+    """Stands for `numpy.ndarray`.
+
+    Attributes:
+      array: the array, once the pickle has been read.
+    """
 
     array: NDArray[Any] | None = None
 
@@ -92,9 +96,9 @@ def _reconstruct(*_: Any) -> PickledArray:
 
 
 def _from_buffer(data: Any, dtype: _Dtype, shape: Any, order: Any, axes: Any = None) -> PickledArray:
-    made, elements = PickledArray(), _elements(data, dtype)
-    made.array = elements.reshape(shape).transpose(axes) if order == "K" else elements.reshape(shape, order=order)
-    return made
+    pickled, elements = PickledArray(), _elements(data, dtype)
+    pickled.array = elements.reshape(shape).transpose(axes) if order == "K" else elements.reshape(shape, order=order)
+    return pickled
 
 
 def _scalar(dtype: _Dtype, data: Any) -> Any:

@@ -1,6 +1,7 @@
-"""Characters drawn by a procedure: few-shot classification without a data set, and without end."""
+"""Characters drawn by a procedure: few-shot classification without a data set, with any number of classes."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from mtnets.inner.task import Task
 from mtnets.networks.models import Conv4
-from mtnets.tasks.family import Family, Recipe
+from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.images import Images
-from mtnets.tasks.sampling.episodes import check_episode, episode
+from mtnets.tasks.sampling.draws import between, check_episode
+from mtnets.tasks.sampling.episodes import episode
 
 IMAGES = Images(size=28, channels=1, invert=True)
 
@@ -27,11 +29,11 @@ FRAME = (0.55, 0.8)  # bounds of a character's longer side, in image sides
 
 
 @dataclasses.dataclass(frozen=True)
-class Glyphs:
+class Glyphs(Options):
     """Characters of one to three curved strokes, 28×28, ink 1 on 0.
 
-    Random strokes make a class, small changes to them make its drawings. A class is a random number, so that
-    there are 2³² of them in each split; the numbers of a split make characters that no other split has.
+    Random strokes make a class, small changes to them make its drawings. A class is a random number, so that there are
+    2³² of them in each split; the numbers of a split make characters that no other split has.
 
     Attributes:
       ways: classes of a task.
@@ -40,9 +42,11 @@ class Glyphs:
       wobble: standard deviation of the control points between two drawings of a class, in image sides.
       slant: standard deviation of the affine map of a drawing (turn in radians, shear, log scale).
       shift: standard deviation of a drawing's place, in image sides.
-      class_seed: another one is another set of characters.
+      class_seed: seed of the set of characters.
       network: the usual network of the family.
     """
+
+    family: ClassVar[str] = "glyphs"
 
     ways: int = 5
     shots: int = 1
@@ -77,7 +81,7 @@ class Characters:
 
     Attributes:
       alphabet: the split's key; character n is drawn from `fold_in(alphabet, n)`.
-      options: what tasks are made of.
+      options: of the family.
     """
 
     alphabet: Array
@@ -97,34 +101,33 @@ class Characters:
         """Character `number`.
 
         Returns:
-          Control points `[strokes, controls, (x, y)]`, in image sides from the centre, and which of its
-          strokes there are, `[strokes]` (0 or 1).
+          Control points `[strokes, controls, (x, y)]`, in image sides from the centre, and which of its strokes are
+          drawn, `[strokes]` (0 or 1).
         """
-        # One call for all random numbers: a second to compile and most of the time to run is in the calls.
+        # One draw for all random numbers: the calls cost a second to compile and most of the time to run.
         key = jax.random.fold_in(self.alphabet, number)
         random = jax.random.uniform(key, (STROKES, 2 * CONTROLS + 5), minval=np.nextafter(np.float32(-1), 0))
         normal = np.sqrt(2) * jax.lax.erf_inv(random[:, : CONTROLS + 2])
         uniform = (random[:, CONTROLS + 2 :] + 1) / 2
         turns = BEND * (normal[:, :1] + 0.7 * normal[:, 1:CONTROLS])
         headings = 2 * jnp.pi * uniform[:, :1] + jnp.cumsum(turns, axis=1)
-        steps = STEP[0] + (STEP[1] - STEP[0]) * uniform[:, 1:CONTROLS]
+        steps = between(uniform[:, 1:CONTROLS], STEP)
         moves = steps[..., None] * jnp.stack([jnp.cos(headings), jnp.sin(headings)], axis=-1)
         first, second, third = jnp.cumsum(jnp.pad(moves, ((0, 0), (1, 0), (0, 0))), axis=1)
-        # A hand sets the pen down near what it has drawn: a stroke is hung by one of its control points on
-        # one of the stroke before it, a little beside it.
+        # A hand sets the pen down near the last stroke: a control point of a stroke is put a little beside one of the
+        # stroke before it.
         beside = 0.15 * normal[:, CONTROLS:]
         hooks = (CONTROLS * uniform[:, CONTROLS : CONTROLS + 2]).astype(jnp.int32)
         second += first[hooks[1, 0]] - second[hooks[1, 1]] + beside[1]
         third += second[hooks[2, 0]] - third[hooks[2, 1]] + beside[2]
         strokes = jnp.stack([first, second, third])
         pens = uniform[:, -1].at[0].set(0) < PENS
-        # Fitted to the frame by the box around all control points; a flat or narrow one is widened halfway to
-        # a square.
+        # Fitted to the frame by the box around all control points; a flat or narrow box is widened halfway to a square.
         inked = pens[:, None, None]
         low = jnp.min(jnp.where(inked, strokes, jnp.inf), axis=(0, 1))
         high = jnp.max(jnp.where(inked, strokes, -jnp.inf), axis=(0, 1))
         box = high - low + 0.05
-        side = FRAME[0] + (FRAME[1] - FRAME[0]) * uniform[0, -1]
+        side = between(uniform[0, -1], FRAME)
         return (strokes - (low + high) / 2) * side / jnp.sqrt(box * jnp.max(box)), pens.astype(jnp.float32)
 
     def draw(self, normal: Array, strokes: Array, pens: Array) -> Array:
@@ -141,11 +144,11 @@ class Characters:
 
 
 def ink(strokes: Array, pens: Array, thickness: Array) -> Array:
-    """What strokes leave on paper, smooth at the edges.
+    """The ink that strokes leave on paper, smooth at the edges.
 
-    A Gaussian spot is laid at every point of a stroke. Gaussians of x and y are products, so that the sum
-    over points is one product of two matrices, `[28, points]` and `[points, 28]`: far cheaper than the
-    distance of every pixel from every segment.
+    A Gaussian spot is laid at every point of a stroke. A Gaussian of x and y is a product, so that the sum over points
+    is one product of two matrices, `[28, points]` and `[points, 28]`: far cheaper than the distance of every pixel from
+    every segment.
 
     Args:
       strokes: control points `[(x, y), strokes, controls]`, pixels.

@@ -2,35 +2,36 @@
 
 import dataclasses
 import hashlib
-import http.client
-import os
-import urllib.request
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtnets.errors import DataError, OptionError
-from mtnets.files import replacing
 from mtnets.networks.models import Conv4
-from mtnets.tasks.archives.archive import Source, fingerprint, open_source
-from mtnets.tasks.archives.cache import cache_folder, cached, progress
-from mtnets.tasks.family import Family, Recipe
-from mtnets.tasks.inputs.images import Images, is_image
-from mtnets.tasks.sampling.episodes import Episodes, check_episode
+from mtnets.tasks.archives.archive import Archive, fingerprint, open_archive
+from mtnets.tasks.archives.cache import cached
+from mtnets.tasks.archives.download import fetch, md5_of
+from mtnets.tasks.archives.locations import cache_folder, data_root
+from mtnets.tasks.archives.progress_bar import track
+from mtnets.tasks.family import Family, Options, Recipe
+from mtnets.tasks.inputs.image_files import is_image
+from mtnets.tasks.inputs.images import Images
+from mtnets.tasks.sampling.draws import check_episode
+from mtnets.tasks.sampling.episodes import Episodes
 
 IMAGES = Images(size=28, channels=1, invert=True)
 DRAWINGS = 20
 
 
-class Archive(NamedTuple):
+class Published(NamedTuple):
     """One of the two official archives.
 
     Attributes:
-      characters: how many it holds.
+      characters: number of characters in it.
       url: where it is published.
       md5: of the published file.
     """
@@ -41,9 +42,9 @@ class Archive(NamedTuple):
 
 
 _URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-ARCHIVES = {
-    "images_background": Archive(964, _URL + "images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
-    "images_evaluation": Archive(659, _URL + "images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
+PUBLISHED = {
+    "images_background": Published(964, _URL + "images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
+    "images_evaluation": Published(659, _URL + "images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
 }
 
 # Vinyals et al. validate on these alphabets of the background archive.
@@ -51,20 +52,19 @@ _VALIDATION = frozenset(("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhe
 
 
 @dataclasses.dataclass(frozen=True)
-class Omniglot:
+class Omniglot(Options):
     """Omniglot as in MAML and the MT-net paper: 28×28, ink 1 on 0, drawn classes turned by multiples of 90°.
 
     Attributes:
-      root: folder with `images_background.zip` and `images_evaluation.zip`, or with these unpacked, or with a
-        folder `omniglot` of either; `$MTNETS_DATA`, else `data`, where it is empty.
+      root: folder with `images_background.zip` and `images_evaluation.zip`, or with these unpacked, or with a folder
+        `omniglot` of either. Defaults to `$MTNETS_DATA` or `data`.
       ways: classes of a task.
       shots: support examples of each class.
       queries: query examples of each class.
-      split: `random`: 1100 characters to train on, 100 for validation, 423 for test; `vinyals`: 1028, 172,
-        423.
-      split_seed: another one is another random split.
+      split: `random`: 1100 characters to train on, 100 for validation, 423 for test; `vinyals`: 1028, 172, 423.
+      split_seed: seed of the random split.
       rotations: whether each drawn class is turned by a random multiple of 90°, at test too.
-      cache: folder for the unpacked images; `$MTNETS_CACHE`, else `~/.cache/mtnets`, where it is empty.
+      cache: folder for the unpacked images. Defaults to `$MTNETS_CACHE` or `~/.cache/mtnets`.
       network: the usual network of the family.
 
     References:
@@ -73,6 +73,9 @@ class Omniglot:
       Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016, arXiv 1606.04080 (the split).
       Lee & Choi, ICML 2018, arXiv 1801.05558 (the recipe, from its code).
     """
+
+    family: ClassVar[str] = "omniglot"
+    data_option: ClassVar[str | None] = "root"
 
     root: str = ""
     ways: int = 5
@@ -113,14 +116,9 @@ class Omniglot:
         )  # fmt: skip
 
 
-def data_root(root: str = "") -> Path:
-    """The folder given, else `$MTNETS_DATA`, else `data`."""
-    return Path(root or os.environ.get("MTNETS_DATA") or "data").expanduser()
-
-
 def random_split(names: Mapping[str, Any], seed: int) -> dict[str, tuple[str, ...]]:
-    """1100 / 100 / 423 characters at random, by a shuffle that no library's generator can change: in order of
-    the SHA-256 of `seed:name`."""
+    """1100 / 100 / 423 characters at random, in order of the SHA-256 of `seed:name`, which no change of a library's
+    random generator can alter."""
     # Differs from Lee & Choi (2018): their split follows the order of a directory listing, their code drops
     # one training class and tests on the 100 validation classes.
     order = sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
@@ -128,8 +126,8 @@ def random_split(names: Mapping[str, Any], seed: int) -> dict[str, tuple[str, ..
 
 
 def vinyals_split(names: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """1028 / 172 / 423 characters after Vinyals et al. (2016): the first 1200 in order, of which five
-    alphabets are for validation, and the rest for test."""
+    """1028 / 172 / 423 characters after Vinyals et al. (2016): the first 1200 in order, of which five alphabets are for
+    validation, and the rest for test."""
     order = list(names)
     held = [name.split("/")[0] in _VALIDATION for name in order[:1200]]
     return {
@@ -139,7 +137,7 @@ def vinyals_split(names: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def read(root: Path, cache: Path, archives: Mapping[str, Archive] = ARCHIVES) -> dict[str, NDArray[np.uint8]]:
+def read(root: Path, cache: Path, published: Mapping[str, Published] = PUBLISHED) -> dict[str, NDArray[np.uint8]]:
     """Every character's drawings, dark ink on light paper, `[20, 28, 28, 1]`, by `Alphabet/characterNN`.
 
     They come in order of archive (background first), alphabet and character.
@@ -147,20 +145,20 @@ def read(root: Path, cache: Path, archives: Mapping[str, Archive] = ARCHIVES) ->
     Args:
       root: the folder of the archives, or of the unpacked folders.
       cache: where the array is kept for the next time.
-      archives: what is expected there.
+      published: the archives that are expected there.
 
     Raises:
       DataError: they are absent, damaged, or not complete.
     """
-    paths = [_find(root, name) for name in archives]
+    paths = [_find(root, name) for name in published]
     key = "omniglot-" + fingerprint(str(IMAGES.size), *(_fingerprint(path) for path in paths))
 
-    def make() -> tuple[NDArray[np.uint8], list[str]]:
-        parts = [_unpack(path, name, archives[name].characters) for path, name in zip(paths, archives, strict=True)]
+    def unpack_all() -> tuple[NDArray[np.uint8], list[str]]:
+        parts = [_unpack(path, name, published[name].characters) for path, name in zip(paths, published, strict=True)]
         names = [name for part in parts for name in part]
         return np.stack([drawings for part in parts for drawings in part.values()])[..., 0], names
 
-    pixels, names = cached(cache, key, make)
+    pixels, names = cached(cache, key, unpack_all)
     return dict(zip(names, pixels[..., None], strict=True))
 
 
@@ -170,57 +168,55 @@ def _find(root: Path, name: str) -> Path:
             if path.exists():
                 return path
     raise DataError(
-        f"Omniglot is not in {root}: expected {name}.zip or the folder {name} there (or in "
-        f"{root / 'omniglot'}); fetch it with `mtnets data omniglot --root {root}`, "
-        f"or set --root or MTNETS_DATA."
+        f"Omniglot is not in {root}: expected {name}.zip or the folder {name} there (or in {root / 'omniglot'}); fetch "
+        f"it with `mtnets data omniglot --root {root}`, or say where it is: root=..., or the variable MTNETS_DATA."
     )
 
 
 def _fingerprint(path: Path) -> str:
-    with open_source(path) as source:
-        return source.fingerprint
+    with open_archive(path) as archive:
+        return archive.fingerprint
 
 
 def _unpack(path: Path, name: str, characters: int) -> dict[str, NDArray[np.uint8]]:
-    with open_source(path) as source:
-        files = _complete(source, name, characters)
+    with open_archive(path) as archive:
+        files = _all_drawings(archive, name, characters)
         # Differs from Lee & Choi (2018): MAML's script, which made their images, asks for a Lanczos filter
         # but resizes 1-bit images, for which Pillow silently takes the nearest neighbour. Ours are made grey
         # first, so that the filter is applied.
         return {
-            character: np.stack([IMAGES.read(source.read(file), f"{path}: {file}") for file in each])
-            for character, each in progress(files.items(), f"Unpacking {path.name}", len(files))
+            character: np.stack([IMAGES.read(archive.read(file), f"{path}: {file}") for file in drawings])
+            for character, drawings in track(files.items(), f"Unpacking {path.name}", len(files))
         }
 
 
-def _complete(source: Source, name: str, characters: int) -> dict[str, list[str]]:
+def _all_drawings(archive: Archive, name: str, characters: int) -> dict[str, list[str]]:
     """The files of each character. Raises DataError unless there are all of them."""
-    files = _drawings(source, name)
-    wrong = {character: len(each) for character, each in files.items() if len(each) != DRAWINGS}
+    files = _drawings(archive, name)
+    wrong = {character: len(drawings) for character, drawings in files.items() if len(drawings) != DRAWINGS}
     if len(files) != characters or wrong:
-        found = f"{len(files)} characters"
+        there = f"{len(files)} characters"
         if wrong:
-            found += f", of which {next(iter(wrong))} has {next(iter(wrong.values()))} drawings"
+            there += f", of which {next(iter(wrong))} has {next(iter(wrong.values()))} drawings"
         raise DataError(
-            f"{source.path} is not complete: found {found}; expected {characters} characters with "
-            f"{DRAWINGS} drawings each; fetch it again with `mtnets data omniglot --root DIR`."
+            f"{archive.path} is not complete: found {there}; expected {characters} characters with {DRAWINGS} drawings "
+            "each; fetch it again with `mtnets data omniglot --root DIR`."
         )
     return files
 
 
-def _drawings(source: Source, name: str) -> dict[str, list[str]]:
+def _drawings(archive: Archive, name: str) -> dict[str, list[str]]:
     """The files of each character, in order; an archive has them in one folder of its own name."""
     characters: dict[str, list[str]] = {}
-    for file in source.names:
+    for file in archive.names:
         parts = file.removeprefix(f"{name}/").split("/")
         if len(parts) == 3 and is_image(file):
             characters.setdefault(f"{parts[0]}/{parts[1]}", []).append(file)
-    # As in listings of the archives: by alphabet, then character; "Angelic" < "Angelic_2", whatever "/" sorts
-    # as.
+    # By alphabet, then character: "Angelic" < "Angelic_2" although "/" > "_".
     return dict(sorted(characters.items(), key=lambda item: item[0].split("/")))
 
 
-def download(root: str | Path = "", cache: str = "", archives: Mapping[str, Archive] = ARCHIVES) -> list[Path]:
+def download(root: str | Path = "", cache: str = "", published: Mapping[str, Published] = PUBLISHED) -> list[Path]:
     """Fetches the official archives (14 MB) into `root` and unpacks them into the cache.
 
     An archive that is there and whole is kept. A new one takes its place only when its checksum is right.
@@ -229,47 +225,24 @@ def download(root: str | Path = "", cache: str = "", archives: Mapping[str, Arch
       The archives.
 
     Raises:
-      DataError: an archive cannot be fetched, has another checksum than the published one, or is not
-      complete.
+      DataError: for an archive that cannot be fetched, has another checksum than the published one, or is not complete.
     """
     folder = data_root(str(root))
-    paths = [folder / f"{name}.zip" for name in archives]
-    for path, archive in zip(paths, archives.values(), strict=True):
-        if not (path.exists() and _whole(path, archive)):
-            _fetch(path, archive)
-    read(folder, cache_folder(cache), archives)
+    paths = [folder / f"{name}.zip" for name in published]
+    for path, original in zip(paths, published.values(), strict=True):
+        if not (path.exists() and _is_whole(path, original)):
+            fetch(original.url, path, original.md5)
+    read(folder, cache_folder(cache), published)
     return paths
 
 
-def _whole(path: Path, archive: Archive) -> bool:
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "md5").hexdigest() == archive.md5:
-            return True
+def _is_whole(path: Path, original: Published) -> bool:
+    if md5_of(path) == original.md5:
+        return True
     try:  # the same drawings packed by someone else do as well
-        with open_source(path) as source:
-            for file in chain.from_iterable(_complete(source, path.stem, archive.characters).values()):
-                source.read(file)
+        with open_archive(path) as archive:
+            for file in chain.from_iterable(_all_drawings(archive, path.stem, original.characters).values()):
+                archive.read(file)
     except DataError:
         return False
     return True
-
-
-def _fetch(path: Path, archive: Archive) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(archive.url, timeout=60) as answer, replacing(path) as file:
-            length = int(answer.headers.get("Content-Length") or 0)
-            blocks = iter(lambda: answer.read(1 << 16), b"")
-            digest = hashlib.md5(usedforsecurity=False)
-            for block in progress(blocks, f"Fetching {path.name}", max(1, -(-length // (1 << 16)))):
-                file.write(block)
-                digest.update(block)
-            if digest.hexdigest() != archive.md5:
-                raise DataError(
-                    f"{archive.url} has the checksum {digest.hexdigest()}; expected {archive.md5}. "
-                    f"Nothing was kept; try again, or put {path.name} into {path.parent} yourself."
-                )
-    except (OSError, http.client.HTTPException) as error:
-        raise DataError(
-            f"{archive.url} cannot be fetched: {error}; try again, or put {path.name} into {path.parent} yourself."
-        ) from error

@@ -1,6 +1,7 @@
 """Polynomial regression, as in the MT-net paper's study of how many weights a task needs to move."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,13 @@ from jax import Array
 from mtnets.errors import OptionError
 from mtnets.inner.task import Batch, Task
 from mtnets.networks.models import Mlp
-from mtnets.tasks.families.sinusoid import between, check_counts
-from mtnets.tasks.family import Family, Recipe
+from mtnets.tasks.family import Family, Options, Recipe
+from mtnets.tasks.sampling.draws import between, check_counts
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Options):
     """`y = Σᵢ cᵢ xⁱ` for `i ≤ order` with `cᵢ ~ U(−1, 1) / 2ⁱ`, without noise.
 
     Attributes:
@@ -30,6 +31,9 @@ class Polynomial:
       arXiv 1801.05558 (orders 0, 1 and 2).
     """
 
+    family: ClassVar[str] = "polynomial"
+    small: ClassVar[bool] = True
+
     order: int = 2
     shots: int = 10
     queries: int = 10
@@ -39,7 +43,7 @@ class Polynomial:
     def sample(self, key: Array) -> Task:
         """One task: support `[shots, 1]`, query `[queries, 1]`, from the same polynomial."""
         powers = jnp.arange(self.order + 1)
-        # all numbers of a task in one draw: random numbers cost by the call more than by the number
+        # one draw for all numbers of a task: the cost of random numbers is in the calls
         u = jax.random.uniform(key, (len(powers) + self.shots + self.queries,))
         coefficients = between(u[: len(powers)], (-1.0, 1.0)) / 2.0**powers
         x = between(u[len(powers) :, None], self.inputs)
@@ -47,7 +51,7 @@ class Polynomial:
         return Task(Batch(x[: self.shots], y[: self.shots]), Batch(x[self.shots :], y[self.shots :]))
 
     def build(self) -> Family:
-        """The family; a bare distribution serves for training, validation and test.
+        """The family; one distribution serves for training, validation and test.
 
         Raises:
           OptionError: a negative order, or shots or queries below 1.

@@ -1,110 +1,47 @@
-"""Random tabular tasks: what a learner for small tables is trained on, and how a table becomes its inputs."""
+"""Random tables, on which learners for small tables are trained."""
 
 import dataclasses
 import math
-from typing import Any, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mtnets.errors import DataError, OptionError
+from mtnets.errors import OptionError
 from mtnets.inner.task import Batch, Task
 from mtnets.networks.model import Model
 from mtnets.networks.models import mlp
-from mtnets.tasks.families.sinusoid import between, check_counts
-from mtnets.tasks.family import Family, Recipe
+from mtnets.tasks.family import Family, Options, Recipe
+from mtnets.tasks.inputs.standardised_rows import StandardisedRows, scale_of, standardise
+from mtnets.tasks.sampling.draws import between, check_counts
 
-SOFT_LIMIT = 4.0  # spreads from the mean, beyond which values are pressed together
-FACTORS = 8  # that correlated features have in common
+FACTORS = 8  # common factors of correlated features
 HIDDEN = 16  # units of random networks
-
-
-class Scale(NamedTuple):
-    """Where the columns of a table lie.
-
-    Attributes:
-      mean: of each column, `[columns]`.
-      spread: standard deviation of each column, shrunk, `[columns]`; infinite for one that does not vary.
-    """
-
-    mean: Any
-    spread: Any
-
-
-def scale_of(x: Any, weights: Any = None) -> Scale:
-    """Mean and spread of the columns of a table `[rows, columns]` (NumPy or JAX).
-
-    The standard deviation of a few rows is mostly chance. Its logarithms are drawn toward their mean over the columns
-    by the share of their variance that chance explains (James-Stein): columns of one unit (pixels) get nearly one
-    spread, columns of very different units keep their own.
-
-    Args:
-      x: the table.
-      weights: 1 for each row that counts, 0 for the others, `[rows]`; all count unless given.
-    """
-    xp = x.__array_namespace__()
-    weights = (xp.ones(len(x), dtype=x.dtype) if weights is None else weights)[:, None]
-    rows = weights.sum()
-    mean = (weights * x).sum(0) / rows
-    free = xp.maximum(rows - 1, 1)
-    variance = (weights * (x - mean) ** 2).sum(0) / free
-    varies = variance > (10 * xp.finfo(x.dtype).eps * mean) ** 2  # more than rounding does
-    log = xp.where(varies, xp.log(xp.where(varies, variance, 1)) / 2, 0)
-    columns = xp.maximum(varies.sum(), 1)
-    middle = log.sum() / columns
-    between_columns = xp.where(varies, (log - middle) ** 2, 0).sum() / columns
-    chance = (free + 1) / (2 * free**2)  # variance of the logarithm of a standard deviation of normal numbers, nearly
-    kept = xp.maximum(between_columns - chance, 0) / xp.maximum(between_columns, 1e-6)
-    return Scale(mean, xp.where(varies, xp.exp(middle + kept * (log - middle)), xp.inf))
-
-
-def standardise(x: Any, scale: Scale, features: int, real: Any = None) -> Any:
-    """A table as inputs of a network: centred, in units of the spread, padded with zeros.
-
-    Values far outside are pressed together (`4 tanh(z / 4)`), and everything is multiplied by √(features / real), so
-    that the length of a row does not depend on how many columns are real.
-
-    Args:
-      x: the table, `[rows, columns]` (NumPy or JAX).
-      scale: of the support rows.
-      features: columns of the network.
-      real: how many columns are real, if x has been padded already; all unless given.
-
-    Raises:
-      DataError: if the table has more columns than the network.
-    """
-    if x.shape[1] > features:
-        raise DataError(
-            f"X has {x.shape[1]} features, more than the {features} of this learner; choose among them first (for "
-            "example sklearn.feature_selection.SelectKBest, or sklearn.decomposition.PCA), or use a learner of yours."
-        )
-    xp = x.__array_namespace__()
-    z = SOFT_LIMIT * xp.tanh((x - scale.mean) / scale.spread / SOFT_LIMIT)
-    z = z * (features / (x.shape[1] if real is None else real)) ** 0.5
-    return xp.pad(z, ((0, 0), (0, features - x.shape[1])))
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Tabular:
+class RandomTables(Options):
     """Random tables: rows of correlated features, some irrelevant, of one unit or many, and a random relation to y.
 
-    Classes are clusters of one shape or of several, or the largest of linear or network scores, or ranges of one score.
-    Targets of regression are linear, additive or a random network's, with noise. Every task has its own number of
-    features, of classes and of support rows; rows are repeated in turn up to `examples`, which leaves the mean loss
-    nearly as it is. Inputs are standardised by the task's own support rows, targets of regression too.
+    Classes are clusters of one shape or of several, the largest of linear or network scores, or ranges of one score.
+    Targets of regression are linear, additive, or computed by a random network, with noise. Every task has its own
+    number of features, classes and support rows; rows are repeated in turn up to `examples`, which hardly changes the
+    mean loss. Features are standardised by the task's own support rows, and so are targets of regression.
 
     Attributes:
       kind: classification, or regression.
-      features: inputs of the network; a task has 1 to this many, zeros after them.
-      classes: outputs of the network; a task has 2 to this many.
+      features: inputs of the network; a task has 1 to this many features, followed by zeros.
+      classes: outputs of the network; a task has 2 to this many classes.
       shots: a task has 1 to this many support rows of each class; in regression `least` to `examples` in all.
-      examples: support rows, repetitions among them.
-      least: support rows of a task of regression at least; fewer say little of the spread of its targets.
+      examples: support rows, with repetitions.
+      least: fewest support rows of a task of regression; fewer say little of the spread of its targets.
       queries: query rows.
       hidden: units of each hidden layer of the usual network.
     """
+
+    family: ClassVar[str] = "random-tables"
 
     kind: Literal["classification", "regression"] = "classification"
     features: int = 64
@@ -132,19 +69,18 @@ class Tabular:
             count = jnp.minimum(ways * _log_uniform(shots_key, 1, self.shots), self.examples)
             support, query = self._balanced(order_key, y, ways, count)
         x = _looks(look_key, x) * (jnp.arange(self.features) < real)
-        inputs = x[support]
-        counted = (jnp.arange(self.examples) < count).astype(x.dtype)
-        scale = scale_of(inputs, counted)
-        inputs, ask = (standardise(rows, scale, self.features, real) for rows in (inputs, x[query]))
-        learn, know = y[support], y[query]
+        once = (jnp.arange(self.examples) < count).astype(x.dtype)  # each row, not its repetitions
+        scale = scale_of(x[support], once)
+        x_support, x_query = (standardise(rows, scale, self.features, real) for rows in (x[support], x[query]))
+        y_support, y_query = y[support], y[query]
         if self.kind == "regression":
-            own = scale_of(learn[:, None], counted)
-            learn, know = ((each[:, None] - own.mean) / own.spread for each in (learn, know))
-            know = jnp.clip(know, -5, 5)  # few support rows may lie close by chance
-        return Task(Batch(inputs, learn), Batch(ask, know))
+            scale = scale_of(y_support[:, None], once)
+            y_support, y_query = ((rows[:, None] - scale.mean) / scale.spread for rows in (y_support, y_query))
+            y_query = jnp.clip(y_query, -5, 5)  # few support rows may lie close by chance
+        return Task(Batch(x_support, y_support), Batch(x_query, y_query))
 
     def _table(self, key: Array, rows: int) -> tuple[Array, Array, Array]:
-        """Features `[rows, features]` of spread 1, those beyond the real ones zero; how much each matters
+        """Features `[rows, features]` of spread 1, those beyond the real ones zero; the importance of each,
         `[features]`; how many are real."""
         keys = jax.random.split(key, 8)
         real = _log_uniform(keys[0], 1, self.features)
@@ -153,9 +89,9 @@ class Tabular:
         mixing = jax.random.normal(keys[2], (FACTORS, self.features))
         mixing = mixing * jnp.exp(-jnp.arange(FACTORS) * jax.random.uniform(keys[3]))[:, None]
         mixing = mixing / jnp.linalg.norm(mixing, axis=0)
-        own = jax.random.normal(keys[4], (rows, self.features))
+        noise = jax.random.normal(keys[4], (rows, self.features))
         common = jax.random.normal(keys[5], (rows, FACTORS)) @ mixing
-        x = jnp.where(there, jnp.sqrt(1 - shared) * own + jnp.sqrt(shared) * common, 0)
+        x = jnp.where(there, jnp.sqrt(1 - shared) * noise + jnp.sqrt(shared) * common, 0)
         sparse_key, size_key = jax.random.split(keys[6])
         share = jax.random.uniform(keys[7], minval=0.1, maxval=1.5)  # beyond 1: all matter
         matters = there & (jax.random.uniform(sparse_key, there.shape) < share)
@@ -164,7 +100,7 @@ class Tabular:
         return x, importance / jnp.linalg.norm(importance), real
 
     def _labels(self, key: Array, x: Array, importance: Array) -> tuple[Array, Array, Array]:
-        """Features, which clusters shift; labels `[rows]`; how many classes."""
+        """Features, shifted where classes are clusters; labels `[rows]`; the number of classes."""
         keys = jax.random.split(key, 10)
         rows, classes = len(x), jnp.arange(self.classes)
         ways = _log_uniform(keys[0], 2, self.classes)
@@ -208,16 +144,15 @@ class Tabular:
         used = (count + ways - 1) // ways  # rows of a class in the support set
         asked = jnp.arange(self.queries)
         support_class, query_class = turn % ways, asked % ways
-        # a class without rows is stood in for by its neighbour; labels are those of the rows
-        pick = lambda which, place: order[jnp.clip(starts[which] + place, 0, len(y) - 1)]  # noqa: E731
         most = jnp.maximum(sizes, 1)
         left = jnp.maximum(sizes - used, 1)
-        support = pick(support_class, (turn // ways) % most[support_class])
-        query = pick(query_class, (used + (asked // ways) % left[query_class]) % most[query_class])
-        return support, query
+        support = starts[support_class] + (turn // ways) % most[support_class]
+        query = starts[query_class] + (used + (asked // ways) % left[query_class]) % most[query_class]
+        support, query = (jnp.clip(places, 0, len(y) - 1) for places in (support, query))
+        return order[support], order[query]  # a class without rows takes those of its neighbour, with their labels
 
     def build(self) -> Family:
-        """The family; a bare distribution serves for training, validation and test.
+        """The family; one distribution serves for training, validation and test.
 
         Raises:
           OptionError: for another kind, a count below 1, or fewer than two classes or support rows.
@@ -227,12 +162,17 @@ class Tabular:
         check_counts(features=self.features, shots=self.shots, queries=self.queries)
         if self.classes < 2 or not 2 <= self.least <= self.examples:
             raise OptionError(
-                f"classes is {self.classes}, least {self.least} and examples {self.examples}; there must be two "
-                "classes, two rows at least, and examples not below least."
+                f"classes is {self.classes}, least {self.least} and examples {self.examples}; classes and least must "
+                "be at least 2, and examples at least least."
             )
         recipe = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=3000)
         loss = "mse" if self.kind == "regression" else "cross-entropy"
-        return Family(self, self, self, loss, recipe, self._model, options=self)
+        return Family(self, self, self, loss, recipe, self._model, options=self, inputs=self.inputs)
+
+    @property
+    def inputs(self) -> StandardisedRows:
+        """How a table becomes inputs of a learner that was trained on these tasks."""
+        return StandardisedRows(self.features, scales_targets=self.kind == "regression")
 
     def _model(self) -> Model:
         return mlp(self.features, *self.hidden, 1 if self.kind == "regression" else self.classes, init_std=0.1)
@@ -250,7 +190,7 @@ def _standard(x: Array) -> Array:
 
 
 def _network(key: Array, x: Array, importance: Array, outputs: int) -> Array:
-    """What a random network with one hidden layer makes of the features that matter, `[rows, outputs]`."""
+    """Outputs of a random network with one hidden layer for the features that matter, `[rows, outputs]`."""
     keys = jax.random.split(key, 4)
     gain = between(jax.random.uniform(keys[0]), (0.5, 3.0))
     hidden = x @ (importance[:, None] * jax.random.normal(keys[1], (x.shape[1], HIDDEN)))
@@ -259,7 +199,7 @@ def _network(key: Array, x: Array, importance: Array, outputs: int) -> Array:
 
 
 def _looks(key: Array, x: Array) -> Array:
-    """Features as tables have them: some skewed, with long tails, whole numbers or yes and no; of one unit or many."""
+    """Features as tables have them: some skewed, long-tailed, rounded or binary; of one unit or many."""
     keys = jax.random.split(key, 6)
     size = x.shape[1:]
     odd = jax.random.uniform(keys[0]) * jax.random.bernoulli(keys[1])  # share of the features that are not normal

@@ -1,35 +1,24 @@
 """Sine regression, exactly as in the MT-net paper's code."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mtnets.errors import OptionError
 from mtnets.inner.task import Batch, Task
 from mtnets.networks.models import Mlp
-from mtnets.tasks.family import Family, Recipe
-
-
-def between(u: Array, bounds: tuple[float, float]) -> Array:
-    """Numbers between two bounds from numbers between 0 and 1."""
-    return bounds[0] + (bounds[1] - bounds[0]) * u
-
-
-def check_counts(**counts: int) -> None:
-    """Raises OptionError unless every count is at least 1."""
-    for name, count in counts.items():
-        if count < 1:
-            raise OptionError(f"{name} is {count}; it must be at least 1.")
+from mtnets.tasks.family import Family, Options, Recipe
+from mtnets.tasks.sampling.draws import between, check_counts
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Sinusoid:
+class Sinusoid(Options):
     """`y = A sin(ωx − φ)`, without noise.
 
-    The frequency varies too: published numbers for a fixed ω are another benchmark.
+    The frequency varies too; published numbers for a fixed ω belong to another benchmark.
 
     Attributes:
       shots: support examples of a task.
@@ -45,6 +34,9 @@ class Sinusoid:
       arXiv 1801.05558 (section 5.1 and code).
     """
 
+    family: ClassVar[str] = "sinusoid"
+    small: ClassVar[bool] = True
+
     shots: int = 10
     queries: int = 10
     amplitude: tuple[float, float] = (0.1, 5.0)
@@ -55,7 +47,7 @@ class Sinusoid:
 
     def sample(self, key: Array) -> Task:
         """One task: support `[shots, 1]`, query `[queries, 1]`, from the same curve."""
-        # all numbers of a task in one draw: random numbers cost by the call more than by the number
+        # one draw for all numbers of a task: the cost of random numbers is in the calls
         u = jax.random.uniform(key, (3 + self.shots + self.queries,))
         amplitude, phase = between(u[0], self.amplitude), between(u[1], self.phase)
         frequency = between(u[2], self.frequency)
@@ -64,7 +56,11 @@ class Sinusoid:
         return Task(Batch(x[: self.shots], y[: self.shots]), Batch(x[self.shots :], y[self.shots :]))
 
     def build(self) -> Family:
-        """The family; a bare distribution serves for training, validation and test."""
+        """The family; one distribution serves for training, validation and test.
+
+        Raises:
+          OptionError: shots or queries below 1.
+        """
         check_counts(shots=self.shots, queries=self.queries)
         recipe = Recipe(inner_lr=0.01, inner_steps=1, meta_batch=4, meta_steps=60_000)
         return Family(self, self, self, "mse", recipe, lambda: self.network.build(1, 1), options=self)

@@ -9,9 +9,10 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from mtnets.errors import DataError, OptionError
+from mtnets.errors import DataError
 from mtnets.inner.task import Batch, Task
 from mtnets.tasks.inputs.images import Images
+from mtnets.tasks.sampling.draws import check_episode, distinct
 
 
 def episode(x: Array, shots: int) -> Task:
@@ -33,27 +34,19 @@ def episode(x: Array, shots: int) -> Task:
     return Task(batch(x[:, :shots]), batch(x[:, shots:]))
 
 
-def check_episode(ways: int, shots: int, queries: int) -> None:
-    """Raises OptionError unless tasks of such sizes exist."""
-    for name, count, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
-        if count < least:
-            raise OptionError(f"{name} is {count}; it must be at least {least}.")
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Episodes:
-    """Tasks drawn from images by class. Build one with `Episodes.of`, which checks what it is given.
+    """Tasks drawn from images by class. Build one with `Episodes.of`, which checks its arguments.
 
     Attributes:
-      pixels: images of all classes, `[classes, examples, size, size, channels]` uint8; classes with fewer
-        examples are padded.
+      pixels: images of all classes, `[classes, examples, size, size, channels]` uint8; classes with fewer examples are
+        padded.
       counts: examples of each class, `[classes]` int32.
       ways: classes of a task.
       shots: support examples of each class.
       queries: query examples of each class.
-      rotations: whether each drawn class is turned by a random multiple of 90°, its support and queries
-        alike.
+      rotations: whether each drawn class is turned by a random multiple of 90°, its support and queries alike.
       images: how pixels become inputs.
     """
 
@@ -87,9 +80,8 @@ class Episodes:
 
         Raises:
           OptionError: ways below 2, shots or queries below 1.
-          DataError: fewer classes than ways, a class with fewer examples than shots + queries, images of
-          another
-            shape or type than `images` says.
+          DataError: fewer classes than ways, a class with fewer examples than shots + queries, images of another shape
+            or type than `images` says.
         """
         check_episode(ways, shots, queries)
         if len(classes) < ways:
@@ -98,11 +90,7 @@ class Episodes:
                 f"use at most {len(classes)} ways or add classes."
             )
         for name, pixels in classes.items():
-            if pixels.dtype != np.uint8 or pixels.shape[1:] != images.shape:
-                raise DataError(
-                    f"Class {name} is {pixels.dtype} {list(pixels.shape)}; expected uint8 "
-                    f"[examples, {', '.join(map(str, images.shape))}]."
-                )
+            images.check(pixels, f"Class {name}")
             if len(pixels) < shots + queries:
                 raise DataError(
                     f"Class {name} has {len(pixels)} examples, fewer than {shots} shots + {queries} queries; "
@@ -117,18 +105,16 @@ class Episodes:
     def sample(self, key: Array) -> Task:
         """One task: support `[ways * shots, size, size, channels]`, query `[ways * queries, ...]`."""
         key_class, key_example, key_turn = jax.random.split(key, 3)
-        # The places of the largest of n random numbers are a sample without replacement, in random order,
-        # at a tenth of the cost of a whole permutation.
-        _, drawn = jax.lax.top_k(jax.random.uniform(key_class, self.counts.shape), self.ways)
-        scores = jax.random.uniform(key_example, (self.ways, self.pixels.shape[1]))
-        padding = jnp.arange(self.pixels.shape[1]) >= self.counts[drawn][:, None]
-        _, examples = jax.lax.top_k(jnp.where(padding, -1.0, scores), self.shots + self.queries)
-        pixels = self.pixels[drawn[:, None], examples]
+        classes = distinct(key_class, self.counts.shape, self.ways)
+        most = self.pixels.shape[1]
+        real = jnp.arange(most) < self.counts[classes][:, None]
+        examples = distinct(key_example, (self.ways, most), self.shots + self.queries, real)
+        pixels = self.pixels[classes[:, None], examples]
         if self.rotations:
             pixels = jax.vmap(turn)(pixels, jax.random.randint(key_turn, (self.ways,), 0, 4))
         return episode(self.images.to_inputs(pixels), self.shots)
 
 
 def turn(pixels: Array, quarters: Array) -> Array:
-    """Turns images `[examples, size, size, channels]` by so many quarters (0…3), counter-clockwise."""
+    """Turns images `[examples, size, size, channels]` by a number of quarters (0 … 3), counter-clockwise."""
     return jax.lax.select_n(quarters, *(jnp.rot90(pixels, k, axes=(1, 2)) for k in range(4)))

@@ -1,10 +1,10 @@
-"""Data that stay on the host: a compiled program asks Python for them, task by task.
+"""Data that stay on the host: a compiled program calls Python for each task that it draws.
 
-What is fetched is fixed by the arguments alone, so that a training stays the same bit for bit, however it is batched,
-sharded or resumed. In a fetch NumPy alone is used: JAX there would wait for the very device that waits for it.
+The data fetched depend on the arguments alone. So a training stays the same to the last bit, however it is batched,
+sharded or resumed. A fetch may use NumPy only: JAX would wait for the device that waits for the fetch.
 
-A fetch that fails must not raise: the other devices would wait for this one for ever. It gives NaN, and `surfacing`
-raises its error when the program has returned.
+A fetch must not raise, since the other devices would wait for this one for ever. One that fails returns NaN, and
+`surfacing` raises its error when the program has returned.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ _failures: list[DataError] = []  # the first since the last look: a callback has
 
 
 def fetch(many: Callable[[NDArray[Any]], Any], like: Any, argument: Array) -> Any:
-    """`many(argument)` called on the host, from within a compiled program.
+    """The result of `many(argument)`, called on the host from within a compiled program.
 
     Args:
-      many: a pure function of a NumPy array; in a batch, that and what it returns have further leading axes.
-      like: shapes and types of what it returns unbatched, a pytree of `jax.ShapeDtypeStruct`.
-      argument: what it is given.
+      many: a pure function of a NumPy array. In a batch, its argument and its result have further leading axes.
+      like: shapes and types of its result without these axes, a pytree of `jax.ShapeDtypeStruct`.
+      argument: the argument.
     """
 
     def guarded(arguments: Any) -> Any:
@@ -42,10 +42,13 @@ def fetch(many: Callable[[NDArray[Any]], Any], like: Any, argument: Array) -> An
                 logging.getLogger(__name__).error("%s", failure)  # for a program that nobody watches
                 _failures.append(failure)
             axes = batch.shape[: batch.ndim - argument.ndim]
-            nothing = lambda leaf: np.full((*axes, *leaf.shape), np.nan if leaf.dtype.kind == "f" else 0, leaf.dtype)  # noqa: E731
-            return jax.tree.map(nothing, like)
+            return jax.tree.map(lambda leaf: _nothing((*axes, *leaf.shape), leaf.dtype), like)
 
     return jax.pure_callback(guarded, like, argument, vmap_method="expand_dims")
+
+
+def _nothing(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)
 
 
 def _failure(error: Exception) -> DataError:
@@ -57,12 +60,12 @@ def _failure(error: Exception) -> DataError:
 
 
 def fetch_each(one: Callable[[NDArray[Any]], Any], like: Any, argument: Array) -> Any:
-    """The same for a function that knows of no batches: it is called for each member of one."""
+    """The same for a function that takes no batches: it is called for each member of a batch."""
 
     def many(batch: NDArray[Any]) -> Any:
         axes = batch.shape[: batch.ndim - argument.ndim]
-        made = [one(each) for each in batch.reshape(-1, *argument.shape)]
-        return jax.tree.map(lambda *leaves: np.stack(leaves).reshape(*axes, *leaves[0].shape), *made)
+        results = [one(member) for member in batch.reshape(-1, *argument.shape)]
+        return jax.tree.map(lambda *leaves: np.stack(leaves).reshape(*axes, *leaves[0].shape), *results)
 
     return fetch(many, like, argument)
 
@@ -70,41 +73,41 @@ def fetch_each(one: Callable[[NDArray[Any]], Any], like: Any, argument: Array) -
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True, eq=False)
 class HostRows:
-    """Rows of an array that stays where it is, on the disk for example: `rows[places]` reads those asked for.
+    """Rows of an array that stays where it is, on the disk for example: `rows[places]` reads only those.
 
     Attributes:
-      source: `[rows, ...]`, with a shape and a type, and indexed by an increasing array of rows: a `numpy.memmap`, an
-        h5py dataset.
-      order: the row of the source at each place, `[places]`.
-      dtype: what they are read as.
+      array: `[rows, ...]`, with a shape and a type, which can be indexed by an increasing array of rows: a
+        `numpy.memmap` or an h5py dataset.
+      order: the row of the array at each place, `[places]`.
+      dtype: the type in which rows are read.
     """
 
-    source: Any
+    array: Any
     order: NDArray[np.integer]
     dtype: Any
 
     def __getitem__(self, places: Array) -> Array:
         """Rows `[*places.shape, ...]`."""
-        return fetch(self.read, jax.ShapeDtypeStruct((*places.shape, *self.source.shape[1:]), self.dtype), places)
+        return fetch(self.read, jax.ShapeDtypeStruct((*places.shape, *self.array.shape[1:]), self.dtype), places)
 
     def read(self, places: NDArray[np.integer]) -> NDArray[Any]:
         """The same on the host. Raises DataError for a row that is not finite in single precision."""
-        rows = self.order[places]
-        distinct, back = np.unique(rows, return_inverse=True)  # in the order of the disk, each once
+        wanted = self.order[places]
+        distinct, back = np.unique(wanted, return_inverse=True)  # in the order of the disk, each once
         with np.errstate(over="ignore"):
-            found = np.asarray(self.source[distinct]).astype(self.dtype, copy=False)
-        if not np.isfinite(found).all():
-            bad = ~np.isfinite(found).reshape(len(found), -1).all(1)
-            raise DataError(f"x holds what is no finite number in row {distinct[bad][0]}; remove or replace it.")
-        return found[back.reshape(rows.shape)]
+            rows = np.asarray(self.array[distinct]).astype(self.dtype, copy=False)
+        finite = np.isfinite(rows).reshape(len(rows), -1).all(1)
+        if not finite.all():
+            raise DataError(f"x holds a number that is not finite in row {distinct[~finite][0]}; remove or replace it.")
+        return rows[back.reshape(wanted.shape)]
 
 
 @contextlib.contextmanager
 def surfacing() -> Iterator[None]:
-    """Raises what went wrong in a fetch of the programs run within, and waited for within."""
+    """Raises the error of a fetch that failed in programs which ran, and were waited for, within the block."""
     _failures.clear()
     try:
         yield
-    finally:  # before an error that says no more than that the result is not finite
+    finally:  # before an error that only says that the result is not finite
         if _failures:
             raise _failures.pop()

@@ -15,11 +15,11 @@ from mtnets.tasks.family import Family
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Tasks of several kinds. Build one with `mixture`, which checks what it is given.
+    """Tasks of several kinds. Build one with `mixture`, which checks its arguments.
 
     Attributes:
       parts: the distributions.
-      shares: of the tasks that come from each, `[parts]`.
+      shares: the share of the tasks that come from each, `[parts]`.
     """
 
     parts: tuple[Distribution, ...]
@@ -27,9 +27,8 @@ class Mixture:
 
     def sample(self, key: Array) -> Task:
         """One task of one of the parts."""
-        which = jax.random.choice(jax.random.fold_in(key, 0), len(self.parts), p=self.shares)
-        own = jax.random.fold_in(key, 1)
-        return jax.lax.switch(which, [part.sample for part in self.parts], own)
+        part = jax.random.choice(jax.random.fold_in(key, 0), len(self.parts), p=self.shares)
+        return jax.lax.switch(part, [each.sample for each in self.parts], jax.random.fold_in(key, 1))
 
 
 def mixture(parts: Sequence[Family], weights: Sequence[float] | None = None) -> Family:
@@ -37,7 +36,7 @@ def mixture(parts: Sequence[Family], weights: Sequence[float] | None = None) -> 
 
     Args:
       parts: families whose tasks have the same shapes and loss; network and recipe are those of the first.
-      weights: how often a task is drawn from each, in any unit; equally often unless given.
+      weights: how often a task is drawn from each, in any unit. Defaults to equally often.
 
     Raises:
       OptionError: for fewer than two parts, or weights that are not one number above 0 for each.
@@ -45,28 +44,35 @@ def mixture(parts: Sequence[Family], weights: Sequence[float] | None = None) -> 
     """
     if len(parts) < 2:
         raise OptionError(f"A mixture needs at least two families; got {len(parts)}.")
-    given = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
-    if len(given) != len(parts) or not all(0 < weight < float("inf") for weight in given):
-        raise OptionError(f"weights is {given}; it must be one number above 0 for each of {len(parts)} families.")
-    first = parts[0]
-    for i, part in enumerate(parts[1:], 2):
-        shapes = [jax.eval_shape(each.train.sample, jax.random.key(0)) for each in (first, part)]
-        described = [[f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(shape)] for shape in shapes]
-        if part.loss != first.loss or described[0] != described[1]:
-            raise DataError(
-                f"Family {i} has tasks {', '.join(described[1])} with {part.loss}, and the first "
-                f"{', '.join(described[0])} with {first.loss}; use the same ways, shots, queries and inputs for all."
-            )
-        if part.inputs != first.inputs:
-            raise DataError(
-                f"Family {i} reads raw data otherwise than the first does, and a learner keeps one way alone: use the "
-                f"same image sizes, or one table of all rows ({part.inputs} and {first.inputs})."
-            )
-    shares = jnp.asarray(given) / sum(given)
+    shares = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
+    if len(shares) != len(parts) or not all(0 < share < float("inf") for share in shares):
+        raise OptionError(f"weights is {shares}; it must be one number above 0 for each of {len(parts)} families.")
+    for number, part in enumerate(parts[1:], 2):
+        _check_alike(parts[0], part, number)
 
     def mixed(split: str) -> Mixture:
-        return Mixture(tuple(getattr(part, split) for part in parts), shares)
+        return Mixture(tuple(getattr(part, split) for part in parts), jnp.asarray(shares) / sum(shares))
 
     return dataclasses.replace(
-        first, train=mixed("train"), validation=mixed("validation"), test=mixed("test"), options=None, classes={}
+        parts[0], train=mixed("train"), validation=mixed("validation"), test=mixed("test"), options=None, classes={}
     )
+
+
+def _check_alike(first: Family, other: Family, number: int) -> None:
+    """Raises DataError where the tasks of a family, the `number`-th, are unlike those of the first."""
+    shapes, other_shapes = _shapes(first), _shapes(other)
+    if other.loss != first.loss or other_shapes != shapes:
+        raise DataError(
+            f"Family {number} has tasks {other_shapes} with {other.loss}, and the first {shapes} with {first.loss}; "
+            "use the same ways, shots, queries and inputs for all."
+        )
+    if other.inputs != first.inputs:
+        raise DataError(
+            f"Family {number} reads raw data otherwise than the first does, and a learner keeps only one way: use the "
+            f"same image sizes, or one table of all rows ({other.inputs} and {first.inputs})."
+        )
+
+
+def _shapes(family: Family) -> str:
+    task = jax.eval_shape(family.train.sample, jax.random.key(0))
+    return ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(task))

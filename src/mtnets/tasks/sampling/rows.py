@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from mtnets.errors import DataError
 from mtnets.inner.task import Batch, Task
-from mtnets.tasks.families.sinusoid import check_counts
+from mtnets.tasks.sampling.draws import check_counts, distinct
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Tasks drawn from rows of a table by group. Build one with `Rows.of`, which checks what it is given.
+    """Tasks drawn from rows of a table by group. Build one with `Rows.of`, which checks its arguments.
 
     Attributes:
       x: features of all rows, `[groups, rows, features]` float32; groups with fewer rows are padded.
@@ -27,7 +27,7 @@ class Rows:
       shots: support rows of a task.
       queries: query rows of a task.
       ahead: whether a task looks ahead: its support is a run of neighbouring rows that begins anywhere, its queries
-        are rows after them. For tables in order of time, of which the past is known and the future is asked for.
+        are rows after them. This is for rows in order of time, where the future is to be predicted from the past.
     """
 
     x: Array
@@ -57,33 +57,22 @@ class Rows:
 
         Raises:
           OptionError: shots or queries below 1.
-          DataError: no groups, one with fewer rows than shots + queries, shapes that do not fit each other, what is no
-            number, or one that is not finite.
+          DataError: no groups, a group with fewer rows than shots + queries, shapes that do not fit each other, and
+            cells that are not finite numbers.
         """
         check_counts(shots=shots, queries=queries)
         if not groups:
             raise DataError(f"There are no {split} groups; a task needs the rows of at least one.")
-        tables: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        for name, (x, y) in groups.items():
-            table = _checked(name, "x", x), _labels(name, y) if np.ndim(y) == 1 else _checked(name, "y", y)
-            for part, array, first in zip("xy", table, tables[0] if tables else table, strict=True):
-                if array.shape[1:] != first.shape[1:]:
-                    raise DataError(
-                        f"{part} of group {name} has {_columns(array)} and that of group {next(iter(groups))} has "
-                        f"{_columns(first)}; all groups need the same columns."
-                    )
-            rows = len(table[0])
-            if len(table[1]) != rows:
-                raise DataError(f"Group {name} has {rows} rows of x and {len(table[1])} of y; they must be as many.")
-            if rows < shots + queries:
-                raise DataError(
-                    f"Group {name} has {rows} rows, fewer than {shots} shots + {queries} queries; "
-                    "use fewer shots or queries, add rows, or leave the group out."
-                )
-            tables.append(table)
-        counts = np.array([len(x) for x, _ in tables], np.int32)
-        x, y = (np.zeros((len(tables), counts.max(), *array.shape[1:]), array.dtype) for array in tables[0])
-        for i, (x_rows, y_rows) in enumerate(tables):
+        tables = {
+            name: (_table(name, "x", x), _labels(name, y) if np.ndim(y) == 1 else _table(name, "y", y))
+            for name, (x, y) in groups.items()
+        }
+        for name in tables:
+            _check_alike(tables, name, shots, queries)
+        counts = np.array([len(x) for x, _ in tables.values()], np.int32)
+        shape = (len(tables), counts.max())
+        x, y = (np.zeros((*shape, *part.shape[1:]), part.dtype) for part in next(iter(tables.values())))
+        for i, (x_rows, y_rows) in enumerate(tables.values()):
             x[i, : counts[i]], y[i, : counts[i]] = x_rows, y_rows
         return cls(jnp.asarray(x), jnp.asarray(y), jnp.asarray(counts), shots, queries, ahead)
 
@@ -92,18 +81,38 @@ class Rows:
         key_group, key_rows, key_start = (jax.random.fold_in(key, i) for i in range(3))
         group = jax.random.randint(key_group, (), 0, len(self.counts))
         places, count = jnp.arange(self.x.shape[1]), self.counts[group]
-        # The places of the largest of n random numbers are a sample without replacement, in random order.
-        scores = jax.random.uniform(key_rows, places.shape)
         if self.ahead:
             start = jax.random.randint(key_start, (), 0, count - self.shots - self.queries + 1)
             support = start + jnp.arange(self.shots)
             later = (places >= start + self.shots) & (places < count)
-            _, query = jax.lax.top_k(jnp.where(later, scores, -1.0), self.queries)
+            query = distinct(key_rows, places.shape, self.queries, later)
         else:
-            _, drawn = jax.lax.top_k(jnp.where(places < count, scores, -1.0), self.shots + self.queries)
+            drawn = distinct(key_rows, places.shape, self.shots + self.queries, places < count)
             support, query = drawn[: self.shots], drawn[self.shots :]
         x, y = self.x[group], self.y[group]
         return Task(Batch(x[support], y[support]), Batch(x[query], y[query]))
+
+
+Tables = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+
+
+def _check_alike(tables: Tables, name: str, shots: int, queries: int) -> None:
+    """Raises DataError where the table of a group is unlike that of the first group, or has too few rows."""
+    first = next(iter(tables))
+    x, y = tables[name]
+    for part, table, like in zip("xy", (x, y), tables[first], strict=True):
+        if table.shape[1:] != like.shape[1:]:
+            raise DataError(
+                f"{part} of group {name} has {_columns(table)} and that of group {first} has {_columns(like)}; all "
+                "groups need the same columns."
+            )
+    if len(y) != len(x):
+        raise DataError(f"Group {name} has {len(x)} rows of x and {len(y)} of y; they must have the same number.")
+    if len(x) < shots + queries:
+        raise DataError(
+            f"Group {name} has {len(x)} rows, fewer than {shots} shots + {queries} queries; use fewer shots or "
+            "queries, add rows, or leave the group out."
+        )
 
 
 def _columns(table: NDArray[Any]) -> str:
@@ -121,7 +130,7 @@ def _labels(name: str, y: ArrayLike) -> NDArray[np.int32]:
     return array.astype(np.int32)
 
 
-def _checked(name: str, part: str, table: ArrayLike) -> NDArray[np.float32]:
+def _table(name: str, part: str, table: ArrayLike) -> NDArray[np.float32]:
     """One table `[rows, columns]` of finite numbers."""
     array = np.asarray(table)
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):

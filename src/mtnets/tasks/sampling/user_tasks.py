@@ -4,42 +4,31 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mtnets.errors import DataError, OptionError
-from mtnets.inner.losses import LOSSES
+from mtnets.inner.losses import LossName
 from mtnets.inner.task import Batch, Distribution, Task
-from mtnets.networks.model import Model
-from mtnets.networks.models import mlp
-from mtnets.tasks.family import Family, Recipe
+from mtnets.tasks.family import Family
 from mtnets.tasks.inputs.images import Images
-from mtnets.tasks.inputs.inputs import AS_THEY_ARE
 from mtnets.tasks.sampling.host_callback import fetch_each
+from mtnets.tasks.sampling.task_form import TaskForm, describe, without_jax
 
-Loss = Literal["mse", "cross-entropy"]
-Make = Callable[[np.random.Generator], Any]
-
-RECIPES = {
-    # no inner_clip: targets may be in any unit, and so may gradients
-    "mse": Recipe(inner_lr=0.01, inner_steps=1, meta_batch=4, meta_steps=60_000, clip_norm=10.0),
-    "cross-entropy": Recipe(
-        inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000, inner_clip=10.0, clip_norm=10.0
-    ),
-}
+TaskFunction = Callable[[np.random.Generator], Any]
 
 
 def from_function(
-    train: Make,
-    validation: Make | None = None,
-    test: Make | None = None,
+    train: TaskFunction,
+    validation: TaskFunction | None = None,
+    test: TaskFunction | None = None,
     *,
-    loss: Loss,
+    loss: LossName,
     ways: int | None = None,
     inputs: Images | None = None,
 ) -> Family:
@@ -54,32 +43,32 @@ def from_function(
     Args:
       train: `train(rng) -> ((x_support, y_support), (x_query, y_query))`, NumPy arrays: x `[examples, ...]`, y
         `[examples, outputs]` (or `[examples]` for a single output) in regression, labels `[examples]` from 0 in
-        classification. All randomness comes from `rng`, all tasks have the same shapes, and JAX must not be used in it.
-        Devices may call it from several threads.
-      validation, test: the functions of validation and test tasks; `train` serves for both unless given.
+        classification. All randomness must come from `rng`, all tasks must have the same shapes, and the function must
+        not use JAX. Devices may call it from several threads.
+      validation, test: the functions of validation and test tasks. Default to `train`.
       loss: `"mse"` (regression) or `"cross-entropy"` (classification).
-      ways: classes of a task; as many as the first one has unless given.
-      inputs: how uint8 images `[examples, size, size, channels]` become inputs; x are inputs already unless given.
+      ways: classes of a task. Defaults to those of the first task.
+      inputs: how uint8 images `[examples, size, size, channels]` become inputs. By default, x are inputs already.
 
     Raises:
       OptionError: for another loss, or ways below 2.
-      DataError: for a function that makes no task, or another one when called again with the same generator. So does
-        training, for a task unlike the first one in shape or type, or with a number that is not finite.
+      DataError: for a function that makes no task, or a different one when called again with the same generator.
+        Training raises it for a task unlike the first one in shape or type, or with a number that is not finite.
     """
-    form = Form(loss, ways, inputs)
-    made = {}
+    form = TaskForm(loss, ways, inputs)
+    distributions: dict[str, Distribution] = {}
     for split, function in {"train": train, "validation": validation or train, "test": test or train}.items():
-        task = functools.partial(_made, function, split)
-        zero = np.zeros(2, np.uint32)
-        first, again = task(form, zero), task(form, zero)
+        task = functools.partial(_task_of_function, function, split)
+        seed = np.zeros(2, np.uint32)
+        first, again = task(form, seed), task(form, seed)
         if not all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(again))):
             raise DataError(
                 f"The function of {split} tasks made two different ones with the same generator; draw every random "
                 "number from the generator that it is given, and change nothing outside it."
             )
         form = form.fixed_by(first)
-        made[split] = FromFunction(functools.partial(task, form), form.like, inputs)
-    return form.family(made)
+        distributions[split] = FromFunction(functools.partial(task, form), form.like, inputs)
+    return form.family(distributions)
 
 
 def from_sequence(
@@ -87,43 +76,44 @@ def from_sequence(
     validation: Sequence[Any] | Iterable[Any],
     test: Sequence[Any] | Iterable[Any],
     *,
-    loss: Loss,
+    loss: LossName,
     ways: int | None = None,
     inputs: Images | None = None,
     limit: int = 10_000,
 ) -> Family:
-    """Tasks from sequences of them: each task of a training is one of `train`, drawn with replacement.
+    """Tasks from sequences of them: each task of a training is drawn from `train`, with replacement.
 
-    A list or tuple is kept on the device. Of anything else that has `[i]` and a length, such as a Grain `MapDataset`,
-    tasks are fetched from the host as they are drawn. What can only be iterated over, such as a Grain `IterDataset` or
-    a generator, cannot be gone on with bit for bit: the first `limit` tasks are read into memory, and drawn from.
+    A list or tuple is kept on the device. From any other sequence, such as a Grain `MapDataset`, tasks are fetched from
+    the host as they are drawn. What can only be iterated over, such as a Grain `IterDataset` or a generator, cannot be
+    resumed bit for bit: its first `limit` tasks are read into memory.
 
     Args:
       train, validation, test: tasks `((x_support, y_support), (x_query, y_query))` as for `from_function`, all of the
-        same shapes. A task that is fetched must be the same one each time, and made without JAX.
+        same shapes. A task that is fetched must be the same each time, and be made without JAX.
       loss, ways, inputs: as for `from_function`.
-      limit: tasks to be read, of each of these, from what can only be iterated over.
+      limit: tasks to read of each argument that can only be iterated over.
 
     Raises:
       OptionError: for another loss, ways below 2, or a limit below 1.
-      DataError: without tasks, or for what is no task or is unlike the first one: of a list any task, of other
-        sequences the first one, and later ones when training fetches them.
+      DataError: for a sequence without tasks, and for an element that is no task or is unlike the first one. All
+        elements of a list are checked at once, those of other sequences as training fetches them.
     """
     if limit < 1:
         raise OptionError(f"limit is {limit}; it must be at least 1.")
-    form = Form(loss, ways, inputs)
-    made: dict[str, Distribution] = {}
-    for split, given in {"train": train, "validation": validation, "test": test}.items():
-        tasks = _sequence(given, split, limit)
-        task = functools.partial(_taken, tasks, split)
+    form = TaskForm(loss, ways, inputs)
+    distributions: dict[str, Distribution] = {}
+    for split, tasks in {"train": train, "validation": validation, "test": test}.items():
+        sequence = _sequence(tasks, split, limit)
+        task = functools.partial(_task_of_sequence, sequence, split)
         form = form.fixed_by(task(form, np.array(0)))
-        if isinstance(tasks, list | tuple):
-            each = [task(form, np.array(i)) for i in range(len(tasks))]
-            made[split] = Stored(jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each), inputs)
+        if isinstance(sequence, list | tuple):
+            each = [task(form, np.array(i)) for i in range(len(sequence))]
+            distributions[split] = Stored(jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each), inputs)
         else:
             # an endless MapDataset has more tasks than an index of 32 bits tells apart
-            made[split] = FromSequence(functools.partial(task, form), form.like, inputs, min(len(tasks), 2**31 - 1))
-    return form.family(made)
+            count = min(len(sequence), 2**31 - 1)
+            distributions[split] = FromSequence(functools.partial(task, form), form.like, inputs, count)
+    return form.family(distributions)
 
 
 @jax.tree_util.register_static
@@ -134,16 +124,16 @@ class FromFunction:
     Attributes:
       task: makes one from the words of a key, `[words]` uint32.
       like: shapes and types of a task.
-      inputs: how x become inputs; None where they are.
+      images: how x become inputs; None where they are inputs already.
     """
 
     task: Callable[[NDArray[Any]], Task]
     like: Task
-    inputs: Images | None
+    images: Images | None
 
     def sample(self, key: Array) -> Task:
         """One task, of the shapes of `like`."""
-        return _converted(fetch_each(self.task, self.like, jax.random.key_data(key)), self.inputs)
+        return _with_inputs(fetch_each(self.task, self.like, jax.random.key_data(key)), self.images)
 
 
 @jax.tree_util.register_static
@@ -152,20 +142,21 @@ class FromSequence:
     """Tasks fetched from a sequence on the host.
 
     Attributes:
-      task: the task of some place.
+      task: the task at a place.
       like: shapes and types of a task.
-      inputs: how x become inputs; None where they are.
-      count: how many there are.
+      images: how x become inputs; None where they are inputs already.
+      count: number of tasks.
     """
 
     task: Callable[[NDArray[Any]], Task]
     like: Task
-    inputs: Images | None
+    images: Images | None
     count: int
 
     def sample(self, key: Array) -> Task:
         """One task, of the shapes of `like`."""
-        return _converted(fetch_each(self.task, self.like, jax.random.randint(key, (), 0, self.count)), self.inputs)
+        place = jax.random.randint(key, (), 0, self.count)
+        return _with_inputs(fetch_each(self.task, self.like, place), self.images)
 
 
 @jax.tree_util.register_dataclass
@@ -175,178 +166,53 @@ class Stored:
 
     Attributes:
       tasks: all of them, with a leading axis of tasks.
-      inputs: how x become inputs; None where they are.
+      images: how x become inputs; None where they are inputs already.
     """
 
     tasks: Task
-    inputs: Images | None = dataclasses.field(metadata={"static": True})
+    images: Images | None = dataclasses.field(metadata={"static": True})
 
     def sample(self, key: Array) -> Task:
-        """One of them."""
+        """One of the tasks."""
         place = jax.random.randint(key, (), 0, len(self.tasks.support.x))
-        return _converted(jax.tree.map(lambda leaf: leaf[place], self.tasks), self.inputs)
+        return _with_inputs(jax.tree.map(lambda leaf: leaf[place], self.tasks), self.images)
 
 
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """What the tasks of a family must be.
-
-    Attributes:
-      loss, ways, inputs: as for `from_function`.
-      like: shapes and types, those of the first task; None before there is one.
-    """
-
-    loss: Loss
-    ways: int | None
-    inputs: Images | None
-    like: Any = None
-
-    def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise OptionError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
-        if self.ways is not None and self.ways < 2:
-            raise OptionError(f"ways is {self.ways}; it must be at least 2.")
-
-    def task(self, given: Any, what: str) -> Task:
-        """A task as NumPy arrays, checked; `what` names it in an error."""
-        try:
-            (x_support, y_support), (x_query, y_query) = given
-        except (TypeError, ValueError):
-            raise DataError(
-                f"{what} is {_described(given)}; expected ((x_support, y_support), (x_query, y_query))."
-            ) from None
-        task = Task(
-            Batch(self._x(x_support, f"{what}: x_support"), self._y(y_support, f"{what}: y_support")),
-            Batch(self._x(x_query, f"{what}: x_query"), self._y(y_query, f"{what}: y_query")),
-        )
-        for name, (x, y) in zip(("support", "query"), task, strict=True):
-            if len(x) != len(y) or not len(x):
-                raise DataError(f"{what}: x_{name} has {len(x)} examples and y_{name} {len(y)}; they must be as many.")
-        names = ("x_support", "y_support", "x_query", "y_query")
-        # its own support set is like its query set but for the number of examples
-        halves = zip(names, jax.tree.leaves(task), jax.tree.leaves(Task(task.support, task.support)), strict=True)
-        for name, leaf, support in halves:
-            if leaf.shape[1:] != support.shape[1:] or leaf.dtype != support.dtype:
-                raise DataError(f"{what}: {name} is {_described(leaf)} and that of the support {_described(support)}.")
-        if self.like is not None:
-            for name, leaf, like in zip(names, jax.tree.leaves(task), jax.tree.leaves(self.like), strict=True):
-                if leaf.shape != like.shape or leaf.dtype != like.dtype:
-                    raise DataError(
-                        f"{what}: {name} is {_described(leaf)} and that of the first training task "
-                        f"{_described(like)}; all tasks must have the same shapes and types."
-                    )
-        return task
-
-    def fixed_by(self, first: Task) -> "Form":
-        """The form that this task gives to all after it, where none did before."""
-        if self.like is not None:
-            return self
-        ways = self.ways
-        if self.loss == "cross-entropy" and ways is None:
-            ways = max(2, 1 + int(max(first.support.y.max(), first.query.y.max())))
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), first)
-        return dataclasses.replace(self, ways=ways, like=like)
-
-    def family(self, made: Mapping[str, Distribution]) -> Family:
-        """The family of these distributions, by split."""
-        return Family(
-            made["train"], made["validation"], made["test"], self.loss, RECIPES[self.loss], self._network,
-            inputs=self.inputs or AS_THEY_ARE,
-        )  # fmt: skip
-
-    def _network(self) -> Model:
-        x, y = self.like.support
-        if len(x.shape) != 2 or x.dtype != np.float32:
-            raise OptionError(f"Examples {_described(x)} need a network of yours: meta_train(mtnets.wrap(...), ...).")
-        return mlp(x.shape[1], 64, 64, self.ways or y.shape[1], init_std=0.1)
-
-    def _x(self, given: ArrayLike, name: str) -> Any:
-        x = np.asarray(given)
-        if self.inputs is not None:
-            if x.dtype != np.uint8 or x.shape[1:] != self.inputs.shape:
-                shape = ", ".join(map(str, self.inputs.shape))
-                raise DataError(f"{name} is {_described(x)}; expected uint8 [examples, {shape}].")
-            return x
-        if x.ndim < 2 or not (np.issubdtype(x.dtype, np.number) or x.dtype == bool) or np.iscomplexobj(x):
-            raise DataError(f"{name} is {_described(x)}; expected numbers [examples, ...].")
-        return _finite(x, np.int32 if np.issubdtype(x.dtype, np.integer) else np.float32, name)
-
-    def _y(self, given: ArrayLike, name: str) -> Any:
-        y = np.asarray(given)
-        if self.loss == "cross-entropy":
-            if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-                raise DataError(f"{name} is {_described(y)}; expected integer labels [examples].")
-            if y.size and (y.min() < 0 or (self.ways and y.max() >= self.ways)):
-                raise DataError(
-                    f"{name} has labels from {y.min()} to {y.max()}; expected 0 to {(self.ways or 2) - 1}. Number the "
-                    "classes of each task from 0, or say how many there are: ways=..."
-                )
-            return y.astype(np.int32)
-        y = y[:, None] if y.ndim == 1 else y
-        if y.ndim != 2 or not (np.issubdtype(y.dtype, np.number) or y.dtype == bool) or np.iscomplexobj(y):
-            raise DataError(f"{name} is {_described(y)}; expected numbers [examples, outputs].")
-        return _finite(y, np.float32, name)
-
-
-def _made(function: Make, split: str, form: Form, words: NDArray[Any]) -> Task:
-    """The task that a function makes with these words as the seed of its generator."""
+def _task_of_function(function: TaskFunction, split: str, form: TaskForm, words: NDArray[Any]) -> Task:
+    """The task that a function makes from a generator with these words as its seed."""
     seed = [int(word) for word in words]
     what = f"The {split} task of np.random.default_rng({seed})"
-    return form.task(_called(lambda: function(np.random.default_rng(seed)), what), what)
+    return form.task(_call(lambda: function(np.random.default_rng(seed)), what), what)
 
 
-def _taken(tasks: Any, split: str, form: Form, place: NDArray[Any]) -> Task:
-    """The task at some place of a sequence."""
+def _task_of_sequence(tasks: Any, split: str, form: TaskForm, place: NDArray[Any]) -> Task:
+    """The task at a place of a sequence."""
     what = f"Task {int(place)} of {split}"
-    return form.task(_called(lambda: tasks[int(place)], what), what)
+    return form.task(_call(lambda: tasks[int(place)], what), what)
 
 
-def _called(make: Callable[[], Any], what: str) -> Any:
+def _call(make: Callable[[], Any], what: str) -> Any:
     try:
-        made = make()
-    except Exception as error:  # it is the user's function: anything
+        value = make()
+    except Exception as error:  # the user's function may raise anything
         raise DataError(f"{what} cannot be made: {type(error).__name__}: {error}") from error
-    if any(isinstance(leaf, Array) for leaf in jax.tree.leaves(made)):
-        raise DataError(f"{what} holds JAX arrays; make it with NumPy alone, as JAX would wait for itself there.")
-    return made
+    return without_jax(value, what)
 
 
-def _sequence(given: Any, split: str, limit: int) -> Any:
-    """What has `[i]` and a length as it is, and the first tasks of anything else as a list."""
-    if isinstance(given, Mapping) or not (hasattr(given, "__getitem__") or hasattr(given, "__iter__")):
-        raise DataError(f"{split} is {_described(given)}; expected a sequence of tasks.")
-    tasks = given
-    if not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
-        tasks = list(itertools.islice(given, limit))
-    if len(tasks) == 0:
+def _sequence(tasks: Any, split: str, limit: int) -> Any:
+    """A sequence as it is, and the first tasks of what can only be iterated over as a list."""
+    if isinstance(tasks, Mapping) or not (hasattr(tasks, "__getitem__") or hasattr(tasks, "__iter__")):
+        raise DataError(f"{split} is {describe(tasks)}; expected a sequence of tasks.")
+    indexed = hasattr(tasks, "__len__") and hasattr(tasks, "__getitem__")
+    sequence = tasks if indexed else list(itertools.islice(tasks, limit))
+    if len(sequence) == 0:
         raise DataError(
             f"There are no {split} tasks; expected a sequence of at least one (an iterator gives each once)."
         )
-    return tasks
+    return sequence
 
 
-def _converted(task: Task, inputs: Images | None) -> Task:
-    if inputs is None:
+def _with_inputs(task: Task, images: Images | None) -> Task:
+    if images is None:
         return task
-    return Task(*(Batch(inputs.to_inputs(x), y) for x, y in task))
-
-
-def _finite(array: NDArray[Any], dtype: Any, name: str) -> NDArray[Any]:
-    with np.errstate(over="ignore"):
-        made = array.astype(dtype)
-    if made.dtype == np.int32 and (made != array).any():
-        raise DataError(
-            f"{name} has whole numbers beyond 32 bits, such as {array[made != array][0]}; make them smaller."
-        )
-    if not np.isfinite(made).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(made))[0])
-        raise DataError(f"{name} is {array[place]} at {place}; expected finite numbers, within single precision.")
-    return made
-
-
-def _described(value: Any) -> str:
-    if value is None:
-        return "None (a filter of a Grain MapDataset leaves such holes; filter what it is made of)"
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{value.dtype} {list(value.shape)}"
-    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else type(value).__name__
+    return Task(*(Batch(images.to_inputs(batch.x), batch.y) for batch in task))

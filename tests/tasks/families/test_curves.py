@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from conftest import draw
 from mtnets.errors import OptionError
-from mtnets.tasks import Polynomial, Sinusoid, polynomial, sinusoid
-from mtnets.tasks.inputs.inputs import AS_THEY_ARE
+from mtnets.tasks import AS_THEY_ARE, Polynomial, Sinusoid, polynomial, sinusoid
+from samples import draw
 
 TASKS = 150
 

@@ -8,12 +8,12 @@ import pytest
 from jax.sharding import Mesh
 
 import mtnets
-from conftest import draw
 from mtnets import DataError, OptionError
 from mtnets.devices import AXIS, map_over
 from mtnets.tasks.inputs.images import Images
 from mtnets.tasks.sampling.host_callback import surfacing
 from mtnets.tasks.sampling.user_tasks import from_function, from_sequence
+from samples import draw
 
 
 def make(rng):

@@ -1,0 +1,190 @@
+"""What a column of a table holds, numbers or categories, and the features that it becomes."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtnets.errors import DataError
+from mtnets.tasks.inputs.cells import Cells, as_text, is_missing, is_number, is_time, listed
+
+MOST_CATEGORIES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberColumn:
+    """A column of numbers; a missing one counts as the mean.
+
+    Attributes:
+      name: of the column.
+      mean, spread: over rows of training tasks; the spread is the standard deviation, 1 for a constant.
+      missing: whether training tasks had missing numbers; then one more feature tells which.
+    """
+
+    name: str
+    mean: float
+    spread: float
+    missing: bool = False
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of its features."""
+        return (self.name, f"{self.name} is missing") if self.missing else (self.name,)
+
+    @property
+    def scales(self) -> tuple[list[float], list[float]]:
+        """What is subtracted from each feature, and what it is divided by then."""
+        return ([self.mean, 0.0], [self.spread, 1.0]) if self.missing else ([self.mean], [self.spread])
+
+    def encode(self, cells: Cells) -> NDArray[np.float64]:
+        """Its features in units of their own, `[rows, features]`."""
+        numbers = cells.numbers(self.name)
+        absent = np.isnan(numbers)
+        filled = np.where(absent, self.mean, numbers)
+        return np.stack([filled, absent] if self.missing else [filled], axis=1)
+
+    # --- as the target
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """A target of numbers has no classes."""
+        return ()
+
+    def targets(self, cells: Cells) -> NDArray[np.float64]:
+        """Standardised targets, `[rows, 1]`. Raises DataError for a missing one."""
+        cells.require_present(self.name)
+        return ((cells.numbers(self.name) - self.mean) / self.spread)[:, None]
+
+    def unscale(self, prediction: Any) -> Any:
+        """Predictions in units of the column."""
+        return prediction * self.spread + self.mean
+
+    def truth(self, cells: Cells) -> list[float | None]:
+        """The number in each row; None where it is missing."""
+        return [None if np.isnan(number) else float(number) for number in cells.numbers(self.name)]
+
+    def varies(self, cells: Cells) -> bool:
+        """Whether it has two different numbers."""
+        return len(np.unique(cells.numbers(self.name))) > 1
+
+
+@dataclasses.dataclass(frozen=True)
+class CategoryColumn:
+    """A column of categories. Each is one feature: 1 in its rows, 0 in all others.
+
+    A missing category, and one that training tasks did not have, is 0 in all features.
+
+    Attributes:
+      name: of the column.
+      values: the categories of training tasks, as text.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of its features."""
+        return tuple(f"{self.name} = {value}" for value in self.values)
+
+    @property
+    def scales(self) -> tuple[list[float], list[float]]:
+        """As for numbers; categories stay as they are."""
+        return [0.0] * len(self.values), [1.0] * len(self.values)
+
+    def encode(self, cells: Cells) -> NDArray[np.float64]:
+        """Its features, `[rows, features]`."""
+        text = np.array([None if is_missing(cell) else as_text(cell) for cell in cells[self.name]], object)
+        return (text[:, None] == np.array(self.values, object)).astype(np.float64)
+
+    # --- as the target
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes, in order of the outputs."""
+        return self.values
+
+    def targets(self, cells: Cells) -> NDArray[np.int32]:
+        """Labels, `[rows]`: places among the classes. Raises DataError for a missing or an unknown class."""
+        cells.require_present(self.name)
+        places = {value: i for i, value in enumerate(self.values)}
+        text = [as_text(cell) for cell in cells[self.name]]
+        unknown = sorted(set(text) - places.keys())
+        if unknown:
+            raise DataError(
+                f"{self.name} is {unknown[0]!r}, which is none of the classes of training: {listed(self.values)}; "
+                "correct it or train again."
+            )
+        return np.array([places[value] for value in text], np.int32)
+
+    def unscale(self, prediction: Any) -> Any:
+        """Logits have no unit."""
+        return prediction
+
+    def truth(self, cells: Cells) -> list[str | None]:
+        """The class in each row; None where it is missing."""
+        return [None if is_missing(cell) else as_text(cell) for cell in cells[self.name]]
+
+    def varies(self, cells: Cells) -> bool:
+        """Whether it has two different classes."""
+        return len(self.values) > 1
+
+
+Column = NumberColumn | CategoryColumn
+
+
+def column_of(cells: Cells, name: str, *, category: bool | None = None) -> Column:
+    """Learns what a column holds.
+
+    Args:
+      cells: rows of training tasks.
+      name: of the column.
+      category: whether it holds categories. Defaults to whether its cells are not numbers alone.
+
+    Raises:
+      DataError: for dates, text among numbers, no value at all, or more than `MOST_CATEGORIES` categories.
+    """
+    column = cells[name]
+    typed = column.dtype.kind in "fiub"
+    present = column[~np.isnan(column)] if typed else _present(column)
+    if len(present) == 0:
+        raise DataError(f"Column {name} has no value; leave it out: ignore=...")
+    if column.dtype.kind in "mM" or is_time(present[0]):
+        raise DataError(
+            f"Column {name} holds dates or times; turn them into numbers, such as days, or leave it out: ignore=..."
+        )
+    numbers = np.array([typed or is_number(cell) for cell in present])
+    if not category and numbers.all():
+        return _number_column(name, cells.numbers(name))
+    if not category and numbers.mean() > 0.5:  # more likely numbers with slips than categories
+        wrong = present[int(np.argmin(numbers))]
+        raise DataError(
+            f"Column {name} holds {wrong!r} among numbers; correct it, empty it, or leave the column out: ignore=..."
+        )
+    values = tuple(sorted({as_text(cell) for cell in (np.unique(present) if typed else present)}))
+    if len(values) > MOST_CATEGORIES:
+        raise DataError(
+            f"Column {name} has {len(values)} different values, {values[0]!r} among them; at most {MOST_CATEGORIES} "
+            "categories are possible: group them, or leave the column out: ignore=..."
+        )
+    return CategoryColumn(name, values)
+
+
+def _present(column: NDArray[Any]) -> NDArray[Any]:
+    return np.array([cell for cell in column if not is_missing(cell)], object)
+
+
+def _number_column(name: str, numbers: NDArray[np.float64]) -> NumberColumn:
+    seen = numbers[~np.isnan(numbers)]
+    mean, spread = float(seen.mean()), float(seen.std())
+    varies = spread > 10 * np.finfo(np.float32).eps * abs(mean)  # more than rounding does
+    return NumberColumn(name, mean, spread if varies else 1.0, bool(len(seen) < len(numbers)))
+
+
+def column_from_json(values: Mapping[str, Any]) -> Column:
+    """A column from its fields as plain values."""
+    if "values" in values:
+        return CategoryColumn(values["name"], tuple(values["values"]))
+    return NumberColumn(**values)

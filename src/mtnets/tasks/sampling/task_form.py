@@ -1,0 +1,192 @@
+"""What the tasks of a user must be, alone and compared with the first one; checked in NumPy as they are made."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import jax
+import numpy as np
+from jax import Array
+from numpy.typing import ArrayLike, NDArray
+
+from mtnets.errors import DataError, OptionError
+from mtnets.inner.losses import LossName
+from mtnets.inner.task import Batch, Distribution, Task
+from mtnets.networks.model import Model
+from mtnets.networks.models import mlp
+from mtnets.tasks.family import Family, Recipe
+from mtnets.tasks.inputs.base import AS_THEY_ARE
+from mtnets.tasks.inputs.images import Images
+
+RECIPES: Mapping[LossName, Recipe] = {
+    # no inner_clip: targets, and so gradients, may be in any unit
+    "mse": Recipe(inner_lr=0.01, inner_steps=1, meta_batch=4, meta_steps=60_000, clip_norm=10.0),
+    "cross-entropy": Recipe(
+        inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000, inner_clip=10.0, clip_norm=10.0
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskForm:
+    """What the tasks of a family must be.
+
+    Attributes:
+      loss: `"mse"` or `"cross-entropy"`.
+      ways: classes of a task; None until the first task is known.
+      images: how x become inputs; None where they are inputs already.
+      like: shapes and types of the first task; None until it is known.
+    """
+
+    loss: LossName
+    ways: int | None
+    images: Images | None
+    like: Any = None
+
+    def __post_init__(self) -> None:
+        names = get_args(LossName)
+        if self.loss not in names:
+            raise OptionError(f"There is no loss {self.loss!r}; choose one of {', '.join(names)}.")
+        if self.ways is not None and self.ways < 2:
+            raise OptionError(f"ways is {self.ways}; it must be at least 2.")
+
+    def task(self, value: Any, what: str) -> Task:
+        """A task as NumPy arrays, from `((x_support, y_support), (x_query, y_query))`.
+
+        Args:
+          value: the task.
+          what: what to call it in an error.
+
+        Raises:
+          DataError: for a value that is no task, or is unlike the first task.
+        """
+        try:
+            (x_support, y_support), (x_query, y_query) = value
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{what} is {describe(value)}; expected ((x_support, y_support), (x_query, y_query))."
+            ) from None
+        task = Task(
+            Batch(self._x(x_support, f"{what}: x_support"), self._y(y_support, f"{what}: y_support")),
+            Batch(self._x(x_query, f"{what}: x_query"), self._y(y_query, f"{what}: y_query")),
+        )
+        _check_whole(task, what)
+        if self.like is not None:
+            _check_like(task, self.like, what)
+        return task
+
+    def fixed_by(self, first: Task) -> "TaskForm":
+        """The form with the ways, shapes and types of the first task; unchanged where there was one before."""
+        if self.like is not None:
+            return self
+        ways = self.ways
+        if self.loss == "cross-entropy" and ways is None:
+            ways = max(2, 1 + int(max(first.support.y.max(), first.query.y.max())))
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), first)
+        return dataclasses.replace(self, ways=ways, like=like)
+
+    def family(self, distributions: Mapping[str, Distribution]) -> Family:
+        """The family of these distributions, by split."""
+        train, validation, test = (distributions[split] for split in ("train", "validation", "test"))
+        inputs = self.images or AS_THEY_ARE
+        return Family(train, validation, test, self.loss, RECIPES[self.loss], self._network, inputs=inputs)
+
+    def _network(self) -> Model:
+        x, y = self.like.support.x, self.like.support.y
+        if len(x.shape) != 2 or x.dtype != np.float32:
+            raise OptionError(f"Examples {describe(x)} need a network of yours: meta_train(mtnets.wrap(...), ...).")
+        return mlp(x.shape[1], 64, 64, self.ways or y.shape[1], init_std=0.1)
+
+    def _x(self, value: ArrayLike, name: str) -> Any:
+        x = np.asarray(value)
+        if self.images is not None:
+            self.images.check(x, name)
+            return x
+        if x.ndim < 2 or not _is_real(x):
+            raise DataError(f"{name} is {describe(x)}; expected numbers [examples, ...].")
+        return _finite(x, np.int32 if np.issubdtype(x.dtype, np.integer) else np.float32, name)
+
+    def _y(self, value: ArrayLike, name: str) -> Any:
+        y = np.asarray(value)
+        if self.loss == "cross-entropy":
+            return self._labels(y, name)
+        y = y[:, None] if y.ndim == 1 else y
+        if y.ndim != 2 or not _is_real(y):
+            raise DataError(f"{name} is {describe(y)}; expected numbers [examples, outputs].")
+        return _finite(y, np.float32, name)
+
+    def _labels(self, y: NDArray[Any], name: str) -> NDArray[np.int32]:
+        if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+            raise DataError(f"{name} is {describe(y)}; expected integer labels [examples].")
+        if y.size and (y.min() < 0 or (self.ways and y.max() >= self.ways)):
+            raise DataError(
+                f"{name} has labels from {y.min()} to {y.max()}; expected 0 to {(self.ways or 2) - 1}. Number the "
+                "classes of each task from 0, or say how many there are: ways=..."
+            )
+        return y.astype(np.int32)
+
+
+def _named(task: Any) -> dict[str, Any]:
+    return {
+        "x_support": task.support.x,
+        "y_support": task.support.y,
+        "x_query": task.query.x,
+        "y_query": task.query.y,
+    }
+
+
+def _check_whole(task: Task, what: str) -> None:
+    """Raises DataError where the parts of a task do not fit each other."""
+    for name, part in (("support", task.support), ("query", task.query)):
+        if len(part.x) != len(part.y) or not len(part.x):
+            raise DataError(
+                f"{what}: x_{name} has {len(part.x)} examples and y_{name} {len(part.y)}; they must have the same "
+                "number, at least one."
+            )
+    for name, query, support in (("x", task.query.x, task.support.x), ("y", task.query.y, task.support.y)):
+        if query.shape[1:] != support.shape[1:] or query.dtype != support.dtype:
+            raise DataError(f"{what}: {name}_query is {describe(query)} and that of the support {describe(support)}.")
+
+
+def _check_like(task: Task, first: Any, what: str) -> None:
+    """Raises DataError where a task differs from the first one in shape or type."""
+    for (name, leaf), like in zip(_named(task).items(), _named(first).values(), strict=True):
+        if leaf.shape != like.shape or leaf.dtype != like.dtype:
+            raise DataError(
+                f"{what}: {name} is {describe(leaf)} and that of the first training task {describe(like)}; all tasks "
+                "must have the same shapes and types."
+            )
+
+
+def without_jax(value: Any, what: str) -> Any:
+    """The value. Raises DataError if it holds JAX arrays."""
+    if any(isinstance(leaf, Array) for leaf in jax.tree.leaves(value)):
+        raise DataError(f"{what} holds JAX arrays; make it with NumPy alone, as JAX would wait for itself there.")
+    return value
+
+
+def _is_real(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "fiub"
+
+
+def _finite(array: NDArray[Any], dtype: Any, name: str) -> NDArray[Any]:
+    """The array in a type of 32 bits. Raises DataError for numbers that do not fit, or are not finite."""
+    with np.errstate(over="ignore"):
+        narrow = array.astype(dtype)
+    if narrow.dtype == np.int32 and (narrow != array).any():
+        raise DataError(
+            f"{name} has whole numbers beyond 32 bits, such as {array[narrow != array][0]}; make them smaller."
+        )
+    if not np.isfinite(narrow).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(narrow))[0])
+        raise DataError(f"{name} is {array[place]} at {place}; expected finite numbers, within single precision.")
+    return narrow
+
+
+def describe(value: Any) -> str:
+    """The type and shape of a value, for an error."""
+    if value is None:
+        return "None (a filter of a Grain MapDataset leaves such holes; filter the data that it is made of)"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else type(value).__name__

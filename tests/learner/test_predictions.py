@@ -1,0 +1,120 @@
+"""From files to predictions."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import mtnets
+from mtnets.errors import DataError, OptionError
+from mtnets.learner.predictions import predict_files
+from shops import shop_table, shop_tasks
+
+pandas = pytest.importorskip("pandas", reason="tables are read by pandas: pip install 'mtnets[table]'")
+
+
+def trained(family, **settings):
+    return mtnets.meta_train(None, mtnets.maml(0.1), family, validate_every=0, progress=False, **settings)
+
+
+@pytest.fixture(scope="module")
+def learner():
+    return trained(shop_tasks(shop_table(40)), meta_steps=300)
+
+
+def test_files_are_predicted_task_by_task(learner, tmp_path):
+    frame = shop_table(3, seed=8)
+    frame.groupby("shop").head(10).to_csv(tmp_path / "support.csv", index=False)
+    frame.groupby("shop").tail(20).sample(frac=1, random_state=0).to_parquet(tmp_path / "query.parquet")
+    query = pandas.read_parquet(tmp_path / "query.parquet")
+    predictions = predict_files(learner, tmp_path / "support.csv", tmp_path / "query.parquet")
+    assert predictions.titles == ("shop", "row", "prediction")
+    assert [row[0] for row in predictions.rows] == query["shop"].to_list()
+    assert [row[1] for row in predictions.rows] == list(range(60))
+    expected = np.zeros(60)
+    for shop in ("shop 0", "shop 1", "shop 2"):
+        places = np.flatnonzero(query["shop"] == shop)
+        expected[places] = learner.adapt(frame[frame["shop"] == shop][:10])(query.iloc[places])[:, 0]
+    np.testing.assert_allclose([float(row[2]) for row in predictions.rows], expected, rtol=1e-5)
+    error = np.abs(expected - query["sales"]).mean()
+    assert predictions.score == f"mean absolute error {error:.4f} on 60 rows of known sales"
+    predictions.save(tmp_path / "out.csv")
+    assert len(pandas.read_csv(tmp_path / "out.csv")) == 60
+
+
+def test_a_support_without_the_task_column_is_one_task(learner, tmp_path):
+    frame = shop_table(1, seed=5).drop(columns=["shop"])
+    frame[:10].to_csv(tmp_path / "support.csv", index=False)
+    frame[10:].drop(columns=["sales"]).to_csv(tmp_path / "query.csv", index=False)
+    predictions = predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
+    assert predictions.titles == ("row", "prediction")
+    assert [row[0] for row in predictions.rows] == list(range(20))
+    assert predictions.score == ""
+
+
+def test_the_score_is_of_the_rows_whose_truth_is_known(learner, tmp_path):
+    frame = shop_table(1, seed=5)
+    frame[:10].to_csv(tmp_path / "support.csv", index=False)
+    frame[10:].assign(sales=[*frame["sales"][10:12], *[None] * 18]).to_csv(tmp_path / "query.csv", index=False)
+    predictions = predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
+    error = np.abs(learner.adapt(frame[:10])(frame[10:12])[:, 0] - frame["sales"][10:12]).mean()
+    assert predictions.score == f"mean absolute error {error:.4f} on 2 rows of known sales"
+
+
+def test_classes_of_a_table_come_with_their_probabilities(tmp_path):
+    learner = trained(shop_tasks(shop_table(), "good", kind="classification"), meta_steps=2)
+    frame = shop_table(1, seed=3)
+    frame[:10].to_csv(tmp_path / "support.csv", index=False)
+    frame[10:].to_csv(tmp_path / "query.csv", index=False)
+    predictions = predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv", inner_steps=2)
+    assert predictions.titles == ("shop", "row", "prediction", "probability_False", "probability_True")
+    model = learner.adapt(frame[:10], inner_steps=2)
+    shares = np.array([[float(cell) for cell in row[3:]] for row in predictions.rows])
+    np.testing.assert_allclose(shares, model.probabilities(frame[10:]), atol=1e-6)
+    assert [row[2] for row in predictions.rows] == [("False", "True")[best] for best in shares.argmax(1)]
+    right = np.mean([row[2] == str(good) for row, good in zip(predictions.rows, frame["good"][10:], strict=True)])
+    assert predictions.score == f"accuracy {right:.4f} on 20 rows of known good"
+
+
+def test_images_are_classified_by_the_folders_of_the_support(tmp_path):
+    network = mtnets.models.Conv4(filters=2, norm="support")
+    learner = trained(mtnets.tasks.glyphs(ways=3, queries=2, network=network), meta_steps=1, meta_batch=2)
+    task = mtnets.tasks.glyphs(ways=2, shots=2, queries=3).test.sample(jax.random.key(1))
+    pixels = {part: np.uint8(255 * (1 - np.asarray(getattr(task, part).x))) for part in ("support", "query")}
+    for part, images in pixels.items():
+        for i, (image, label) in enumerate(zip(images, getattr(task, part).y, strict=True)):
+            path = tmp_path / part / "ab"[int(label)] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(path)
+    (tmp_path / "query" / "b").rename(tmp_path / "query" / "something else")
+    predictions = predict_files(learner, tmp_path / "support", tmp_path / "query")
+    assert predictions.titles == ("path", "prediction", "probability_a", "probability_b")
+    model = learner.adapt(pixels["support"], np.asarray(task.support.y))
+    shares = np.array([[float(cell) for cell in row[2:]] for row in predictions.rows])
+    np.testing.assert_allclose(shares, model.probabilities(pixels["query"])[:, :2], atol=1e-6)
+    right = np.mean([row[1] == "a" for row in predictions.rows[:3]])
+    assert predictions.score == f"accuracy {right:.4f} on 3 images of known class"  # of a class that was learned
+    for name in "cde":
+        (tmp_path / "support" / name).symlink_to(tmp_path / "support" / "a")
+    with pytest.raises(OptionError, match=r"has 5 classes and this learner tells 3 apart; .* ways=5"):
+        predict_files(learner, tmp_path / "support", tmp_path / "query")
+
+
+def test_a_learner_of_neither_is_refused(tmp_path):
+    with pytest.raises(OptionError, match="takes neither images nor tables; adapt it in Python"):
+        predict_files(mtnets.load("sine-10shot"), tmp_path, tmp_path)
+
+
+def test_files_that_do_not_fit_get_a_sentence(learner, tmp_path):
+    def fails(words, query):
+        query.to_csv(tmp_path / "query.csv", index=False)
+        with pytest.raises(DataError, match=words):
+            predict_files(learner, tmp_path / "support.csv", tmp_path / "query.csv")
+
+    frame = shop_table(1)
+    frame[:10].to_csv(tmp_path / "support.csv", index=False)
+    fails("The support has no rows of task shop 9", frame[10:].replace({"shop 0": "shop 9"}))
+    fails("The support has the task column shop and the query has not", frame.drop(columns=["shop"]))
+    fails("The query has 20 rows, 0 of them with a task in column shop", frame[10:].replace({"shop 0": None}))
+    fails("The query has no rows", frame[:0])
+    fails(r"sales is \? in row 0", frame[10:].assign(sales="?"))
