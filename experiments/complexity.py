@@ -14,7 +14,7 @@ from experiments.resumable import check, make_parts, settings_of
 from experiments.scores import summarise
 from experiments.sine import INNER_STEPS, LEAST
 from mtnets import METHODS, Learner, evaluate, meta_train, models, tasks
-from mtnets.analysis.doctor import update_ranks
+from mtnets.analysis.measure import update_ranks
 from mtnets.learner.evaluate import TEST_SEED
 from mtnets.tasks import Family
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.resumable import check, make_parts
-from experiments.training import method_of
 from mtnets import evaluate, meta_train, tasks
-from mtnets.devices import use_cores
+from mtnets.devices import Devices, use_cores
+from mtnets.inner import method_from_json, method_to_json
 from mtnets.tasks import Family
-from mtnets.tasks.families.omniglot import data_root
+from mtnets.tasks.archives.locations import data_root
 
 TWO_SIDED = {"sides": 2, "rates": "weight", "inner_clip": 10.0}
 INNER_STEPS = 5  # of the scores
@@ -91,14 +91,14 @@ class ImageRecipes:
       searches: which ones: omniglot-20way, cifar-fs.
       tasks: validation tasks, the same for all.
       root: where the data are. Defaults to `$MTNETS_DATA`, then `data`.
-      devices: how many share the tasks of a meta-step. Defaults to as many as divide their number.
+      devices: how many share the tasks of a meta-step; all takes as many as divide their number.
       out: folder for a folder of JSONs per search.
     """
 
     searches: tuple[str, ...] = tuple(SEARCHES)
     tasks: int = 600
     root: str = ""
-    devices: int | None = None
+    devices: Devices = "all"
     out: str = "results/image-recipes"
 
     def __call__(self) -> None:
@@ -124,7 +124,7 @@ class ImageRecipes:
     def part(self, search: Search, name: str, family: Family) -> dict[str, Any]:
         """One short training and its accuracy on tasks of validation classes."""
         setting = search.settings[name]
-        method = method_of(setting.method)
+        method = method_from_json(setting.method)
         training: dict[str, Any] = {
             **search.training,
             "inner_steps": setting.inner_steps,
@@ -138,7 +138,7 @@ class ImageRecipes:
         seconds = time.perf_counter() - begun
         scores = evaluate(learner, family.validation, self.tasks, inner_steps=INNER_STEPS).to_json()
         return {
-            "method": method.to_json(),
+            "method": method_to_json(method),
             "training": training,
             "validation": scores["inner_steps"],
             "training_seconds": seconds,

@@ -17,15 +17,15 @@ from statistics import fmean
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from experiments.resumable import check, make_parts
-from experiments.training import method_of, train_in
-from mtnets import METHODS, DataError, Method, RunError, evaluate
-from mtnets.devices import use_cores
+from mtnets import METHODS, DataError, Method, RunError, evaluate, run_training
+from mtnets.devices import Devices, use_cores
+from mtnets.inner import method_from_json
 from mtnets.outer.checkpoints import Checkpoints
 from mtnets.shipped import recipes
 from mtnets.tasks import Folder, Options
 from mtnets.tasks import MiniImageNet as MiniImageNetTasks
 from mtnets.tasks import Omniglot as OmniglotTasks
-from mtnets.tasks.families.omniglot import data_root
+from mtnets.tasks.archives.locations import data_root
 
 PAPER = ("mt_net", "maml", "meta_sgd", "m_net", "t_net", "mt_net_full")
 INNER_STEPS = 5  # of tests, at least; training takes 1 on Omniglot, 5 on the others
@@ -56,7 +56,7 @@ class ImageExperiment:
       as_is: score runs as they are, without training on. `best` is left out: it counts only at its end.
       root: where the data are. Defaults to `$MTNETS_DATA`, then `data`.
       cache: folder for unpacked images. Defaults to `$MTNETS_CACHE`, then `~/.cache/mtnets`.
-      devices: how many share the tasks of a meta-step. Defaults to as many as divide their number.
+      devices: how many share the tasks of a meta-step; all takes as many as divide their number.
       runs: folder for run folders. Defaults to runs/reproduce/NAME.
       out: folder for the JSONs. Defaults to results/reproduce/NAME.
     """
@@ -69,7 +69,7 @@ class ImageExperiment:
     as_is: bool = False
     root: str = ""
     cache: str = ""
-    devices: int | None = None
+    devices: Devices = "all"
     runs: str = ""
     out: str = ""
 
@@ -126,30 +126,30 @@ class ImageExperiment:
         method, training = self.settings(name, case)
         family, folder = case.tasks.build(), self.folder(name, case)
         training |= {"seed": self.seed, "devices": self.devices, "test_tasks": self.tasks}
-        learner, result = train_in(folder, method, family, **training)
+        result = run_training(None, method, family, out=folder, resume=True, **training)
+        learner = result.learner
         steps = max(INNER_STEPS, learner.inner_steps)
         tests = {
             split: evaluate(learner, tasks, self.tasks, inner_steps=steps, devices=self.devices).to_json()
             for split, tasks in (("test", family.test), ("validation", family.validation))
         }
-        config = result["config"]
-        for option in ("root", "cache"):  # folders of this machine
-            config["tasks"].pop(option, None)
+        paths = ("root", "cache")  # folders of this machine
+        options = {name: value for name, value in result.config["tasks"].items() if name not in paths}
         return {
             "method": case.method,
             "meta_steps": training["meta_steps"],
             "inner_steps": learner.inner_steps,
-            "best_meta_step": result["best_meta_step"],
+            "best_meta_step": learner.record["meta_step"],
             "seed": self.seed,
             "classes": {split: len(names) for split, names in family.classes.items()},
             "tests": tests,
             "moving": learner.moving(),
             "course": course(folder / "metrics.jsonl"),
             "skipped": skipped(folder / "metrics.jsonl"),
-            "seconds_per_meta_step": result["seconds_per_meta_step"],
-            "compile_seconds": result["compile_seconds"],
-            "run_on": result["machine"],
-            "config": config,
+            "seconds_per_meta_step": result.seconds_per_meta_step,
+            "compile_seconds": result.compile_seconds,
+            "run_on": result.machine,
+            "config": {**result.config, "tasks": options},
         }
 
     def settings(self, name: str, case: Case) -> tuple[Method, dict[str, Any]]:
@@ -165,7 +165,7 @@ class ImageExperiment:
         training = dict(recipe["training"])
         whole = training["meta_steps"]
         training |= {"meta_steps": length, "multi_step_loss": training["multi_step_loss"] * length // whole}
-        return method_of(recipe["method"]), training
+        return method_from_json(recipe["method"]), training
 
 
 def read_lines(metrics: Path) -> list[dict[str, Any]]:

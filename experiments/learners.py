@@ -13,13 +13,13 @@ import jax
 import numpy as np
 
 from experiments.resumable import check, command
-from experiments.training import method_of, train_in
-from mtnets import evaluate, load, tasks
+from mtnets import evaluate, load, run_training, tasks
 from mtnets.files import write_json
+from mtnets.inner import method_from_json, method_to_json
 from mtnets.shipped import learners, recipes
 
 GREY = "28×28 grey images of dark ink on light paper, resized from any image file"
-TABLE = "up to 64 numbers, standardised by mtnets.tasks.tabular.standardise, as mtnets.sklearn does"
+TABLE = "up to 64 numbers in any units, which the learner standardises"
 ABOUT = {
     "sine-10shot": {
         "about": "Learns a sine curve from ten points (amplitude 0.1–5, phase 0–π, frequency 0.8–1.2).",
@@ -49,13 +49,13 @@ ABOUT = {
         "about": "Tells up to 10 classes of table rows apart from a few of each; trained on generated tables.",
         "input": TABLE,
         "output": "probabilities of up to 10 classes",
-        "data": "generated tables (mtnets.tasks.tabular)",
+        "data": "generated tables (mtnets.tasks.random_tables)",
     },
     "tabular-regression": {
         "about": "Learns a number from a few table rows; trained on generated tables.",
         "input": TABLE,
         "output": "y, one number, in units of its spread",
-        "data": "generated tables (mtnets.tasks.tabular)",
+        "data": "generated tables (mtnets.tasks.random_tables)",
     },
 }
 
@@ -85,14 +85,16 @@ class Learners:
     def make(self, name: str) -> str:
         """Trains one learner, or goes on to its end, and writes it with its card. Returns its score in words."""
         recipe, folder = recipes.read(f"{name}-learner"), Path(self.out) / name
-        place = {"root": self.root} if "omniglot" in name else {}
-        family = tasks.rebuild(recipe["tasks"], **place)
-        learner, result = train_in(Path(self.runs) / name, method_of(recipe["method"]), family, **recipe["training"])
+        family = tasks.family_from_record(recipe["tasks"], data=self.root if "omniglot" in name else None)
+        method = method_from_json(recipe["method"])
+        run = Path(self.runs) / name
+        result = run_training(None, method, family, out=run, resume=True, **recipe["training"])
+        learner = result.learner
         options = {key: value for key, value in learner.record["tasks"].items() if key not in ("root", "cache")}
         # half the size of the package; the score is that of the learner as written
         meta, state = jax.tree.map(lambda leaf: leaf.astype(np.float16), (learner.meta, learner.state))
-        record = {**learner.record, "tasks": options}
-        dataclasses.replace(learner, meta=meta, state=state, record=record).save(folder)
+        learned = learner.learned._replace(meta=meta, state=state)
+        dataclasses.replace(learner, learned=learned, record={**learner.record, "tasks": options}).save(folder)
         test = evaluate(load(folder), family, recipe["training"]["test_tasks"]).to_json()
         card = {
             "name": name,
@@ -101,12 +103,12 @@ class Learners:
             "licence": "MIT",
             "command": f"{command('learners')} --names {name}",
             "recipe": f"{name}-learner",
-            "method": learner.method.to_json(),
+            "method": method_to_json(learner.method),
             "norm": learner.model.norm,
-            "meta_steps": result["meta_steps"],
+            "meta_steps": result.meta_steps,
             "seed": learner.record["seed"],
             "test": test,
-            "machine": result["machine"],
+            "machine": result.machine,
         }
         write_json(folder / learners.CARD, card)
         return card["score"]

@@ -17,8 +17,8 @@ import numpy as np
 from experiments.resumable import check, make_parts, read_part
 from experiments.scores import summarise
 from experiments.sine import LEAST, SHOTS
-from mtnets import METHODS, Learner, Method, evaluate, meta_train, models, tasks
-from mtnets.networks.model import Model
+from mtnets import METHODS, Implicit, Learner, Method, Model, evaluate, meta_train, models, tasks
+from mtnets.inner import method_to_json
 
 PLAIN = models.mlp(1, 40, 40, 1)
 STEPS = (1, 5, 10)  # after which scores are kept
@@ -64,7 +64,7 @@ VARIANTS = {  # by the names of their files, in the order in which they are trai
     "cavia": Variant("cavia", "cavia"),
     "fomaml": Variant("fomaml", "fomaml"),
     "reptile": Variant("reptile", "reptile"),
-    "imaml": Variant("imaml", "imaml", {"proximal": 0.1, "damping": 10.0}),
+    "imaml": Variant("imaml", "imaml", {"estimator": Implicit(0.1, damping=10.0)}),
     "m_net": Variant("m_net", "m_net"),
     "warp_grad": Variant("warp_grad", "warp_grad"),
     "maml-residual-warp-layers": Variant(
@@ -163,7 +163,7 @@ class MethodsOnSine:
             "title": VARIANTS[name].title,
             "protocol": protocol,
             "setting": {**training, "inner_lr": best["inner_lr"], "inner_clip": CLIP, "shots": shots},
-            "method": learners[0].method.to_json(),
+            "method": method_to_json(learners[0].method),
             "meta_parameters": sum(leaf.size for leaf in jax.tree.leaves(learners[0].meta)),
             "scores": self.scores(learners),
         }

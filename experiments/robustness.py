@@ -8,9 +8,8 @@ import dataclasses
 from typing import Any, Literal, cast, get_args
 
 from experiments.resumable import check, make_parts, settings_of
-from experiments.scores import summarise
+from experiments.scores import by_rate, summarise
 from experiments.sine import INNER_STEPS, LEAST
-from experiments.training import by_rate
 from mtnets import METHODS, evaluate, meta_train, models, tasks
 
 Norm = Literal["none", "transductive"]

@@ -1,12 +1,12 @@
 """Means and intervals over seeds, tasks, patients or draws."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from mtnets import Estimate
+from mtnets import Estimate, Learner
 
 
 def interval95(values: np.ndarray) -> np.ndarray:
@@ -20,6 +20,13 @@ def interval95(values: np.ndarray) -> np.ndarray:
 def mean_and_interval(values: np.ndarray) -> dict[str, float]:
     """Mean of numbers `[n]` and half-width of its 95 % interval."""
     return {"mean": float(values.mean()), "ci95": float(interval95(values))}
+
+
+def by_rate(learners: Sequence[Learner], inner_lrs: Sequence[float]) -> Iterator[tuple[float, Sequence[Learner]]]:
+    """Each inner rate with its learners, one for each seed, in the order in which `meta_train` returns them."""
+    seeds = len(learners) // len(inner_lrs)
+    for i, inner_lr in enumerate(inner_lrs):
+        yield inner_lr, learners[i * seeds : (i + 1) * seeds]
 
 
 def summarise(estimates: Sequence[Estimate]) -> dict[str, list[Any]]:

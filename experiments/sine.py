@@ -8,8 +8,7 @@ import dataclasses
 from typing import Any
 
 from experiments.resumable import check, make_parts, settings_of
-from experiments.scores import summarise
-from experiments.training import by_rate
+from experiments.scores import by_rate, summarise
 from mtnets import METHODS, evaluate, meta_train, models, tasks
 
 SHOTS = (5, 10, 20)

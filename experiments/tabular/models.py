@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from experiments.tabular.scores import OURS
 from mtnets.sklearn import FewShotClassifier, FewShotRegressor
-from mtnets.tasks.families.random_tables import scale_of, standardise
+from mtnets.tasks.inputs import scale_of, standardise
 
 Models = dict[str, Any]
 UNFITTED: dict[str, Any] = {"optimizer": None}  # the kernel as it is given

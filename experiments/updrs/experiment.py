@@ -34,9 +34,10 @@ from experiments.updrs.compilation import compiled_once
 from experiments.updrs.data import FEATURES, TIME, Groups
 from experiments.updrs.networks import CLIP, Setup
 from experiments.updrs.trials import Candidate, choose, errors, shifted, trials
-from mtnets import METHODS, Method, models
-from mtnets.tasks.families.omniglot import data_root
-from mtnets.tasks.families.sinusoid import check_counts
+from mtnets import METHODS, Implicit, Method, models
+from mtnets.inner import method_to_json
+from mtnets.tasks.archives.locations import data_root
+from mtnets.tasks.sampling.draws import check_counts
 
 Support = Literal["random", "earliest"]
 # Of methods that are rarely used in their bare form.
@@ -44,7 +45,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "t_net": {"sides": 2, "rates": "weight"},
     "mt_net": {"sides": 2, "rates": "weight"},
     "maml_plus_plus": {"per_step_offsets": False},
-    "imaml": {"proximal": 0.1, "damping": 10.0},
+    "imaml": {"estimator": Implicit(0.1, damping=10.0)},
 }
 
 
@@ -119,7 +120,7 @@ class Updrs:
             "support": support,
             "num_patients": len(patients),
             "draws": draws,
-            "methods": {name: method.to_json() for name, method in methods.items()},
+            "methods": {name: method_to_json(method) for name, method in methods.items()},
             "folds": splits,
             "patients": [name for parts in splits for name in parts["test"]],
             "predictors": summaries(folds),

@@ -10,15 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from experiments.training import by_rate
+from experiments.scores import by_rate
 from experiments.updrs.data import Floats, Groups, joined, longest
 from experiments.updrs.trials import Candidate, Predict, Trials, shifted
-from mtnets import Batch, Learner, Method, maml, meta_train
-from mtnets.inner.loop import Inner, inner_loop, starting_point
+from mtnets import Batch, Learned, Learner, Method, Model, maml, meta_train
+from mtnets.inner import Inner, adapt
 from mtnets.learner.evaluate import TEST_SEED
-from mtnets.networks.model import Model
-from mtnets.tasks.family import Family, Recipe
-from mtnets.tasks.sampling.rows import Rows
+from mtnets.tasks import Family, Recipe, Rows
 
 INNER_STEPS = 5
 CLIP = 10.0  # norm of a task's gradient
@@ -88,7 +86,7 @@ def pooled(setup: Setup, groups: Mapping[str, Groups]) -> dict[str, list[Candida
     tuned = [
         Candidate(
             {"steps": step, "inner_steps": inner_steps, "inner_lr": rate},
-            adapted([dataclasses.replace(each, inner_steps=inner_steps, inner_lr=rate) for each in learners]),
+            adapted([with_steps(learner, inner_steps, rate) for learner in learners]),
         )
         for step, learners in kept.items()
         for inner_steps in FINE_TUNING["steps"]
@@ -99,6 +97,12 @@ def pooled(setup: Setup, groups: Mapping[str, Groups]) -> dict[str, list[Candida
         "network_offset": [Candidate(setting, shifted(predict)) for setting, predict in plain],
         "network_fine_tuned": tuned,
     }
+
+
+def with_steps(learner: Learner, inner_steps: int, inner_lr: float) -> Learner:
+    """A learner with other inner steps and another inner rate."""
+    learned = learner.learned._replace(inner_lr=inner_lr)
+    return dataclasses.replace(learner, learned=learned, inner_steps=inner_steps)
 
 
 def meta_trained(setup: Setup, method: Method, groups: Mapping[str, Groups]) -> list[Candidate]:
@@ -121,8 +125,6 @@ def meta_trained(setup: Setup, method: Method, groups: Mapping[str, Groups]) -> 
         tasks_at_once=1,
         progress=False,
     )
-    # the same method object in all folds: its programs are compiled once
-    learners = [dataclasses.replace(learner, method=method) for learner in learners]
     return [
         Candidate({"inner_lr": rate, "meta_step": [each.record["meta_step"] for each in group]}, adapted(group))
         for rate, group in by_rate(learners, setup.inner_lrs)
@@ -143,7 +145,7 @@ def adapted(learners: Sequence[Learner]) -> Predict:
         support = Batch(_single(trials.support_x), _single(trials.support_y)[..., None])
         keys = jax.random.split(jax.random.key(TEST_SEED), len(trials.y))
         x = _single(trials.x)
-        each = [_adapted(one.inner, (one.meta, one.state, one.inner_lr), support, x, keys) for one in learners]
+        each = [_predict(learner.inner, learner.learned, support, x, keys) for learner in learners]
         return np.stack(each).astype(np.float64)
 
     return predict
@@ -154,14 +156,11 @@ def _single(array: Floats) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _adapted(inner: Inner, learned: Any, support: Batch, x: Array, keys: Array) -> Array:
-    """Predictions `[trials, rows]` of one learner after its inner steps."""
-    # adapt
-    meta, state, inner_lr = learned
-    start, rule = starting_point(inner, meta), inner.method.test_rule or inner.method.rule
+def _predict(inner: Inner, learned: Learned, support: Batch, x: Array, keys: Array) -> Array:
+    """Predictions `[trials, rows]` of one learner after its inner steps. Those that diverge are not finite."""
 
     def one(support: Batch, x: Array, key: Array) -> Array:
-        params, state_after, *_ = inner_loop(inner, start, state, inner_lr, support, key, rule=rule)
-        return inner.model.apply(params, state_after, x, None)[0][:, 0]
+        network = adapt(inner, learned, support, key)
+        return inner.model.apply(network.params, network.state, x, None)[0][:, 0]
 
     return jax.vmap(one)(support, x, keys)

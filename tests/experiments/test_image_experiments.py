@@ -12,12 +12,11 @@ import pytest
 from experiments.__main__ import main
 from experiments.images import CifarFs, ImageExperiment, MiniImageNet, Omniglot, course, skipped
 from experiments.report.images import OMNIGLOT, images
-from experiments.training import method_of
 from mtnets import DataError, OptionError, RunError
-from mtnets.outer.train import Training
-from mtnets.serialisation import from_json
+from mtnets.inner import method_from_json
+from mtnets.outer.settings import settle
 from mtnets.shipped import recipes
-from mtnets.tasks import FAMILIES
+from mtnets.tasks import Recipe, options_from_record
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +123,7 @@ def test_our_recipe_keeps_its_proportions(root, tmp_path) -> None:
     cases = small.cases()
     method, training = small.settings("5way-1shot-best", cases["5way-1shot-best"])
     recipe = recipes.read("cifar-fs-5way-1shot-best")
-    assert method.to_json()["name"] == recipe["method"]["name"]
+    assert method.name == recipe["method"]["name"]
     assert training["meta_steps"] == 6000
     whole = recipe["training"]
     assert training["multi_step_loss"] / 6000 == pytest.approx(whole["multi_step_loss"] / whole["meta_steps"], abs=1e-3)
@@ -150,7 +149,7 @@ def test_cases_are_those_of_the_paper(root) -> None:
     for experiment in (Omniglot(), CifarFs(root=str(root)), MiniImageNet()):
         for name, case in experiment.cases().items():
             method, training = experiment.settings(name, case)
-            assert Training(**training).meta_steps == experiment.meta_steps
+            assert settle(training, Recipe(inner_lr=1.0)).meta_steps == experiment.meta_steps
             assert case.method in ("best", method.name)
 
 
@@ -158,10 +157,9 @@ def test_cases_are_those_of_the_paper(root) -> None:
 def test_recipes_are_whole(name) -> None:
     recipe = recipes.read(name)
     assert recipe["about"]
-    tasks = dict(recipe["tasks"])
-    assert from_json(FAMILIES[tasks.pop("family")], tasks)
-    assert method_of(recipe["method"]).name == recipe["method"]["name"]
-    assert Training(**recipe["training"]).meta_steps
+    assert options_from_record(recipe["tasks"])
+    assert method_from_json(recipe["method"]).name == recipe["method"]["name"]
+    assert settle(recipe["training"], Recipe(inner_lr=1.0)).meta_steps == recipe["training"]["meta_steps"]
 
 
 def test_bad_input(tmp_path) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from experiments import image_recipes
 from experiments.image_recipes import SEARCHES, ImageRecipes, Search
-from experiments.training import method_of
 from mtnets import OptionError
+from mtnets.inner import method_from_json
 
 
 def test_a_search(root, tmp_path, monkeypatch) -> None:
@@ -25,7 +25,7 @@ def test_a_search(root, tmp_path, monkeypatch) -> None:
 def test_settings_are_possible() -> None:
     for search in SEARCHES.values():
         for setting in search.settings.values():
-            assert method_of(setting.method).name == setting.method["name"]
+            assert method_from_json(setting.method).name == setting.method["name"]
 
 
 def test_bad_input() -> None:

@@ -47,7 +47,7 @@ def test_search_training_and_page(tmp_path) -> None:
 def test_every_method_takes_part() -> None:
     assert {variant.method for variant in VARIANTS.values()} >= set(METHODS) - {"fading_t_net"}
     for name in VARIANTS:
-        assert method_of(name).to_json()["inner_clip"] == 10.0
+        assert method_of(name).inner_clip == 10.0
 
 
 def test_cells() -> None:

@@ -19,7 +19,7 @@ from experiments.updrs.experiment import Updrs
 from experiments.updrs.networks import adapted
 from experiments.updrs.trials import Candidate, Trials, choose, errors, shifted, trials
 from mtnets import DataError, OptionError
-from mtnets.tasks.sampling.rows import Rows
+from mtnets.tasks import Rows
 
 SMALL: dict[str, Any] = {"methods": ("mt_net",), "shots": (2,), "folds": 3, "inner_lrs": (0.01, 0.1), "meta_steps": 3}
 SMALL |= {"pooled_steps": 32, "hidden": (4,), "draws": 3}
