@@ -15,7 +15,7 @@ from experiments.scores import summarise
 from experiments.sine import INNER_STEPS, LEAST
 from mtnets import METHODS, Learner, evaluate, meta_train, models, tasks
 from mtnets.analysis.measure import update_ranks
-from mtnets.learner.evaluate import TEST_SEED
+from mtnets.learner import TEST_SEED
 from mtnets.tasks import Family
 
 RANK_TASKS = 64

@@ -16,7 +16,7 @@ from mtnets import evaluate, meta_train, tasks
 from mtnets.devices import Devices, use_cores
 from mtnets.inner import method_from_json, method_to_json
 from mtnets.tasks import Family
-from mtnets.tasks.archives.locations import data_root
+from mtnets.tasks.archives import data_root
 
 TWO_SIDED = {"sides": 2, "rates": "weight", "inner_clip": 10.0}
 INNER_STEPS = 5  # of the scores

@@ -25,7 +25,7 @@ from mtnets.shipped import recipes
 from mtnets.tasks import Folder, Options
 from mtnets.tasks import MiniImageNet as MiniImageNetTasks
 from mtnets.tasks import Omniglot as OmniglotTasks
-from mtnets.tasks.archives.locations import data_root
+from mtnets.tasks.archives import data_root
 
 PAPER = ("mt_net", "maml", "meta_sgd", "m_net", "t_net", "mt_net_full")
 INNER_STEPS = 5  # of tests, at least; training takes 1 on Omniglot, 5 on the others

@@ -36,7 +36,7 @@ from experiments.updrs.networks import CLIP, Setup
 from experiments.updrs.trials import Candidate, choose, errors, shifted, trials
 from mtnets import METHODS, Implicit, Method, models
 from mtnets.inner import method_to_json
-from mtnets.tasks.archives.locations import data_root
+from mtnets.tasks.archives import data_root
 from mtnets.tasks.sampling.draws import check_counts
 
 Support = Literal["random", "earliest"]

@@ -15,7 +15,7 @@ from experiments.updrs.data import Floats, Groups, joined, longest
 from experiments.updrs.trials import Candidate, Predict, Trials, shifted
 from mtnets import Batch, Learned, Learner, Method, Model, maml, meta_train
 from mtnets.inner import Inner, adapt
-from mtnets.learner.evaluate import TEST_SEED
+from mtnets.learner import TEST_SEED
 from mtnets.tasks import Family, Recipe, Rows
 
 INNER_STEPS = 5

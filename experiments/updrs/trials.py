@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from experiments.updrs.data import Floats, Groups
 from mtnets import DataError
-from mtnets.learner.evaluate import TEST_SEED
+from mtnets.learner import TEST_SEED
 
 
 class Trials(NamedTuple):
