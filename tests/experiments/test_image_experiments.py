@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import main
-from experiments.images import CifarFs, ImageExperiment, MiniImageNet, Omniglot, course, skipped
+from experiments.images import CifarFs, ImageExperiment, MiniImageNet, Omniglot
+from experiments.metrics import course, skipped
 from experiments.report.images import OMNIGLOT, images
 from mtnets import DataError, OptionError, RunError
 from mtnets.inner import method_from_json
