@@ -27,6 +27,6 @@ network = eqx.nn.Sequential(
 )
 model = mtnets.wrap(network, input_shape=(28, 28, 1))  # starts from the network's own weights
 method, tasks = mtnets.mt_net(0.1, inner_clip=10.0), mtnets.tasks.glyphs(ways=5, shots=1, queries=3)
-print(model.summary(method))
+print(mtnets.summarise(model, method))
 learner = mtnets.meta_train(model, method, tasks, meta_steps=STEPS, meta_batch=8, inner_steps=2, validate_every=0)
 print(mtnets.evaluate(learner, tasks, num_tasks=min(600, 4 * STEPS)))

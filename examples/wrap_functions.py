@@ -26,10 +26,10 @@ def apply(p, x):
     return jnp.tanh(x @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"]
 
 
-layers = {"inside": ("w1", "b1"), "head": ("w2", "b2")}  # names of your own; found by themselves unless given
+layers = {"inside": ("w1", "b1"), "head": ("w2", "b2")}  # optional names of your own
 model = mtnets.wrap((apply, init(jax.random.key(0))), (1,), init=init, layers=layers)
 method = mtnets.mt_net(0.01)
-print(model.summary(method))
+print(mtnets.summarise(model, method))
 learner = mtnets.meta_train(model, method, mtnets.tasks.sinusoid(shots=10), meta_steps=STEPS, validate_every=0)
 
 x = np.random.default_rng(0).uniform(-5, 5, (10, 1)).astype(np.float32)

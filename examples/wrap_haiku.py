@@ -21,7 +21,7 @@ def network(x):
 transformed = hk.transform(network)
 model = mtnets.wrap(transformed, input_shape=(1,))
 method = mtnets.mt_net(0.01)
-print(model.summary(method))
+print(mtnets.summarise(model, method))
 learner = mtnets.meta_train(model, method, mtnets.tasks.sinusoid(shots=10), meta_steps=STEPS, validate_every=0)
 
 x = np.random.default_rng(0).uniform(-5, 5, (10, 1)).astype(np.float32)

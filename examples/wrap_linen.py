@@ -28,6 +28,6 @@ class Network(nn.Module):
 learning, predicting = {"train": True}, {"train": False}
 model = mtnets.wrap(Network(), (28, 28, 1), norm="support", learning=learning, predicting=predicting)
 method, tasks = mtnets.mt_net(0.5, inner_clip=10.0), mtnets.tasks.glyphs(ways=5, shots=1, queries=3)
-print(model.summary(method))
+print(mtnets.summarise(model, method))
 learner = mtnets.meta_train(model, method, tasks, meta_steps=STEPS, meta_batch=8, validate_every=0)
 print(mtnets.evaluate(learner, tasks, num_tasks=min(600, 4 * STEPS)))

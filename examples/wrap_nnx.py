@@ -27,6 +27,6 @@ class Network(nnx.Module):
 
 model = mtnets.wrap(Network, input_shape=(1,))  # Network(nnx.Rngs(0)) would keep the weights that it has
 method, tasks = mtnets.mt_net(0.01), mtnets.tasks.sinusoid(shots=10)
-print(model.summary(method))
+print(mtnets.summarise(model, method))
 learner = mtnets.meta_train(model, method, tasks, meta_steps=STEPS, validate_every=0)
 print(mtnets.evaluate(learner, tasks, num_tasks=min(600, 4 * STEPS)))

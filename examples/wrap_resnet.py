@@ -44,7 +44,7 @@ model = mtnets.wrap(
     ResNet12(), input_shape=(28, 28, 1), norm="support", learning={"train": True}, predicting={"train": False}
 )
 method = mtnets.mt_net(0.1, metric="diagonal", inner_clip=10.0)
-print(model.summary(method))
+print(mtnets.summarise(model, method))
 tasks = mtnets.tasks.glyphs(ways=5, shots=1, queries=3)
 learner = mtnets.meta_train(model, method, tasks, meta_steps=STEPS, meta_batch=4, validate_every=0)
 print(mtnets.evaluate(learner, tasks, num_tasks=min(600, 4 * STEPS)))

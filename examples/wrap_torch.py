@@ -17,7 +17,7 @@ network = torch.nn.Sequential(
     torch.nn.Linear(1, 40), torch.nn.ReLU(), torch.nn.Linear(40, 40), torch.nn.ReLU(), torch.nn.Linear(40, 1)
 )
 model = mtnets.wrap(network, input_shape=(1,))
-print(model.summary(mtnets.mt_net()))
+print(mtnets.summarise(model, mtnets.mt_net()))
 learner = mtnets.meta_train(model, mtnets.mt_net(0.01), mtnets.tasks.sinusoid(shots=10), meta_steps=STEPS)
 
 x = np.random.default_rng(0).uniform(-5, 5, (10, 1)).astype(np.float32)

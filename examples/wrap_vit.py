@@ -47,7 +47,7 @@ class Transformer(nnx.Module):
 
 model = mtnets.wrap(Transformer, input_shape=(28, 28, 1), norm="none")
 method = mtnets.mt_net(0.05, metric="low-rank", rank=8, rates="weight", inner_clip=10.0)
-print(model.summary(method))
+print(mtnets.summarise(model, method))
 tasks = mtnets.tasks.glyphs(ways=5, shots=1, queries=3)
 learner = mtnets.meta_train(model, method, tasks, meta_steps=STEPS, meta_batch=16, inner_steps=2, validate_every=0)
 print(mtnets.evaluate(learner, tasks, num_tasks=min(600, 4 * STEPS)))

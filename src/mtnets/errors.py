@@ -15,3 +15,8 @@ class RunError(MtnetsError, RuntimeError):
 
 class OptionError(MtnetsError, ValueError):
     """An option or argument outside what is possible."""
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of the message of an error of another library, to be quoted in one of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -40,6 +40,14 @@ def test_numbers_are_counted(entries) -> None:
     assert normed["maml_plus_plus"].parameters == weights + 80 + 3 * 5 + 6 * 80
 
 
+def test_options_are_those_of_the_method_alone(entries) -> None:
+    assert entries["fomaml"].options == {}
+    assert entries["cavia"].options == {"context": 5}
+    assert entries["mt_net"].options == {
+        "mask": "sample", "temperature": 1.0, "sides": 1, "rates": "fixed", "metric": "full", "rank": 8,
+    }  # fmt: skip
+
+
 def test_papers_are_short() -> None:
     papers = {entry.name: entry.paper for entry in catalogue(models.mlp(1, 1))}
     assert papers["mt_net"] == "Lee & Choi 2018, arXiv 1801.05558"

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import mtnets
-from mtnets.inner.methods import Meta
+from mtnets.inner import Meta
 from mtnets.networks.models.conv import conv
 from mtnets.networks.models.norm import batch_norm_factory
 from mtnets.trees import leaves_by_path, replace_leaves
@@ -189,7 +189,7 @@ def method_of(random: Random, names: tuple[str, ...]) -> mtnets.Method:
 def learned(model: mtnets.Model, method: mtnets.Method, dtype: Any) -> tuple[Meta, Any]:
     """A start and a state, moved at random, so that no metric is the identity."""
     params, state = model.init(jax.random.key(0))
-    meta = method.init(jax.random.key(1), model.layers, params, ALPHA, 2, norm=model.norm)
+    meta = method.init(model, params, jax.random.key(1), inner_lr=ALPHA, inner_steps=2)
     random = np.random.default_rng(1)
 
     def away(tree: Any, scale: float) -> Any:
@@ -243,8 +243,8 @@ def test_a_metric_is_a_layer_after_each_layer(kind, seed) -> None:
     model = plan.model()
     meta, state = learned(model, method, np.float64)
     leaves, x = leaves_by_path(meta.params), plan.inputs(np.float64)
-    whole = functools.partial(squares, kind=method.options["metric"])
-    folded = method.folding.apply(model.layers, meta.fold, leaves, 0)
+    whole = functools.partial(squares, kind=method.metric)  # type: ignore[attr-defined]
+    folded = method.fold.apply(model.layers, meta.fold, leaves, 0)
     found, _ = jax.jit(model.apply)(replace_leaves(meta.params, folded), state, x, None)
 
     module = plan.build(nnx.Rngs(0))
@@ -285,7 +285,7 @@ def test_any_network_adapts_and_what_is_written_is_read_back(kind, seed) -> None
     assert {layer.weight for layer in model.layers} == weights - {"idle.kernel"}  # what nothing uses is in no layer
 
     meta, state = learned(model, method, np.float32)
-    learner = mtnets.Learner(model, method, meta, state, ALPHA, 2, "mse")
+    learner = mtnets.Learner(model, method, mtnets.Learned(meta, state, ALPHA), 2, "mse")
     x = plan.inputs(np.float32)
     y = np.random.default_rng(2).normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32)
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
@@ -310,7 +310,8 @@ def test_any_network_adapts_and_what_is_written_is_read_back(kind, seed) -> None
         unmoved = [(learner, still)]
         if "mask" in meta.rule:
             closed = jax.tree.map(lambda a: np.full_like(a, -1e9), meta.rule["mask"])
-            held = dataclasses.replace(learner, meta=meta._replace(rule={**meta.rule, "mask": closed}))
+            meta = meta._replace(rule={**meta.rule, "mask": closed})
+            held = dataclasses.replace(learner, learned=learner.learned._replace(meta=meta))
             unmoved.append((held, held.adapt(x, y)))
         for each, nothing in unmoved:
             nothing.save_task(folder / "nothing")

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from mtnets import from_nnx, t_net
 from mtnets.errors import OptionError
 from mtnets.inner.folds import metric
-from mtnets.inner.loop import Inner, inner_loop, starting_point
+from mtnets.inner.loop import Inner, starting_point
 from mtnets.inner.losses import mse
 from mtnets.inner.task import Batch
 from mtnets.networks.layers import Layer, find_layers
 from mtnets.networks.models.conv import conv
 from mtnets.trees import leaves_by_path, path_of, replace_leaves
-from problems import small_conv4, small_mlp
+from problems import adapt_at, small_conv4, small_mlp
 
 X = jnp.ones((5, 3))
 
@@ -492,14 +492,13 @@ def adapted_by(build, method, x, y, **options):
     """A network before and after an inner step of a method with metrics that are not the identity, and these."""
     model = from_nnx(build, x.shape[1:], norm="none", **options)
     params, state = model.init(jax.random.key(0))
-    meta = method.init(jax.random.key(1), model.layers, params, 0.1, 1)
+    meta = method.init(model, params, jax.random.key(1), inner_lr=0.1, inner_steps=1)
     random = np.random.default_rng(0)
     meta = meta._replace(fold=jax.tree.map(lambda t: t + 0.3 * random.normal(size=t.shape), meta.fold))
     inner = Inner(model, method, mse, 1)
-    start = starting_point(inner, meta)
-    loop = jax.jit(lambda *args: inner_loop(inner, *args).params)
-    after = loop(start, state, 0.1, Batch(x, y), jax.random.key(2))
-    return model, leaves_by_path(params) | start.folded, leaves_by_path(after), meta.fold
+    folded = starting_point(inner, meta).folded
+    after = jax.jit(functools.partial(adapt_at, inner))(meta, state, 0.1, Batch(x, y), jax.random.key(2)).params
+    return model, leaves_by_path(params) | folded, leaves_by_path(after), meta.fold
 
 
 def test_a_recurrent_network_adapts_alike_by_scan_and_by_loop() -> None:
@@ -530,8 +529,8 @@ def test_a_weight_in_two_places_has_one_metric_and_the_gradient_of_both(build) -
 
     def untied(first, second):
         if tied:
-            return mse(jnp.tanh(first[x].mean(1) @ before[other] + bias) @ second.T, y)
-        return mse(jnp.tanh(x @ first + bias) @ second, y)
+            return mse(jnp.tanh(first[x].mean(1) @ before[other] + bias) @ second.T, Batch(x, y))
+        return mse(jnp.tanh(x @ first + bias) @ second, Batch(x, y))
 
     gradient = sum(jax.grad(untied, (0, 1))(before[path], before[path]))
     t = metrics["words" if tied else "a"]

@@ -9,7 +9,9 @@ from PIL import Image
 
 import mtnets
 from mtnets.cli import main
+from mtnets.inner import method_from_json
 from mtnets.shipped import learners, recipes
+from mtnets.tasks import options_from_record, options_to_record
 
 NAMES = learners.names()
 
@@ -18,13 +20,13 @@ NAMES = learners.names()
 def test_a_learner_is_what_its_card_says(name) -> None:
     card, learner = learners.card(name), mtnets.load(name)
     assert card["name"] == name
-    record = learner.method.to_json() | {"inner_lr": learner.inner_lr}
-    assert record.items() >= card["method"].items()  # and options that are newer than the card
+    assert method_from_json(card["method"]) == learner.method
     assert learner.model.norm in ("none", "support")  # no prediction depends on its neighbours
     assert card["recipe"] in recipes.names()
     recipe = recipes.read(card["recipe"])
     assert recipe["method"].items() <= card["method"].items()
-    assert recipe["tasks"].items() <= learner.record["tasks"].items() or "network" in recipe["tasks"]
+    recorded = options_from_record(learner.record["tasks"])
+    assert options_from_record(options_to_record(recorded) | recipe["tasks"]) == recorded or "network" in recipe["tasks"]
     assert recipe["training"]["meta_steps"] == card["meta_steps"]
     assert {"about", "input", "output", "data", "score", "licence", "command", "machine"} <= card.keys()
     assert f"{card['test']['num_tasks']} test tasks" in card["score"]
@@ -42,10 +44,10 @@ def test_they_are_small() -> None:
 def test_a_learner_scores_what_its_card_says(name) -> None:
     """On the first of the test tasks of the card; those of Omniglot need its images."""
     learner, card = mtnets.load(name), learners.card(name)
-    found = mtnets.evaluate(learner, mtnets.tasks.rebuild(learner.record["tasks"]), 100)
+    estimate = mtnets.evaluate(learner, mtnets.tasks.family_from_record(learner.record["tasks"]), 100)
     expected = card["test"]["inner_steps"][-1]
     scale = expected["ci95"] * np.sqrt(card["test"]["num_tasks"] / 100)  # half-width for 100 tasks
-    assert abs(found.mean[-1] - expected["mean"]) < 2.5 * scale  # 5 standard errors
+    assert abs(estimate.mean[-1] - expected["mean"]) < 2.5 * scale  # 5 standard errors
 
 
 def test_a_character_learner_adapts_to_image_files(tmp_path, capsys) -> None:
@@ -62,6 +64,14 @@ def test_a_character_learner_adapts_to_image_files(tmp_path, capsys) -> None:
     accuracy = float(captured.err.split("accuracy ")[1].split()[0])
     assert accuracy > 0.5  # chance is a quarter
     assert "warn" not in captured.err.lower()
+
+
+def test_names_that_are_not_there() -> None:
+    for read in (learners.path, learners.card):
+        with pytest.raises(mtnets.OptionError, match=r"No learner 'sine' ships; there are .*sine-10shot"):
+            read("sine")
+    with pytest.raises(mtnets.OptionError, match=r"There is no recipe 'sine'; there are .*sine-10shot-learner"):
+        recipes.read("sine")
 
 
 def test_lists(capsys) -> None:

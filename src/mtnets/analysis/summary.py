@@ -1,4 +1,4 @@
-"""What a method makes of a network: which layers it has, which of them move, and how many numbers are meta-learned."""
+"""The layers of a network, which of them a method moves, and how many numbers it learns."""
 
 import dataclasses
 import math
@@ -7,24 +7,25 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mtnets.inner.methods import Method
+from mtnets.inner import Meta, Method
 from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path
 
-FOLD = {"outputs": "T", "inputs": "S", "offsets": "offsets"}  # what the arrays of folds are
+FOLD = {"outputs": "T", "inputs": "S", "offsets": "offsets"}  # how people call the arrays of folds
+ANY_LR = 0.1  # sizes do not depend on the inner rate
 
 
 class Row(NamedTuple):
     """A layer.
 
     Attributes:
-      name: of the layer.
-      shape: of its weight.
-      units: its outputs.
-      groups: of a grouped convolution.
+      name: name of the layer.
+      shape: shape of its weight.
+      units: number of outputs.
+      groups: number of groups of a grouped convolution, otherwise 1.
       moves: whether a task moves it; None without a method.
-      parameters: numbers in its weight and bias.
-      learned: numbers that the method learns for it, by what they are: `T`, `S`, `mask`, `rate`, …
+      parameters: how many numbers its weight and bias hold.
+      learned: how many numbers the method learns for it, by kind: `T`, `S`, `mask`, `rate`, …
     """
 
     name: str
@@ -37,7 +38,7 @@ class Row(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All that is meta-learned for this layer."""
+        """How many numbers are meta-learned for this layer."""
         return self.parameters + sum(self.learned.values())
 
 
@@ -46,11 +47,11 @@ class Summary:
     """The layers of a network, and what a method learns; `print(summary)` is a table.
 
     Attributes:
-      method: its name; None without one.
+      method: name of the method; None without one.
       rows: the layers, in the order of their first use.
-      others: shapes of the leaves that are in no layer, by path: no task moves them. Scales and offsets of
+      others: shapes of the leaves that are in no layer, by path. No task moves them: scales and offsets of
         normalisation, warp layers, and weights whose use is not linear or is not understood.
-      shared: numbers that the method learns for no layer in particular, by what they are.
+      shared: how many numbers the method learns for no layer in particular, by kind.
     """
 
     method: str | None
@@ -60,17 +61,17 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """Numbers in the network itself."""
+        """How many numbers the network itself has."""
         return sum(row.parameters for row in self.rows) + sum(math.prod(shape) for shape in self.others.values())
 
     @property
     def learned(self) -> dict[str, int]:
-        """Numbers that the method learns besides, by what they are."""
+        """How many numbers the method learns besides, by kind."""
         return _sums(part for learned in (*(row.learned for row in self.rows), self.shared) for part in learned.items())
 
     @property
     def total(self) -> int:
-        """All numbers that are meta-learned."""
+        """How many numbers are meta-learned."""
         return self.parameters + sum(self.learned.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -114,46 +115,69 @@ class Summary:
 
 
 def summarise(model: Model, method: Method | None = None, inner_steps: int = 1) -> Summary:
-    """See `mtnets.Model.summary`."""
+    """The layers of a network, and what a method learns for each: `print(mtnets.summarise(model, mtnets.mt_net()))`.
+
+    Args:
+      model: the network.
+      method: the method that will adapt it. Defaults to none, for the network alone.
+      inner_steps: of training; some methods learn rates or offsets for each step.
+
+    Raises:
+      OptionError: if the network has no layer, or the method cannot adapt it.
+    """
     params, _ = jax.eval_shape(model.init, jax.random.key(0))
     leaves = leaves_by_path(params)
-    inside = {path for layer in model.layers for path in layer.paths}
-    moving, parts = [], []
-    if method is not None:
-        moving = [layer.name for layer in method.choose(model.layers)]
-        owners = {key: layer.name for layer in model.layers for key in (layer.name, *layer.paths)}
-        key, rest = jax.random.key(0), (0.1, inner_steps, model.fixed, model.norm)
-        meta = jax.eval_shape(lambda params: method.init(key, model.layers, params, *rest), params)
-        chain = {name: name for name in meta.rule} if isinstance(meta.rule, Mapping) else {}
-        parts = [*_parts(meta.fold, owners, "T", FOLD), *_parts(meta.rule, owners, "rule", chain)]
+    in_layers = {path for layer in model.layers for path in layer.paths}
+    moving: set[str] = set() if method is None else {layer.name for layer in method.choose(model.layers)}
+    counts = [] if method is None else list(_learned(model, method, params, inner_steps))
     rows = tuple(
         Row(
-            layer.name,
-            layer.shape,
-            layer.units,
-            layer.groups,
-            None if method is None else layer.name in moving,
-            sum(math.prod(leaves[path].shape) for path in layer.paths),
-            _sums((part, count) for owner, part, count in parts if owner == layer.name),
+            name=layer.name,
+            shape=layer.shape,
+            units=layer.units,
+            groups=layer.groups,
+            moves=None if method is None else layer.name in moving,
+            parameters=sum(math.prod(leaves[path].shape) for path in layer.paths),
+            learned=_sums((kind, count) for owner, kind, count in counts if owner == layer.name),
         )
         for layer in model.layers
     )
-    others = {path: tuple(leaf.shape) for path, leaf in leaves.items() if path not in inside}
-    shared = _sums((part, count) for owner, part, count in parts if owner is None)
+    others = {path: tuple(leaf.shape) for path, leaf in leaves.items() if path not in in_layers}
+    shared = _sums((kind, count) for owner, kind, count in counts if owner is None)
     return Summary(None if method is None else method.name, rows, others, shared)
 
 
-def _parts(
-    tree: Any, owners: Mapping[str, str], part: str, names: Mapping[str, str]
+def _learned(model: Model, method: Method, params: Any, inner_steps: int) -> Iterator[tuple[str | None, str, int]]:
+    """For each array that a method learns: its layer or None, its kind, and how many numbers it holds."""
+
+    def init(params: Any) -> Meta:
+        return method.init(model, params, jax.random.key(0), inner_lr=ANY_LR, inner_steps=inner_steps)
+
+    meta = jax.eval_shape(init, params)
+    owners = {key: layer.name for layer in model.layers for key in (layer.name, *layer.paths)}
+    yield from _counts(meta.fold, owners, "T", FOLD)
+    chain = {name: name for name in meta.rule} if isinstance(meta.rule, Mapping) else {}
+    yield from _counts(meta.rule, owners, "rule", chain)
+
+
+def _counts(
+    tree: Any, owners: Mapping[str, str], kind: str, kinds: Mapping[str, str]
 ) -> Iterator[tuple[str | None, str, int]]:
-    """Of which layer, if of one, arrays are, what they are, and how many numbers they hold."""
+    """For each array of a fold or a rule: its layer or None, its kind, and how many numbers it holds.
+
+    Args:
+      tree: the arrays.
+      owners: layers by their name and by the paths of their leaves.
+      kind: kind of the arrays.
+      kinds: kinds of the arrays in nested trees, by key.
+    """
     if isinstance(tree, Mapping) and tree.keys() <= owners.keys():
-        yield from ((owners[key], part, _count(arrays)) for key, arrays in tree.items())
+        yield from ((owners[key], kind, _count(arrays)) for key, arrays in tree.items())
     elif isinstance(tree, Mapping):
         for key, arrays in tree.items():
-            yield from _parts(arrays, owners, names.get(key, part), names)
+            yield from _counts(arrays, owners, kinds.get(key, kind), kinds)
     else:
-        yield None, part, _count(tree)
+        yield None, kind, _count(tree)
 
 
 def _count(tree: Any) -> int:
@@ -161,10 +185,10 @@ def _count(tree: Any) -> int:
 
 
 def _sums(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    sums: dict[str, int] = {}
     for name, number in pairs:
-        found[name] = found.get(name, 0) + number
-    return found
+        sums[name] = sums.get(name, 0) + number
+    return sums
 
 
 def _times(shape: tuple[int, ...]) -> str:

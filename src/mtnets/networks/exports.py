@@ -8,9 +8,8 @@ from typing import Any
 import jax
 from jax import Array
 
-from mtnets.errors import OptionError
+from mtnets.errors import OptionError, first_line
 from mtnets.files import replacing
-from mtnets.networks.adapters.checks import first_line
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

@@ -10,12 +10,11 @@ from flax import linen, nnx
 
 import mtnets
 from mtnets import METHODS, OptionError, wrap
-from mtnets.inner.loop import Inner, inner_loop, starting_point
+from mtnets.inner import Meta
+from mtnets.inner.loop import Inner
 from mtnets.inner.losses import mse
-from mtnets.inner.methods import Meta
-from mtnets.outer.gradient import meta_gradient
 from mtnets.trees import leaves_by_path
-from problems import tasks_for, to_float64
+from problems import adapt_at, gradient_at, tasks_for, to_float64
 
 SIZES = (3, 6, 5, 2)
 ALPHA = 0.1
@@ -101,7 +100,7 @@ def learned(model, method):
     """Everything that is compared: by layer, not by the names of the library."""
     params, state = (to_float64(tree) for tree in model.init(jax.random.key(0)))
     layers = method.choose(model.layers)
-    meta = method.init(jax.random.key(1), layers, params, ALPHA, 2, norm=model.norm)
+    meta = method.init(model, params, jax.random.key(1), inner_lr=ALPHA, inner_steps=2)
     # away from the identity, the same for all
     random = np.random.default_rng(1)
     noise = [0.1 * random.normal(size=(layer.units, layer.units)) for layer in layers]
@@ -109,10 +108,9 @@ def learned(model, method):
     inner = Inner(model, method, mse, 2)
     tasks = tasks_for(model)
     keys = jax.random.split(jax.random.key(2), 3)
-    found = meta_gradient(inner, meta, state, ALPHA, tasks, keys)
+    found = gradient_at(inner, meta, state, ALPHA, tasks, keys)
     task = tasks.sample(keys[0])
-    begin = starting_point(inner, meta)
-    adapted = inner_loop(inner, begin, state, ALPHA, task.support, keys[1], rule=method.rule)
+    adapted = adapt_at(inner, meta, state, ALPHA, task.support, keys[1])
     prediction = model.apply(adapted.params, adapted.state, task.query.x, None)[0]
     leaves = leaves_by_path(found.gradient.params)
     matrices = [np.asarray(layer.matrix(leaves)) for layer in layers]

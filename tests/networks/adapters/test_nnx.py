@@ -8,6 +8,7 @@ from flax import nnx
 
 from mtnets import OptionError, from_nnx
 from mtnets.networks.models import BatchNorm
+from problems import gradient_at
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 
@@ -155,7 +156,6 @@ def test_the_state_may_hold_integers() -> None:
     from mtnets.inner.loop import Inner
     from mtnets.inner.losses import mse
     from mtnets.inner.task import Batch, Task
-    from mtnets.outer.gradient import meta_gradient
 
     class Counter(nnx.Module):
         def __init__(self, rngs):
@@ -172,10 +172,10 @@ def test_the_state_may_hold_integers() -> None:
     model = from_nnx(Counter, (3,), norm="running")
     params, state = model.init(jax.random.key(0))
     method = METHODS["maml"]()
-    meta = method.init(jax.random.key(0), model.layers, params, 0.1, 1)
+    meta = method.init(model, params, jax.random.key(0), inner_lr=0.1, inner_steps=1)
     jax.tree_util.register_pytree_node(Fixed, lambda tasks: ((), None), lambda aux, children: Fixed())
     keys = jax.random.split(jax.random.key(0), 2)
-    after = meta_gradient(Inner(model, method, mse, 1), meta, state, 0.1, Fixed(), keys).state
+    after = gradient_at(Inner(model, method, mse, 1), meta, state, 0.1, Fixed(), keys).state
     assert after["calls"].dtype == state["calls"].dtype
 
 

@@ -105,6 +105,6 @@ def test_offsets_per_step_are_those_of_normalisation_alone() -> None:
     model = models.mlp(3, 4, 2, warp="residual", norm="transductive")
     params, _ = model.init(jax.random.key(0))
     method = METHODS["maml_plus_plus"]()
-    meta = method.init(jax.random.key(1), model.layers, params, INNER_LR, 3, model.fixed)
+    meta = method.init(model, params, jax.random.key(1), inner_lr=INNER_LR, inner_steps=3)
     assert leaves_by_path(meta.fold).keys() == {"offsets.norms.0.bias"}
     assert "warps.0.module.inside.bias" in leaves_by_path(params)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtnets.errors import OptionError
+from mtnets.errors import OptionError, first_line
 from mtnets.networks.model import Model, Norm
 from mtnets.trees import leaves_by_path
 
@@ -79,8 +79,3 @@ def checked(model: Model) -> Model:
     if not bool(jnp.isfinite(y).all()):
         raise OptionError("The network returns NaN or infinity for ordinary inputs; look at its weights and its code.")
     return model
-
-
-def first_line(error: BaseException) -> str:
-    """The beginning of an error's message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mtnets.errors import OptionError
-from mtnets.networks.adapters.checks import check_norm, check_params, check_state, checked, first_line
+from mtnets.errors import OptionError, first_line
+from mtnets.networks.adapters.checks import check_norm, check_params, check_state, checked
 from mtnets.networks.model import Model, Norm
 
 if TYPE_CHECKING:
