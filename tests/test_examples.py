@@ -1,6 +1,5 @@
 """Every example runs, in small."""
 
-import os
 import runpy
 import sys
 from pathlib import Path
@@ -17,17 +16,17 @@ NEEDS = {
     "data_hugging_face": ("datasets", "sklearn"),
     "data_table": ("pandas",),
 }
+SLOW = ("wrap_resnet", "wrap_vit", "wrap_linen", "wrap_equinox")  # image networks take a minute or more to compile
+NAMES = [
+    pytest.param(path.stem, marks=pytest.mark.slow) if path.stem in SLOW else path.stem
+    for path in sorted(EXAMPLES.glob("*_*.py"))
+]
 
 
-SLOW = ("wrap_resnet", "wrap_vit", "wrap_linen", "wrap_equinox")
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*_*.py")))
+@pytest.mark.parametrize("name", NAMES)
 def test_example(name, monkeypatch, capsys) -> None:
     for package in NEEDS.get(name, ()):
         pytest.importorskip(package, reason=f"{name}.py needs {package}")
-    if name in SLOW and not os.environ.get("MTNETS_SLOW_TESTS"):
-        pytest.skip("image networks take a minute or more to compile; make test-extras runs it")
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "1"])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     printed = capsys.readouterr().out
