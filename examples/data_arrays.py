@@ -1,4 +1,4 @@
-"""Arrays with labels: an MT-net learns to tell two handwritten digits apart that it has never seen, from one of each.
+"""Arrays with labels: an MT-net learns to tell two new handwritten digits apart, from one drawing of each.
 
 pip install 'mtnets[sklearn]'        python examples/data_arrays.py        (a minute or two on two cores)
 """

@@ -2,7 +2,8 @@
 
 python examples/data_generator.py        (a minute or two on two cores)
 
-The compiled training asks for each task as it draws it, so nothing is kept, and `resume=True` goes on bit for bit.
+The compiled training calls the function for each task that it draws. No task is kept, and `resume=True` continues a
+training to the last bit.
 """
 
 import sys
@@ -15,7 +16,7 @@ STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
 
 
 def swing(rng: np.random.Generator):
-    """Ten points of a damped oscillation to learn from, and ten to be judged by."""
+    """Ten points of a damped oscillation to learn from, and ten to predict."""
     amplitude, phase, decay = rng.uniform([1, 0, 0.1], [5, np.pi, 0.5])
     x = rng.uniform(0, 8, (20, 1))
     y = amplitude * np.exp(-decay * x) * np.sin(2 * x - phase)

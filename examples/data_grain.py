@@ -1,4 +1,4 @@
-"""Tasks from Grain: a pipeline makes a thousand curves, fetched by their index as training draws them.
+"""Tasks from Grain: a pipeline makes a thousand curves, which are fetched by index as training draws them.
 
 pip install grain        python examples/data_grain.py        (a minute or two on two cores)
 """
@@ -21,7 +21,7 @@ def curve(i: int) -> np.ndarray:
 
 
 def task(points: np.ndarray):
-    """Half of the points to learn from, half to be judged by."""
+    """Half of the points to learn from, half to predict."""
     x, y = points[:, :1], points[:, 1:]
     return (x[:10], y[:10]), (x[10:], y[10:])
 

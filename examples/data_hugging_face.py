@@ -1,4 +1,4 @@
-"""A Hugging Face dataset of images with labels: two handwritten digits never seen before, from one of each.
+"""A Hugging Face dataset of images with labels: two new handwritten digits, from one drawing of each.
 
     pip install 'mtnets[datasets,sklearn]'        python examples/data_hugging_face.py    (a minute or two on two cores)
 

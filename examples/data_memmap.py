@@ -1,4 +1,4 @@
-"""An array larger than memory: examples stay on the disk, and only those of a task are read as it is drawn.
+"""An array larger than memory: examples stay on the disk, and only those of a task are read when it is drawn.
 
 python examples/data_memmap.py        (a minute or two on two cores)
 """
@@ -15,11 +15,11 @@ STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 CLASSES, EXAMPLES, FEATURES = 200, 50, 64
 
 with tempfile.TemporaryDirectory() as folder:
-    # as any program may have written it, block by block
+    # as any program may have written the array, block by block
     path, rng = Path(folder) / "x.npy", np.random.default_rng(0)
     x = np.lib.format.open_memmap(path, "w+", np.float32, (CLASSES * EXAMPLES, FEATURES))
     y = np.arange(CLASSES).repeat(EXAMPLES)
-    relevant = rng.normal(size=(4, FEATURES))  # classes differ in four directions, alike for all of them
+    relevant = rng.normal(size=(4, FEATURES))  # classes differ in four directions, the same for all
     for c in range(CLASSES):
         x[y == c] = rng.normal(size=4) @ relevant + rng.normal(size=(EXAMPLES, FEATURES))
     x.flush()

@@ -65,7 +65,7 @@ def test_a_family_of_the_user_is_listed_too() -> None:
 def test_changes_and_data_that_have_moved() -> None:
     assert options_from_record(options_to_record(Folder("a")), data="b", shots=3) == Folder("b", shots=3)
     assert options_from_record(options_to_record(Table("a", "b", "c")), data="d") == Table("d", "b", "c")
-    with pytest.raises(OptionError, match="data is x, but sinusoid tasks are made without data"):
+    with pytest.raises(OptionError, match="data=x is given, but sinusoid tasks are made without data"):
         options_from_record({"family": "sinusoid"}, data="x")
     with pytest.raises(OptionError, match="ways is 3, but sinusoid tasks have no ways"):
         family_from_record({"family": "sinusoid"}, ways=3)

@@ -44,7 +44,7 @@ def options_from_record(record: Mapping[str, Any], *, data: str | None = None, *
         )
     if data is not None:
         if kind.data_option is None:
-            raise OptionError(f"data is {data}, but {name} tasks are made without data; leave it out.")
+            raise OptionError(f"data={data} is given, but {name} tasks are made without data; leave it out.")
         changes[kind.data_option] = data
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for option, value in changes.items():

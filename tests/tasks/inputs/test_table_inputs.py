@@ -56,7 +56,7 @@ def test_whole_numbers_with_gaps_name_the_same_category() -> None:
 
 
 def test_rows_without_names_are_refused() -> None:
-    with pytest.raises(OptionError, match="reads tables by columns of its own"):
+    with pytest.raises(OptionError, match="needs a table with named columns"):
         learned().from_rows(np.zeros((2, 4)), (4,))
     with pytest.raises(DataError, match="The columns of the table have 1 to 2 rows"):
         cells_of({"a": [1], "b": [1, 2]})

@@ -39,7 +39,7 @@ class NumberColumn:
         return ([self.mean, 0.0], [self.spread, 1.0]) if self.missing else ([self.mean], [self.spread])
 
     def encode(self, cells: Cells) -> NDArray[np.float64]:
-        """Its features in units of their own, `[rows, features]`."""
+        """Its features, not scaled, `[rows, features]`."""
         numbers = cells.numbers(self.name)
         absent = np.isnan(numbers)
         filled = np.where(absent, self.mean, numbers)

@@ -1,4 +1,4 @@
-"""Rows of numbers standardised by the support rows of their own task, which may be few."""
+"""Rows of numbers standardised by the support rows of their task, which may be few."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -126,7 +126,7 @@ class StandardisedRows(Inputs):
         return self.row_scale is not None
 
     def prepare(self, x: Any) -> np.ndarray:
-        """Rows in units of their own, padded with zeros to `[rows, features]`.
+        """Rows, not scaled, padded with zeros to `[rows, features]`.
 
         Raises:
           DataError: for rows of another width than those of the support set.

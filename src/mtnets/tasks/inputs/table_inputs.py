@@ -88,7 +88,7 @@ class TableInputs(Inputs):
         return self.target.classes
 
     def prepare(self, x: Any) -> np.ndarray:
-        """Features `[rows, features]` in units of their own, from a data frame or a mapping of columns; such an array
+        """Features `[rows, features]`, not scaled, from a data frame or a mapping of columns; such an array
         of features stays as it is.
 
         Raises:
@@ -181,7 +181,7 @@ class TableInputs(Inputs):
 
     def from_rows(self, rows: NDArray[Any], shape: tuple[int, ...]) -> Any:
         """Refused: rows of numbers have no column names."""
-        raise OptionError("This learner reads tables by columns of its own; use learner.adapt, or meta_fit here.")
+        raise OptionError("This learner needs a table with named columns; use learner.adapt, or meta_fit here.")
 
     @property
     def learned(self) -> bool:
