@@ -102,6 +102,7 @@ def test_networks_of_the_user_are_registered() -> None:
             model_from_config({"network": "affine", "size": 3})
         with pytest.raises(OptionError, match=r"affine was called with .* must be plain values"):
             affine(3, 2, scale=jnp.ones(2))
+        assert models.register(affine.__wrapped__)(3, 2, scale=2.0) != model  # as in a notebook, with other code
     finally:
         del NETWORKS["affine"]
 

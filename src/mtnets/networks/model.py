@@ -73,7 +73,7 @@ class Model:
 
     @functools.cached_property
     def _identity(self) -> Any:
-        return id(self) if self.config is None else json.dumps(self.config, sort_keys=True)
+        return id(self)  # `register` sets another
 
     def __eq__(self, other: object) -> bool:
         return self._identity == other._identity if isinstance(other, Model) else NotImplemented
@@ -120,13 +120,15 @@ def register(build: Callable[P, Model]) -> Callable[P, Model]:
         call = signature.bind(*args, **options)
         call.apply_defaults()
         try:
-            config = json.loads(json.dumps({"network": name, **call.arguments}))
+            text = json.dumps({"network": name, **call.arguments})
         except TypeError as error:
             raise OptionError(
                 f"{name} was called with {dict(call.arguments)}; the arguments of a registered network must be plain "
                 "values, which JSON can hold."
             ) from error
-        object.__setattr__(model, "config", config)  # of a frozen dataclass
+        object.__setattr__(model, "config", json.loads(text))  # of a frozen dataclass
+        # A network that is defined again under its name, as in a notebook, does not equal the old one.
+        object.__setattr__(model, "_identity", (registered, text))
         return model
 
     NETWORKS[name] = registered

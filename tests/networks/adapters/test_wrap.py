@@ -39,9 +39,9 @@ def test_randomness_of_a_pair() -> None:
 
     model = wrap((noisy, params()), (4,), random=True)
     x = jnp.ones((2, 4))
-    found, state = model.init(jax.random.key(0))
-    quiet = model.apply(found, state, x, None)[0]
-    assert not np.allclose(model.apply(found, state, x, jax.random.key(1))[0], quiet)
+    weights, state = model.init(jax.random.key(0))
+    quiet = model.apply(weights, state, x, None)[0]
+    assert not np.allclose(model.apply(weights, state, x, jax.random.key(1))[0], quiet)
     np.testing.assert_allclose(quiet, apply(params(), x), rtol=1e-6)
 
 
@@ -74,16 +74,16 @@ def test_frozen_parts_never_move() -> None:
 def test_another_precision_computes_in_it_and_learns_in_float32() -> None:
     whole = wrap((apply, params()), (4,))
     half = in_precision(whole, jnp.bfloat16)
-    found, state = half.init(jax.random.key(0))
+    weights, state = half.init(jax.random.key(0))
     x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)), jnp.float32)
-    y, _ = half.apply(found, state, x, None)
+    y, _ = half.apply(weights, state, x, None)
     assert y.dtype == jnp.float32
-    exact = whole.apply(found, state, x, None)[0]
+    exact = whole.apply(weights, state, x, None)[0]
     assert not np.array_equal(y, exact)
     np.testing.assert_allclose(y, exact, rtol=0.05, atol=0.05)
-    gradient = jax.grad(lambda p: half.apply(p, state, x, None)[0].sum())(found)
+    gradient = jax.grad(lambda p: half.apply(p, state, x, None)[0].sum())(weights)
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype("float32")}
-    assert "bfloat16" in str(jax.make_jaxpr(lambda p: half.apply(p, state, x, None)[0])(found))
+    assert "bfloat16" in str(jax.make_jaxpr(lambda p: half.apply(p, state, x, None)[0])(weights))
     with pytest.raises(OptionError, match="must be of floating point"):
         in_precision(whole, jnp.int8)
 
