@@ -12,8 +12,8 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from mtnets import METHODS, Meta, Method, Model, from_nnx
-from mtnets.inner.loop import Inner, inner_loop, starting_point
+from mtnets import METHODS, Learned, Meta, Method, Model, from_nnx
+from mtnets.inner.loop import Inner, adapt
 from mtnets.inner.losses import cross_entropy, mse
 from mtnets.inner.task import Batch, Task
 from mtnets.networks import models
@@ -146,7 +146,9 @@ def start(model: Model, method: str, *, spread: float = 0.0, steps: int = STEPS,
 def init_of(model: Model, method: str, steps: int = STEPS, **options: Any) -> Callable[[Any], Meta]:
     """The compiled start of a method, `params -> Meta`."""
     made = METHODS[method](**options)
-    return jax.jit(lambda params: made.init(jax.random.key(1), model.layers, params, INNER_LR, steps))
+    # CAVIA refuses batch norm, which takes away what it adds to a bias; that of `offset_mlp` comes after a ReLU
+    plain = dataclasses.replace(model, norm="none")
+    return jax.jit(lambda params: made.init(plain, params, jax.random.key(1), inner_lr=INNER_LR, inner_steps=steps))
 
 
 @functools.cache
@@ -158,13 +160,11 @@ def start_of(model: Model) -> tuple[Any, Any]:
 def adaptation(model: Model, method: str, steps: int = STEPS, **options: Any) -> Callable[..., Any]:
     """The compiled inner loop `(meta, state, inner_lr, support, key) -> Adapted`; the adapted parameters of every step
     are probed, and masks are used as at test where the options say how."""
-    made = METHODS[method](**options)
-    rule = made.test_rule if "mask" in options else None
-    inner = inner_for(model, made, steps)
+    inner, training = inner_for(model, METHODS[method](**options), steps), "mask" not in options
 
     @jax.jit
-    def loop(meta: Meta, *args: Any) -> Any:
-        return inner_loop(inner, starting_point(inner, meta), *args, rule=rule, probe=lambda params, state: params)
+    def loop(*args: Any) -> Any:
+        return adapt_at(inner, *args, training=training, probe=lambda params, state: params)
 
     return loop
 
@@ -172,7 +172,27 @@ def adaptation(model: Model, method: str, steps: int = STEPS, **options: Any) ->
 @functools.cache
 def gradient_of(model: Model, method: str, steps: int = STEPS, **options: Any) -> Callable[..., MetaStep]:
     """The compiled meta-gradient `(meta, state, inner_lr, tasks, keys, step_weights=None) -> MetaStep`."""
-    return jax.jit(functools.partial(meta_gradient, inner_for(model, METHODS[method](**options), steps)))
+    return jax.jit(functools.partial(gradient_at, inner_for(model, METHODS[method](**options), steps)))
+
+
+def gradient_at(inner: Inner, meta: Meta, state: Any, inner_lr: Any, *args: Any, **options: Any) -> MetaStep:
+    """The meta-gradient where this was learned; further arguments are those of `meta_gradient`."""
+    return meta_gradient(inner, Learned(meta, state, inner_lr), *args, **options)
+
+
+def adapt_at(
+    inner: Inner,
+    meta: Meta,
+    state: Any,
+    inner_lr: Any,
+    support: Batch,
+    key: Array,
+    *,
+    training: bool = True,
+    **options: Any,
+) -> Any:
+    """The inner loop of training where this was learned."""
+    return adapt(inner, Learned(meta, state, inner_lr), support, key, training=training, **options)
 
 
 # The same, naively.

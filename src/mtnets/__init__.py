@@ -10,14 +10,26 @@ y = model(x_query)
 """
 
 from mtnets import tasks
-from mtnets.analysis.catalogue import catalogue
-from mtnets.analysis.doctor import Diagnosis, diagnose
-from mtnets.analysis.summary import Summary
+from mtnets.analysis import Diagnosis, Summary, catalogue, diagnose, summarise
 from mtnets.errors import DataError, MtnetsError, OptionError, RunError
-from mtnets.inner.methods import (
+from mtnets.inner import (
     METHODS,
+    Batch,
+    Displacement,
+    Distribution,
+    Estimator,
+    Exact,
+    FirstOrder,
+    Fold,
+    Implicit,
+    Learned,
     Meta,
     Method,
+    Parts,
+    Rule,
+    Task,
+    Trajectory,
+    Truncated,
     alfa,
     anil,
     approximate_gap,
@@ -31,7 +43,6 @@ from mtnets.inner.methods import (
     maml_plus_plus,
     meta_curvature,
     meta_sgd,
-    method,
     mt_net,
     mt_net_full,
     reptile,
@@ -39,12 +50,10 @@ from mtnets.inner.methods import (
     t_net,
     warp_grad,
 )
-from mtnets.inner.task import Batch, Distribution, Task
-from mtnets.learner.adapted import AdaptedModel, AdaptedModels, load_adapted
-from mtnets.learner.evaluate import Estimate, evaluate
-from mtnets.learner.learner import Learner, load
-from mtnets.networks import models
-from mtnets.networks.adapters import (
+from mtnets.interop import load_from_hub, model_card, push_to_hub
+from mtnets.learner import AdaptedModel, AdaptedModels, Estimate, Learner, evaluate, load, load_adapted
+from mtnets.networks import (
+    Model,
     from_equinox,
     from_functions,
     from_haiku,
@@ -53,13 +62,13 @@ from mtnets.networks.adapters import (
     from_torch,
     frozen,
     in_precision,
+    models,
     to_state_dict,
     wrap,
 )
-from mtnets.networks.model import Model
-from mtnets.outer.train import meta_train
+from mtnets.outer import RunResult, Training, meta_train, run_training
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "METHODS",
@@ -68,17 +77,30 @@ __all__ = [
     "Batch",
     "DataError",
     "Diagnosis",
+    "Displacement",
     "Distribution",
     "Estimate",
+    "Estimator",
+    "Exact",
+    "FirstOrder",
+    "Fold",
+    "Implicit",
+    "Learned",
     "Learner",
     "Meta",
     "Method",
     "Model",
     "MtnetsError",
     "OptionError",
+    "Parts",
+    "Rule",
     "RunError",
+    "RunResult",
     "Summary",
     "Task",
+    "Training",
+    "Trajectory",
+    "Truncated",
     "alfa",
     "anil",
     "approximate_gap",
@@ -100,18 +122,22 @@ __all__ = [
     "in_precision",
     "load",
     "load_adapted",
+    "load_from_hub",
     "m_net",
     "maml",
     "maml_plus_plus",
     "meta_curvature",
     "meta_sgd",
     "meta_train",
-    "method",
+    "model_card",
     "models",
     "mt_net",
     "mt_net_full",
+    "push_to_hub",
     "reptile",
+    "run_training",
     "sparse_maml",
+    "summarise",
     "t_net",
     "tasks",
     "to_state_dict",

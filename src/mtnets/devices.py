@@ -1,9 +1,9 @@
-"""Tasks on devices: how many at once, over which devices, and sums and stacks of what each gives."""
+"""Tasks on devices: how many at once, over which devices, and the mean or the stack of what each gives."""
 
 import contextlib
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,9 @@ from jax.sharding import Mesh, PartitionSpec
 from mtnets.errors import OptionError
 
 AXIS = "tasks"
+Devices = int | Literal["all"]  # "all": as many as divide the number of tasks
+AtOnce = int | Literal["auto"]  # "auto": see `default_at_once`
+ALL_TASKS = 10**6
 
 
 def mean_over(
@@ -46,7 +49,7 @@ def mean_over(
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
         out_specs=PartitionSpec(),
-        check_vma=False,  # else gradients of what is replicated arrive summed already
+        check_vma=False,  # with the check, gradients of replicated values would be summed over devices already
     )
     return sharded(context, keys)
 
@@ -67,11 +70,13 @@ def map_over(
     return jax.shard_map(stacked, mesh=mesh, **specs, check_vma=False)(context, keys)
 
 
-def default_at_once(params: Any, tasks: int, *, most: int = 10**6) -> int:
-    """How many tasks a device runs at the same time unless told: all on an accelerator; on a CPU all for small networks
-    (below 30 000 parameters, where the cost is in starting each operation) and one for larger ones (where batching only
-    spills the caches). Measured by `benchmarks/batching.py`; see `results/batching.txt`. A network with a weight of
-    more than two axes, as convolutions have, is a large one whatever its parameters: its work grows with the pixels.
+def default_at_once(params: Any, tasks: int, *, most: int = ALL_TASKS) -> int:
+    """How many tasks a device runs at the same time by default.
+
+    All of them on an accelerator. On a CPU all for small networks (below 30 000 parameters, where most of the time goes
+    into starting each operation) and one for larger networks (where a batch of tasks only overflows the caches). A
+    network with a weight of more than two axes, as convolutions have, counts as large: its work grows with the number
+    of pixels. Measured by `benchmarks/batching.py`; see `results/batching.txt`.
     """
     leaves = jax.tree.leaves(params)
     large = sum(leaf.size for leaf in leaves) >= 30_000 or any(leaf.ndim > 2 for leaf in leaves)
@@ -83,19 +88,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def use_cores(devices: int | None = None) -> None:
-    """Makes JAX show this many CPU devices, all cores unless given; without effect once JAX has started."""
-    if devices is not None and devices < 1:
-        raise OptionError(f"devices is {devices}; it must be at least 1.")
+def use_cores(devices: Devices = "all") -> None:
+    """Makes JAX show this many CPU devices, `"all"` one per core; without effect once JAX has started.
+
+    Raises:
+      OptionError: for a number below 1.
+    """
+    if devices != "all" and devices < 1:
+        raise OptionError(f"devices is {devices}; it must be at least 1, or 'all'.")
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", devices or cores())
+        jax.config.update("jax_num_cpu_devices", cores() if devices == "all" else devices)
 
 
-def task_mesh(devices: int | None = None, tasks: int = 1) -> Mesh | None:
-    """A mesh over the first `devices` devices (all unless given), as many as divide the number of tasks."""
-    found = jax.devices()
-    count = largest_divisor(tasks, min(devices or len(found), len(found)))
-    return None if count == 1 else Mesh(found[:count], (AXIS,))
+def task_mesh(devices: Devices = "all", tasks: int = 1) -> Mesh | None:
+    """A mesh over as many of the first `devices` devices as divide the number of tasks; None for a single one."""
+    present = jax.devices()
+    wanted = len(present) if devices == "all" else min(devices, len(present))
+    count = largest_divisor(tasks, wanted)
+    return None if count == 1 else Mesh(present[:count], (AXIS,))
 
 
 def largest_divisor(n: int, limit: int) -> int:

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtnets import METHODS, Model
-from mtnets.inner.estimators import ESTIMATORS, implicit
-from mtnets.outer.gradient import meta_gradient
+from mtnets import METHODS, Exact, FirstOrder, Implicit, Model, OptionError, Truncated
+from mtnets.inner import ESTIMATORS
 from mtnets.trees import leaves_by_path
 from problems import (
     INNER_LR,
     add,
     assert_trees_close,
+    gradient_at,
     gradient_of,
     inner_for,
     like,
@@ -71,18 +71,16 @@ def test_truncation(last_steps: int) -> None:
             weights = naive_step(meta, weights, hold=step < STEPS - last_steps)
         return naive_loss(meta, weights, task().query)
 
-    result = found("t_net", t_net(), meta_gradient="truncated", last_steps=last_steps)
+    result = found("t_net", t_net(), estimator=Truncated(last_steps))
     assert_trees_close(result.gradient, jax.jit(jax.grad(naive))(t_net()), rtol=1e-9, atol=1e-13)
 
 
 def test_truncation_between_exact_and_first_order() -> None:
     """All steps are exact, none is first order; the default is one."""
-    truncated = functools.partial(found, "t_net", t_net(), meta_gradient="truncated")
-    for same, last_steps in (("exact", STEPS), ("first-order", 0)):
-        expected = found("t_net", t_net(), meta_gradient=same)
-        assert_trees_close(truncated(last_steps=last_steps), expected, rtol=1e-12)
-    assert METHODS["maml"](meta_gradient="truncated").estimator.name == "truncated"
-    assert_trees_close(truncated(), truncated(last_steps=1), rtol=1e-12)
+    for same, last_steps in ((Exact(), STEPS), (FirstOrder(), 0)):
+        result, expected = (found("t_net", t_net(), estimator=e) for e in (Truncated(last_steps), same))
+        assert_trees_close(result, expected, rtol=1e-12)
+    assert Truncated() == Truncated(last_steps=1)
 
 
 def test_trajectory() -> None:
@@ -146,14 +144,14 @@ def linear() -> Model:
 
 
 def linear_gradient(name, steps, meta, inner_lr=0.2, **options):
-    gradient = gradient_of(linear(), name, steps, proximal=PULL, **options)
+    gradient = gradient_of(linear(), name, steps, **options)
     return gradient(meta, {}, inner_lr, tasks_for(linear()), KEY[None]).gradient
 
 
 def test_implicit_gradient_is_that_of_the_minimum() -> None:
     """`λ (H + λ)⁻¹ ∇L_query` at the solution, the Hessian H of the support loss being constant."""
     meta, _ = start(linear(), "maml", spread=0.2)
-    params = linear_gradient("imaml", 200, meta).params
+    params = linear_gradient("imaml", 200, meta, estimator=Implicit(PULL)).params
     linear_task = task_of(tasks_for(linear()), KEY)
     support, query = (np.concatenate([b.x, np.ones((len(b.x), 1))], axis=1) for b in linear_task)
     hessian = 2 * support.T @ support / linear_task.support.y.size
@@ -173,7 +171,8 @@ def test_implicit_gradient_becomes_exact_as_the_inner_problem_is_solved(name: st
     meta, _ = start(linear(), name, spread=0.2)
     differences = []
     for steps in (2, 200):
-        exact, solved = (linear_gradient(name, steps, meta, meta_gradient=how) for how in ("exact", "implicit"))
+        exact = linear_gradient(name, steps, meta, proximal=PULL)
+        solved = linear_gradient(name, steps, meta, estimator=Implicit(PULL))
         pairs = zip(jax.tree.leaves(exact), jax.tree.leaves(solved), strict=True)
         differences.append(max(np.abs(a - b).max() / np.abs(a).max() for a, b in pairs))
     assert differences[0] > 1e-2
@@ -184,10 +183,10 @@ def test_conjugate_gradients_and_damping() -> None:
     """Few steps are an approximation; damping is added to λ in the inverse alone."""
     meta, _ = start(linear(), "maml", spread=0.2)
     few, default = (
-        linear_gradient("imaml", 10, meta, **options).params["w"] for options in ({"cg_steps": 1}, {"cg_steps": 10})
+        linear_gradient("imaml", 10, meta, estimator=Implicit(PULL, cg_steps)).params["w"] for cg_steps in (1, 10)
     )
     assert np.abs(few - default).max() > 1e-6
-    damped = linear_gradient("imaml", 10, meta, damping=1e6).params["w"]
+    damped = linear_gradient("imaml", 10, meta, estimator=Implicit(PULL, damping=1e6)).params["w"]
     assert np.abs(damped).max() < 1e-4 * np.abs(default).max()
 
 
@@ -195,8 +194,8 @@ def test_what_does_not_move_gets_an_implicit_gradient_too() -> None:
     """The body of a network whose head alone solves a quadratic problem: finite differences of the solution."""
     model = small_mlp()
     meta, _ = start(model, "maml", spread=0.2)
-    made = METHODS["anil"](meta_gradient=implicit(30), proximal=PULL)
-    gradient = jax.jit(functools.partial(meta_gradient, inner_for(model, made, 300)))
+    made = METHODS["anil"](estimator=Implicit(PULL, 30))
+    gradient = jax.jit(functools.partial(gradient_at, inner_for(model, made, 300)))
     args = ({}, INNER_LR, tasks_for(model), KEY[None])
     result = gradient(meta, *args).gradient
     direction = like(meta, 3)
@@ -208,11 +207,11 @@ def test_what_does_not_move_gets_an_implicit_gradient_too() -> None:
 
 def test_implicit_gradients_of_tasks_side_by_side() -> None:
     """Conjugate gradients of some tasks go on while those of others have arrived."""
-    model, method = linear(), METHODS["imaml"](cg_steps=6)
+    model, method = linear(), METHODS["imaml"](estimator=Implicit(cg_steps=6))
     meta, _ = start(model, "imaml", spread=0.2)
     keys = jax.random.split(KEY, 3)
     together, alone = (
-        jax.jit(functools.partial(meta_gradient, inner_for(model, method), at_once=n))(
+        jax.jit(functools.partial(gradient_at, inner_for(model, method), at_once=n))(
             meta, {}, INNER_LR, tasks_for(model), keys
         )
         for n in (3, 1)
@@ -220,6 +219,23 @@ def test_implicit_gradients_of_tasks_side_by_side() -> None:
     assert_trees_close(together, alone, rtol=1e-9)
 
 
-def test_names() -> None:
+def test_they_are_values() -> None:
     for name, estimator in ESTIMATORS.items():
         assert estimator().name == name
+        assert estimator() == estimator()
+        assert hash(estimator()) == hash(estimator())
+    assert Truncated(2) != Truncated(1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Truncated(-1), "last_steps is -1"),
+        (lambda: Implicit(proximal=0.0), r"proximal is 0\.0; the implicit estimator needs a pull"),
+        (lambda: Implicit(cg_steps=0), "cg_steps is 0"),
+        (lambda: Implicit(damping=-1.0), r"damping -1\.0"),
+    ],
+)
+def test_impossible_settings(make, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        make()

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from mtnets import METHODS
-from mtnets.inner.loop import inner_loop, starting_point
-from mtnets.outer.gradient import meta_gradient
 from problems import (
     INNER_LR,
+    adapt_at,
     adaptation,
     add,
     assert_trees_close,
     dot,
+    gradient_at,
     gradient_of,
     inner_for,
     inner_key,
@@ -81,7 +81,7 @@ def test_t_net_and_maml_part_after_the_first_meta_step() -> None:
     gradients, after = {}, {}
     for name in ("maml", "t_net"):
         meta, state = start(model, name)
-        step = jax.jit(functools.partial(meta_gradient, inner_for(model, METHODS[name]())))
+        step = jax.jit(functools.partial(gradient_at, inner_for(model, METHODS[name]())))
         gradients[name] = step(meta, state, INNER_LR, tasks, KEY[None]).gradient
         after[name] = adapted(name, add(meta, gradients[name], -0.1))
     assert_trees_close(gradients["t_net"].params, gradients["maml"].params, rtol=1e-10)
@@ -221,7 +221,7 @@ def test_statistics_of_the_support_set_are_those_at_the_adapted_weights() -> Non
 
     @jax.jit
     def loop(meta, *args):
-        return inner_loop(inner, starting_point(inner, meta), *args, probe=lambda params, state: (params, state))
+        return adapt_at(inner, meta, *args, probe=lambda params, state: (params, state))
 
     result = loop(meta, state, INNER_LR, support, KEY)
     params, states = result.probed

@@ -1,26 +1,33 @@
 """What holds for every method, those to come included; and what each makes of bad options."""
 
 import dataclasses
-import inspect
 import json
 import math
+import pickle
 
 import jax
 import numpy as np
 import optax
 import pytest
 
-from mtnets import METHODS, Method, OptionError
-from mtnets import method as register
-from mtnets.inner.estimators import ESTIMATORS, truncated
-from mtnets.inner.folds import identity
-from mtnets.inner.loop import inner_loop, starting_point
-from mtnets.inner.methods import COMMON, method
-from mtnets.inner.rules import sgd
+from mtnets import (
+    METHODS,
+    Displacement,
+    Exact,
+    FirstOrder,
+    Implicit,
+    Method,
+    Model,
+    OptionError,
+    Parts,
+    Truncated,
+)
+from mtnets.inner import chain, identity, method_from_json, method_to_json, row_mask, sgd
 from mtnets.trees import leaves_by_path
 from problems import (
     INNER_LR,
     STEPS,
+    adapt_at,
     adaptation,
     add,
     assert_trees_close,
@@ -67,7 +74,7 @@ def cases(chosen):
 
 def learns(name, options):
     made = METHODS[name](**options)
-    return made.fold.learns or made.rule.learns or made.per_step_offsets
+    return made.fold.learns or made.rule.learns
 
 
 def case(name, options):
@@ -132,7 +139,7 @@ def test_it_starts_as_the_network_that_it_was_given(name: str, options: dict) ->
     layers, leaves = made.choose(offset_mlp().layers), leaves_by_path(meta.params)
     weights = {path: leaves[path] for layer in layers for path in layer.paths}
     for step in (0, STEPS, STEPS + 3):
-        folded = made.folding.apply(layers, meta.fold, weights, step)
+        folded = made.fold.apply(layers, meta.fold, weights, step)
         assert folded.keys() >= weights.keys()
         assert_trees_close(folded, {path: leaves[path] for path in folded})
 
@@ -147,7 +154,7 @@ def test_its_neutral_point_is_maml(name: str, options: dict) -> None:
     if "mask" in meta.rule:  # open
         mask = jax.tree.map(lambda zeta: np.full(zeta.shape, 100.0), meta.rule["mask"])
         meta = meta._replace(rule=meta.rule | {"mask": mask})
-    same = {n: getattr(made, n) for n in COMMON if n != "per_step_offsets"}
+    same = {f.name: getattr(made, f.name) for f in dataclasses.fields(Method) if f.name != "per_step_offsets"}
     same = {n: value for n, value in same.items() if value != getattr(METHODS["maml"](), n)}
     reference = adapted("maml", same, plain)
     assert_trees_close(adapted(name, options, meta).probed, reference.probed, rtol=1e-10, atol=1e-12)
@@ -185,32 +192,56 @@ def test_meta_gradient_against_finite_differences(name: str, options: dict) -> N
 
 @every_method
 def test_its_record_makes_it_again(name: str) -> None:
-    for options in ({}, {"inner_lr": 0.5}, {"meta_gradient": "first-order"}):
+    """As JSON and as a pickle; it compares and hashes by value."""
+    for options in ({}, {"inner_lr": 0.5}, {"estimator": FirstOrder()}, {"inner_clip": "off"}):
         made = METHODS[name](**options)
-        again = METHODS[name](**made.record())
-        assert again.record() == made.record()
-        assert again.name == made.name == name
-        assert (again.inner_lr, again.meta_gradient) == (made.inner_lr, made.meta_gradient)
-        assert made.record().items() >= options.items()
-        written = json.loads(json.dumps(made.to_json()))
-        assert written.pop("name") == name
-        read = METHODS[name](**written)
-        assert json.loads(json.dumps(read.to_json())) == written | {"name": name}
-        assert read.estimator.name == made.estimator.name
+        assert made == METHODS[name](**options)
+        assert hash(made) == hash(METHODS[name](**options))
+        written = json.loads(json.dumps(method_to_json(made)))
+        assert written["name"] == made.name == name
+        assert method_from_json(written) == made
+        assert pickle.loads(pickle.dumps(made)) == made
+        assert dataclasses.replace(made, inner_lr=0.7) == METHODS[name](**options | {"inner_lr": 0.7})
+        assert dataclasses.replace(made, inner_lr=0.7) != made
     assert METHODS[name](0.5).inner_lr == 0.5  # the one argument that needs no name
 
 
-def test_records_hold_options() -> None:
-    made = METHODS["mt_net"](0.1, mask="mean", temperature=0.5)
+@every_method
+def test_it_says_what_it_is(name: str) -> None:
+    kind = METHODS[name]
+    assert kind.equation
+    assert kind.learned
+    assert "arXiv" in kind.paper
+    assert "`" in (kind.__doc__ or "").splitlines()[0]
+
+
+def test_records_are_fields() -> None:
+    made = METHODS["mt_net"](0.1, mask="mean", temperature=0.5, adapts=["layers.0"])
     own = {"mask": "mean", "temperature": 0.5, "sides": 1, "rates": "fixed", "metric": "full", "rank": 8}
-    common = {"inner_lr": 0.1, "meta_gradient": "exact", "last_steps": None, "adapts": "all", "proximal": 0.0}
+    common = {"inner_lr": 0.1, "adapts": ("layers.0",), "estimator": {"name": "exact"}, "proximal": 0.0}
     common |= {"inner_clip": None, "inner_optimiser": "sgd", "per_step_offsets": False}
-    assert made.record() == common | own
-    assert tuple(common) == COMMON
-    changed = made.with_options(mask="threshold", inner_lr=None)
-    assert changed.record() == made.record() | {"mask": "threshold", "inner_lr": None}
-    assert METHODS["fomaml"]().record()["meta_gradient"] == "first-order"
-    assert METHODS["fomaml"](meta_gradient="exact").with_options(inner_lr=1.0).meta_gradient == "exact"
+    assert method_to_json(made) == {"name": "mt_net"} | common | own
+    assert dataclasses.replace(made, mask="threshold").temperature == 0.5
+    assert METHODS["fomaml"]().estimator == FirstOrder()
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"name": "maml", "meta_gradient": "first-order", "last_steps": None}, METHODS["maml"](estimator=FirstOrder())),
+        ({"name": "t_net", "meta_gradient": "truncated", "last_steps": 3}, METHODS["t_net"](estimator=Truncated(3))),
+        (
+            {"name": "imaml", "meta_gradient": "implicit", "proximal": 0.5, "cg_steps": 3, "damping": 2.0},
+            METHODS["imaml"](estimator=Implicit(0.5, 3, 2.0)),
+        ),
+        ({"name": "imaml", "meta_gradient": "exact", "proximal": 1.0, "cg_steps": 3, "damping": 2.0},
+         METHODS["imaml"](estimator=Exact(), proximal=1.0)),
+        ({"name": "maml", "meta_gradient": "exact", "inner_clip": None}, METHODS["maml"](inner_clip="off")),
+        ({"name": "maml", "meta_gradient": "exact", "inner_clip": 2.0}, METHODS["maml"](inner_clip=2.0)),
+    ],
+)  # fmt: skip
+def test_records_of_version_0_1(record: dict, expected: Method) -> None:
+    assert method_from_json(record) == expected
 
 
 def test_masks_are_sampled_in_training_whatever_their_use_at_test() -> None:
@@ -230,17 +261,27 @@ def test_masks_are_sampled_in_training_whatever_their_use_at_test() -> None:
     np.testing.assert_array_equal(factors(METHODS["mt_net"]().test_rule), factors(METHODS["mt_net"]().rule))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mine(Method, register=False):
+    """The mask of an MT-net, for the first layer alone."""
+
+    adapts: str = "first"
+    strength: float = 1.0
+
+    def parts(self) -> Parts:
+        return Parts(METHODS["mt_net"]().fold, chain(mask=row_mask(temperature=self.strength), rate=sgd()))
+
+
 def test_layers_that_do_not_adapt_keep_their_weights() -> None:
     """A method of one's own: the first layer alone moves (and no arrays are made for the others)."""
-    model = small_mlp()
-    method = Method(METHODS["mt_net"]().fold, METHODS["mt_net"]().rule, adapts="first")
-    meta = method.init(jax.random.key(0), model.layers, start(model, "maml")[0].params, INNER_LR, 1)
+    model, method = small_mlp(), Mine()
+    params = start(model, "maml")[0].params
+    meta = method.init(model, params, jax.random.key(0), inner_lr=INNER_LR, inner_steps=1)
     assert list(meta.fold) == ["layers.0"]
     assert list(meta.rule["mask"]) == ["layers.0"]
     meta = meta._replace(rule={"mask": {"layers.0": np.full(4, 100.0)}, "rate": {}})
     support = task_of(tasks_for(model), KEYS[0]).support
-    inner = inner_for(model, method, 1)
-    adapted = inner_loop(inner, starting_point(inner, meta), {}, INNER_LR, support, KEYS[0]).params
+    adapted = adapt_at(inner_for(model, method, 1), meta, {}, INNER_LR, support, KEYS[0]).params
     assert_trees_close(adapted["layers"][1], meta.params["layers"][1])
     assert np.abs(adapted["layers"][0]["kernel"] - meta.params["layers"][0]["kernel"]).max() > 1e-3
 
@@ -251,19 +292,6 @@ def test_bad_rates(name: str) -> None:
         with pytest.raises(OptionError, match=f"inner rate is {rate}"):
             METHODS[name](rate)
     assert METHODS[name](0).inner_lr == 0
-
-
-def test_another_setting_of_its_own_estimator() -> None:
-    made = METHODS["imaml"](cg_steps=5)
-    assert made.estimator_options == {"cg_steps": 5, "damping": 0.0}
-    assert made.with_options(cg_steps=7).estimator_options["cg_steps"] == 7
-    assert made.with_options(inner_lr=1.0).estimator_options == made.estimator_options
-    other = made.with_options(meta_gradient="exact")
-    assert other.estimator.name == "exact"
-    assert other.with_options(meta_gradient="implicit").estimator_options == made.estimator_options
-    given = METHODS["t_net"](meta_gradient=truncated(3))
-    assert given.with_options(rates="weight").estimator is given.meta_gradient
-    assert METHODS["maml"](meta_gradient="truncated", last_steps=3).estimator.name == "truncated"
 
 
 def test_which_layers_move() -> None:
@@ -280,7 +308,7 @@ def test_which_layers_move() -> None:
         (lambda layer: layer.units == 4, (first,)),
     ):
         assert METHODS["maml"](adapts=adapts).choose(layers) == chosen
-    assert METHODS["maml"](adapts=["layers.0"]).to_json()["adapts"] == ("layers.0",)
+    assert METHODS["maml"](adapts=["layers.0"]).adapts == ("layers.0",)
     assert METHODS["anil"]().choose(layers) == (last,)
     assert METHODS["boil"]().choose(layers) == (first,)
     assert METHODS["cavia"](adapts="layers.1").choose(layers) == (last,)
@@ -290,48 +318,57 @@ def test_which_layers_move() -> None:
         METHODS["maml"](adapts="body").choose(layers[:1])
     with pytest.raises(OptionError, match="No layer"):
         METHODS["maml"](adapts=lambda layer: False).choose(layers)
-    written = METHODS["maml"](adapts=lambda layer: True).to_json()
-    assert written.pop("name") == "maml"
+    written = method_to_json(METHODS["maml"](adapts=lambda layer: True))
     with pytest.raises(OptionError, match="adapts was a function of your own"):
-        METHODS["maml"](**written)
+        method_from_json(written)
 
 
 def test_a_method_of_ones_own_is_registered_with_all_common_options() -> None:
-    def mine(*, strength: float = 1.0) -> Method:
-        return Method(identity(), sgd(), adapts="head", proximal=strength)
-
     try:
-        made = method(mine)(0.1, strength=2.0, inner_clip=0.5)
-        assert (made.name, made.adapts, made.proximal, made.inner_clip) == ("mine", "head", 2.0, 0.5)
-        assert made.options == {"strength": 2.0}
-        assert METHODS["mine"](**made.record()).record() == made.record()
-        assert made.with_options(adapts="all").adapts == "all"
-        assert list(inspect.signature(METHODS["mine"]).parameters) == ["inner_lr", "strength", *COMMON[1:]]
+
+        @dataclasses.dataclass(frozen=True, kw_only=True)
+        class HeadGAP(Method):
+            strength: float = 1.0
+            adapts: str = "head"
+
+            def parts(self) -> Parts:
+                return Parts(identity(), sgd())
+
+        made = HeadGAP(0.1, strength=2.0, inner_clip=0.5)
+        assert METHODS["head_gap"] is HeadGAP
+        assert (made.name, made.adapts, made.strength, made.inner_clip) == ("head_gap", "head", 2.0, 0.5)
+        assert method_from_json(method_to_json(made)) == made
+        assert dataclasses.replace(made, adapts="all").adapts == "all"
+        with pytest.raises(TypeError, match="strenght"):
+            HeadGAP(strenght=1.0)  # pyright: ignore[reportCallIssue]
     finally:
-        METHODS.pop("mine", None)
+        METHODS.pop("head_gap", None)
+    assert "mine" not in METHODS
 
 
 def test_an_optimiser_of_ones_own_is_recorded_as_such() -> None:
     made = METHODS["maml"](inner_optimiser=optax.scale_by_sign())
-    assert made.to_json()["inner_optimiser"] == "custom"
-    assert made.with_options(inner_lr=1.0).inner_optimiser is made.inner_optimiser
+    assert method_to_json(made)["inner_optimiser"] == "custom"
+    assert dataclasses.replace(made, inner_lr=1.0).inner_optimiser is made.inner_optimiser
 
 
-def test_bad_options() -> None:
-    with pytest.raises(OptionError, match=r"estimator 'secondorder'.*" + ", ".join(ESTIMATORS)):
-        METHODS["maml"](meta_gradient="secondorder")
-    with pytest.raises(OptionError, match=r"maml has no option 'mask'.*inner_lr, rates, meta_gradient"):
-        METHODS["maml"]().with_options(mask="mean")
-    with pytest.raises(OptionError, match=r"mt_net has no option 'masks'.*mask, temperature"):
-        METHODS["mt_net"]().with_options(masks="mean")
-    with pytest.raises(OptionError, match="'never'"):
-        METHODS["mt_net"]().with_options(mask="never")
-    with pytest.raises(OptionError, match=r"of your own has no options.*mask"):
-        Method(identity(), sgd()).with_options(mask="mean")
-    with pytest.raises(OptionError, match="'approximate'"):
-        Method(identity(), sgd(), meta_gradient="approximate")
-    with pytest.raises(OptionError, match="-1"):
-        Method(identity(), sgd(), inner_lr=-1)
+def test_clipping_can_be_turned_off() -> None:
+    weights = {"w": np.full(4, 100.0)}
+    for clip, expected in ((None, 100.0), ("off", 100.0), (1.0, 0.5)):
+        before = METHODS["maml"](inner_clip=clip).before
+        update, _ = before.update(weights, before.init(weights), weights)
+        np.testing.assert_allclose(update["w"], expected)
+
+
+def test_bad_records() -> None:
+    with pytest.raises(OptionError, match=r"'never' is not registered"):
+        method_from_json({"name": "never"})
+    with pytest.raises(OptionError, match=r"m_net has no option 'metric'; it has inner_lr, adapts.*mask"):
+        method_from_json({"name": "m_net", "metric": "full"})
+    with pytest.raises(OptionError, match=r"no estimator 'second-order'.*exact, first-order"):
+        method_from_json({"name": "maml", "estimator": {"name": "second-order"}})
+    with pytest.raises(OptionError, match="estimator was a function of your own"):
+        method_from_json({"name": "maml", "meta_gradient": "custom"})
 
 
 @pytest.mark.parametrize(
@@ -344,7 +381,6 @@ def test_bad_options() -> None:
         ("t_net", {"metric": "triangular"}, r"metric is 'triangular'.*full, low-rank, diagonal"),
         ("warp_grad", {"rank": 0}, "rank is 0"),
         ("mt_net_full", {"rank": -1}, "rank is -1"),
-        ("m_net", {"metric": "full"}, "m_net has no option metric"),
         ("meta_curvature", {"factors": "ox"}, r"'ox'.*'oif'"),
         ("meta_curvature", {"factors": ""}, "name some of"),
         ("cavia", {"context": 0}, "0 elements"),
@@ -352,17 +388,12 @@ def test_bad_options() -> None:
         ("maml", {"inner_clip": 0.0}, r"inner_clip is 0\.0"),
         ("maml", {"inner_clip": math.nan}, "inner_clip is nan"),
         ("maml", {"proximal": -1.0}, r"proximal is -1\.0"),
-        ("maml", {"meta_gradient": "implicit"}, r"pull toward the start: proximal=1\.0"),
-        ("imaml", {"proximal": 0.0}, "pull toward the start"),
-        ("imaml", {"cg_steps": 0}, "cg_steps is 0"),
-        ("imaml", {"damping": -1.0}, r"damping -1\.0"),
-        ("meta_sgd", {"meta_gradient": "implicit", "proximal": 1.0}, "arrays of its rule, to which the implicit"),
-        ("t_net", {"meta_gradient": "displacement"}, "arrays of its fold, to which the displacement"),
-        ("m_net", {"meta_gradient": "displacement"}, "arrays of its rule"),
+        ("maml", {"estimator": "first-order"}, r"estimator is 'first-order'.*mtnets\.FirstOrder\(\)"),
+        ("maml", {"estimator": Implicit(), "proximal": 0.5}, r"own pull of 1\.0.*Implicit\(proximal=0\.5\)"),
+        ("meta_sgd", {"estimator": Implicit()}, "arrays of its rule, to which the implicit"),
+        ("t_net", {"estimator": Displacement()}, "arrays of its fold, to which the displacement"),
+        ("m_net", {"estimator": Displacement()}, "arrays of its rule"),
         ("reptile", {"per_step_offsets": True}, "arrays of its fold"),
-        ("maml", {"last_steps": 2}, "last_steps is 2 and meta_gradient not 'truncated'"),
-        ("fomaml", {"last_steps": 0}, "last_steps is 0"),
-        ("maml", {"meta_gradient": "truncated", "last_steps": -1}, "last_steps is -1"),
     ],
 )
 def test_impossible_choices(name: str, options: dict, message: str) -> None:
@@ -374,32 +405,14 @@ def test_networks_that_a_method_cannot_use() -> None:
     """Offsets per step need a norm; a context needs a bias to come in by."""
     params, _ = start_of(small_mlp())
     with pytest.raises(OptionError, match="network with normalisation"):
-        METHODS["maml_plus_plus"]().init(KEYS[0], small_mlp().layers, params, INNER_LR, 1)
-    layer = dataclasses.replace(small_mlp().layers[0], bias=None)
-    with pytest.raises(OptionError, match=r"layers\.0 has no bias"):
-        METHODS["cavia"]().init(KEYS[0], (layer,), params, INNER_LR, 1)
-
-
-def test_what_a_builder_chooses_is_kept_unless_something_else_is_asked_for() -> None:
-    """Its inner rate, and an estimator with its settings."""
-
-    @register
-    def choosy() -> Method:
-        return Method(identity(), sgd(), inner_lr=0.5, meta_gradient="truncated", last_steps=2)
-
-    try:
-        assert choosy().inner_lr == 0.5
-        assert choosy(0.1).inner_lr == 0.1
-        assert choosy().record()["last_steps"] == 2
-        assert choosy(meta_gradient="exact").last_steps is None
-        with pytest.raises(OptionError, match=r"choosy has no option maks; it has inner_lr, .*per_step_offsets"):
-            choosy(maks=1)
-    finally:
-        del METHODS["choosy"]
+        METHODS["maml_plus_plus"]().init(small_mlp(), params, KEYS[0], inner_lr=INNER_LR, inner_steps=1)
+    plain = Model(lambda key: (np.ones((3, 2)), {}), lambda params, state, x, key: (x @ params, state), (3,))
+    with pytest.raises(OptionError, match="has no bias"):
+        METHODS["cavia"]().init(plain, np.ones((3, 2)), KEYS[0], inner_lr=INNER_LR, inner_steps=1)
 
 
 def test_a_context_vector_is_refused_before_batch_norm() -> None:
     model = small_mlp("transductive")
     params = start(model, "maml")[0].params
     with pytest.raises(OptionError, match=r"batch norm \(transductive\).*norm='none'"):
-        METHODS["cavia"]().init(jax.random.key(0), model.layers, params, 0.1, 1, norm=model.norm)
+        METHODS["cavia"]().init(model, params, jax.random.key(0), inner_lr=0.1, inner_steps=1)

@@ -114,7 +114,7 @@ def test_a_task_file_holds_only_what_moved(tmp_path) -> None:
     sizes = {}
     for name, logit in (("none", -1e9), ("all", 1e9), ("some", 0.0)):
         rule = jax.tree.map(lambda a, logit=logit: jnp.full_like(a, logit), learner.meta.rule)
-        each = dataclasses.replace(learner, meta=learner.meta._replace(rule=rule))
+        each = dataclasses.replace(learner, learned=learner.learned._replace(meta=learner.meta._replace(rule=rule)))
         adapted = each.adapt(X, Y)
         adapted.save_task(tmp_path / name)
         same(each.with_task(tmp_path / name), adapted)
@@ -166,7 +166,7 @@ def test_bad_files(learner, characters, tmp_path) -> None:
     adapted.save(tmp_path / "model")
     with pytest.raises(RunError, match="belongs to another learner"):
         characters.with_task(tmp_path / "task")
-    changed = dataclasses.replace(learner, inner_lr=0.04)
+    changed = dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=0.04))
     with pytest.raises(RunError, match="belongs to another learner"):
         changed.with_task(tmp_path / "task")
     with pytest.raises(RunError, match="There is no file"):

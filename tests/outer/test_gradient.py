@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtnets import METHODS, Model
+from mtnets import METHODS, Estimator, Exact, FirstOrder, Model
 from mtnets.devices import default_at_once, largest_divisor, map_over, mean_over, task_mesh
-from mtnets.inner.loop import inner_loop, starting_point
-from mtnets.outer.gradient import meta_gradient
 from problems import (
     INNER_LR,
+    adapt_at,
     assert_trees_close,
     dot,
     factors_for,
+    gradient_at,
     gradient_of,
     inner_for,
     inner_key,
@@ -34,7 +34,7 @@ NETWORKS = {"mlp": small_mlp, "mlp with batch norm": lambda: small_mlp("transduc
 KNOWN = ["maml", "fomaml", "meta_sgd", "t_net", "m_net", "mt_net", "mt_net_full"]
 CASES = [
     *((name, "mlp", None) for name in KNOWN),
-    *((name, "mlp", "first-order") for name in ("meta_sgd", "t_net", "mt_net", "mt_net_full")),
+    *((name, "mlp", FirstOrder()) for name in ("meta_sgd", "t_net", "mt_net", "mt_net_full")),
     ("mt_net", "mlp with batch norm", None),
     ("mt_net", "conv", None),
 ]
@@ -52,24 +52,23 @@ def naive_mean(name, meta, tasks, keys, steps, first_order):
 
 
 @pytest.mark.parametrize(("name", "network", "estimator"), CASES)
-def test_meta_gradient_is_that_of_naive_code(name: str, network: str, estimator: str | None) -> None:
+def test_meta_gradient_is_that_of_naive_code(name: str, network: str, estimator: Estimator | None) -> None:
     """Explicit metric layers, Python loops over tasks and inner steps; masks as surrogates with the noise fixed."""
-    model, method, steps = NETWORKS[network](), METHODS[name](meta_gradient=estimator), 2
+    method = METHODS[name]() if estimator is None else METHODS[name](estimator=estimator)
+    model, steps = NETWORKS[network](), 2
     meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 2)
-    naive = naive_mean(name, meta, tasks, keys, steps, method.meta_gradient == "first-order")
+    naive = naive_mean(name, meta, tasks, keys, steps, method.estimator == FirstOrder())
 
     naive_and_gradient = jax.jit(jax.value_and_grad(naive))
     loss, gradient = naive_and_gradient(meta)
-    found = jax.jit(functools.partial(meta_gradient, inner_for(model, method, steps)))(
-        meta, state, INNER_LR, tasks, keys
-    )
+    found = jax.jit(functools.partial(gradient_at, inner_for(model, method, steps)))(meta, state, INNER_LR, tasks, keys)
     np.testing.assert_allclose(found.metrics["post_loss"], loss, rtol=1e-12)
     assert_trees_close(found.gradient, gradient, rtol=1e-8, atol=1e-12)
     if name not in {"maml", "fomaml"}:  # the fold and the rule learn, with every estimator
         for leaf in jax.tree.leaves((found.gradient.fold, found.gradient.rule)):
             assert np.abs(leaf).max() > 1e-8
-    if method.meta_gradient == "exact":
+    if method.estimator == Exact():
         for part in meta._fields:  # along random directions in each part and in all together
             direction = meta._replace(**{p: jax.tree.map(np.zeros_like, getattr(meta, p)) for p in meta._fields})
             direction = direction._replace(**{part: like(getattr(meta, part), 7)})
@@ -82,7 +81,7 @@ def test_one_step_of_a_linear_model() -> None:
     model = linear_model()
     meta, state = start(model, "maml")
     tasks, key = tasks_for(model), jax.random.key(2)
-    found = meta_gradient(inner_for(model, METHODS["maml"](), 1), meta, state, INNER_LR, tasks, key[None])
+    found = gradient_at(inner_for(model, METHODS["maml"](), 1), meta, state, INNER_LR, tasks, key[None])
     task = task_of(tasks, key)
 
     def with_ones(x):
@@ -112,14 +111,14 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
     inner = inner_for(model, method, steps)
     meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 3)
-    found = jax.jit(functools.partial(meta_gradient, inner))(meta, state, INNER_LR, tasks, keys)
+    found = jax.jit(functools.partial(gradient_at, inner))(meta, state, INNER_LR, tasks, keys)
     gradients = []
     for key in keys:
         task = task_of(tasks, key)
-        adapted = inner_loop(inner, starting_point(inner, meta), state, INNER_LR, task.support, inner_key(key))
+        adapted = adapt_at(inner, meta, state, INNER_LR, task.support, inner_key(key))
         query = task.query
         gradients.append(
-            jax.grad(lambda params, q=query: inner.loss(model.apply(params, state, q.x, None)[0], q.y))(adapted.params)
+            jax.grad(lambda params, q=query: inner.loss(model.apply(params, state, q.x, None)[0], q))(adapted.params)
         )
     expected = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *gradients)
     assert_trees_close(found.gradient.params, expected, rtol=1e-12)
@@ -135,14 +134,14 @@ def test_batching_and_sharding_change_nothing() -> None:
     assert mesh is not None, "tests run on two CPU devices"
     assert mesh.size == 2
     results = [
-        jax.jit(functools.partial(meta_gradient, inner, at_once=at_once, mesh=devices))(
+        jax.jit(functools.partial(gradient_at, inner, at_once=at_once, mesh=devices))(
             meta, state, INNER_LR, tasks, keys
         )
         for at_once, devices in ((1, None), (5, None), (4, mesh))
     ]
     for result in results[1:]:
         assert_trees_close(result, results[0], rtol=1e-10)
-    single = jax.jit(functools.partial(meta_gradient, inner))
+    single = jax.jit(functools.partial(gradient_at, inner))
     alone = [single(meta, state, INNER_LR, tasks, key[None]) for key in keys]
     mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *alone)
     assert_trees_close(results[0], mean, rtol=1e-10)
@@ -157,7 +156,7 @@ def test_running_statistics_are_averaged_over_tasks() -> None:
     inner = inner_for(model, method, 1)
     meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 3)
-    found = meta_gradient(inner, meta, state, 0.0, tasks, keys).state  # α = 0: the same weights all along
+    found = gradient_at(inner, meta, state, 0.0, tasks, keys).state  # α = 0: the same weights all along
     w, b = (meta.params["layers"][0][k] for k in ("kernel", "bias"))
     means, variances = [], []
     for key in keys:
@@ -176,7 +175,7 @@ def test_statistics_of_a_support_set_do_not_reach_the_next_task() -> None:
     model, method = small_mlp("support"), METHODS["maml"]()
     meta, state = start(model, method.name)
     keys = jax.random.split(jax.random.key(5), 3)
-    found = meta_gradient(inner_for(model, method), meta, state, INNER_LR, tasks_for(model), keys)
+    found = gradient_at(inner_for(model, method), meta, state, INNER_LR, tasks_for(model), keys)
     assert_trees_close(found.state, state)
 
 
@@ -210,7 +209,7 @@ def test_meta_gradient_flows_through_statistics_of_the_support_set() -> None:
             ]
         return loss(weights, task.query)
 
-    found = jax.jit(functools.partial(meta_gradient, inner))(meta, state, INNER_LR, tasks, key[None])
+    found = jax.jit(functools.partial(gradient_at, inner))(meta, state, INNER_LR, tasks, key[None])
     np.testing.assert_allclose(found.metrics["post_loss"], naive(meta), rtol=1e-12)
     direction = like(meta, 3)
     np.testing.assert_allclose(dot(found.gradient, direction), slope(jax.jit(naive), meta, direction), rtol=1e-6)
@@ -224,14 +223,14 @@ def test_metrics() -> None:
     task = task_of(tasks, key)
     for steps in (0, 1):
         inner = inner_for(model, method, steps)
-        found = meta_gradient(inner, meta, state, INNER_LR, tasks, key[None]).metrics
+        found = gradient_at(inner, meta, state, INNER_LR, tasks, key[None]).metrics
         assert found.keys() == {"pre_loss", "post_loss", "accuracy"}
-        adapted = inner_loop(inner, starting_point(inner, meta), state, INNER_LR, task.support, inner_key(key)).params
+        adapted = adapt_at(inner, meta, state, INNER_LR, task.support, inner_key(key)).params
         logits = np.asarray(model.apply(adapted, state, task.query.x, None)[0])
         assert found["accuracy"] == np.mean(logits.argmax(1) == task.query.y)
-        np.testing.assert_allclose(found["post_loss"], inner.loss(logits, task.query.y), rtol=1e-12)
+        np.testing.assert_allclose(found["post_loss"], inner.loss(logits, task.query), rtol=1e-12)
         before = task.support if steps else task.query
-        expected = inner.loss(model.apply(meta.params, state, before.x, None)[0], before.y)
+        expected = inner.loss(model.apply(meta.params, state, before.x, None)[0], before)
         np.testing.assert_allclose(found["pre_loss"], expected, rtol=1e-12)
 
 
@@ -257,7 +256,7 @@ def test_how_many_at_once() -> None:
         assert default_at_once({"w": jnp.zeros((3, 3, 3, 32))}, 8) == 1  # works on every pixel
     assert task_mesh(1, 8) is None
     assert task_mesh(2, 7) is None  # 7 tasks cannot be shared evenly
-    assert task_mesh(None, 8).size == len([d for d in range(1, jax.device_count() + 1) if 8 % d == 0])
+    assert task_mesh("all", 8).size == len([d for d in range(1, jax.device_count() + 1) if 8 % d == 0])
 
 
 def test_multi_step_loss_is_a_weighted_sum_of_query_losses() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,10 @@ import pytest
 import mtnets
 from mtnets.errors import OptionError, RunError
 from mtnets.inner.task import Batch, Task
-from mtnets.outer.gradient import meta_gradient
+from mtnets.outer.plan import make_plan
+from mtnets.outer.program import Program
+from mtnets.outer.settings import Training, TrainingOptions
+from problems import gradient_at
 
 FAST = {
     "meta_steps": 12,
@@ -102,11 +106,12 @@ PHASES = {"meta_batch": 2, "inner_steps": 2, "validate_every": 0, "progress": Fa
 
 def test_phases(tasks, tiny):
     """A first-order meta-step with a multi-step loss, an exact one with the same, and a plain one, done by hand."""
-    run = functools.partial(mtnets.meta_train, tiny, mtnets.maml(0.05), tasks, **PHASES)
+    seed = 1
+    run = functools.partial(mtnets.meta_train, tiny, mtnets.maml(0.05), tasks, seed=seed, **PHASES)
     begin = run(meta_steps=0)
     learner = run(meta_steps=3, first_order_steps=1, multi_step_loss=2, optimiser=optax.sgd(0.1))
-    fomaml = dataclasses.replace(begin.inner, method=mtnets.fomaml(0.05))
-    first_order, exact = (jax.jit(functools.partial(meta_gradient, inner)) for inner in (fomaml, begin.inner))
+    fomaml = dataclasses.replace(begin.inner, method=mtnets.fomaml())
+    first_order, exact = (jax.jit(functools.partial(gradient_at, inner)) for inner in (fomaml, begin.inner))
     steps = [
         (first_order, jnp.array([0.0, 0.5, 0.5])),
         (exact, jnp.array([0.0, 0.25, 0.75])),
@@ -114,7 +119,7 @@ def test_phases(tasks, tiny):
     ]
     meta, gradients = begin.meta, []
     for i, (gradient, weights) in enumerate(steps):
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), i), 2)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), i), 2)
         gradients.append(gradient(meta, {}, 0.05, tasks.train, keys, weights).gradient)
         if i == 1:  # the weights make a difference
             plain = exact(meta, {}, 0.05, tasks.train, keys, None).gradient
@@ -137,11 +142,9 @@ def test_resuming_across_the_end_of_a_phase(tasks, tiny, tmp_path):
 
 
 def test_compiles_once(tasks, network, monkeypatch):
-    from mtnets import outer
-
     traced = []
-    original = outer.Program.step
-    monkeypatch.setattr(outer.Program, "step", lambda self, *args: traced.append(1) or original(self, *args))
+    original = Program.step
+    monkeypatch.setattr(Program, "step", lambda self, *args: traced.append(1) or original(self, *args))
     mtnets.meta_train(network, mtnets.maml(), tasks, **FAST)
     assert len(traced) == 1  # for chunks of several lengths
 
@@ -218,7 +221,7 @@ POISON = {"loss": "mse", "meta_batch": 2, "inner_steps": 1, "meta_steps": 20, "v
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(network):
-    with pytest.raises(RunError, match=r"meta-step 0 is not finite.*--skip-nonfinite"):
+    with pytest.raises(RunError, match=r"meta-step 0 is not finite.*skip_nonfinite=100"):
         mtnets.meta_train(network, mtnets.maml(0.01), Poisoned(jnp.array(1.0)), **POISON)
 
 
@@ -300,7 +303,7 @@ def test_run_folder(tasks, network, tmp_path):
 def test_a_run_folder_is_not_overwritten_by_accident(tasks, network, tmp_path):
     out = tmp_path / "run"
     mtnets.meta_train(network, mtnets.maml(), tasks, out=out, **FAST)
-    with pytest.raises(RunError, match=r"run holds a run already.*--resume.*--overwrite"):
+    with pytest.raises(RunError, match=r"run holds a run already.*resume=True.*overwrite=True"):
         mtnets.meta_train(network, mtnets.maml(), tasks, out=out, **FAST)
     mtnets.meta_train(network, mtnets.mt_net(), tasks, out=out, overwrite=True, **FAST)
     assert mtnets.load(out).method.name == "mt_net"
@@ -317,8 +320,10 @@ def test_a_run_of_an_earlier_version_is_resumed(tasks, network, tmp_path):
     run = functools.partial(mtnets.meta_train, network, mtnets.mt_net(), tasks, out=out, **FAST)
     first = run()
     config = json.loads((out / "config.json").read_text())
+    config["method"] |= {"meta_gradient": "exact", "last_steps": None, "inner_clip": None}  # as version 0.1 wrote it
+    config["training"] |= {"clip_norm": None, "clip_value": None, "devices": None, "tasks_at_once": None}
     for part, names in {
-        "method": ("adapts", "proximal", "rates", "sides", "per_step_offsets"),
+        "method": ("adapts", "proximal", "rates", "sides", "per_step_offsets", "estimator"),
         "training": ("multi_step_loss", "first_order_steps"),
         "model": ("warp",),
     }.items():
@@ -378,7 +383,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tasks, network, tmp_path, mo
 
     monkeypatch.setattr(CheckpointManager, "save", full)
     settings = {**FAST, "checkpoint_seconds": 0.0}
-    with pytest.raises(RunError, match=r"No space left on device.*meta-step 4 stays.*--resume"):
+    with pytest.raises(RunError, match=r"No space left on device.*meta-step 4 stays.*resume=True"):
         mtnets.meta_train(network, mtnets.mt_net(), tasks, out=out, **settings)
     monkeypatch.undo()
     resumed = mtnets.meta_train(network, mtnets.mt_net(), tasks, out=out, resume=True, **settings)
@@ -429,10 +434,12 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
         ({"meta_stepz": 3}, "no setting meta_stepz"),
         ({"loss": "hinge"}, "no loss 'hinge'"),
         ({"seed": []}, r"seed is \[\]"),
-        ({"seed": [1, 2], "out": "somewhere"}, "one seed, or several without a folder"),
+        ({"seed": [1, 2], "out": "somewhere"}, "it must be one seed for a run with a folder"),
         ({"inner_lr": [0.1]}, r"inner_lr is \[0\.1\]; name several rates together with a list of seeds"),
         ({"inner_lr": [], "seed": [1]}, r"inner_lr is \[\]"),
         ({"inner_lr": [0.1, -1.0], "seed": [1]}, r"inner rate is -1\.0"),
+        ({"clip_norm": "none"}, "clip_norm is 'none'; it must be a number, or 'off'"),
+        ({"devices": "some"}, "devices is 'some'; it must be a number, or 'all'"),
         ({"multi_step_loss": -1}, "multi_step_loss is -1"),
         ({"first_order_steps": -1}, "first_order_steps is -1"),
     ],
@@ -440,6 +447,42 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
 def test_bad_settings(tasks, network, settings, message):
     with pytest.raises(OptionError, match=message):
         mtnets.meta_train(network, mtnets.maml(), tasks, progress=False, **settings)
+
+
+def test_options_for_type_checkers_are_the_settings():
+    options, settings = get_type_hints(TrainingOptions), get_type_hints(Training)
+    assert options == settings
+
+
+def test_a_recipe_can_be_turned_off(network):
+    """`off` is a choice, None leaves it to the task family."""
+    family = dataclasses.replace(
+        mtnets.tasks.sinusoid(), recipe=mtnets.tasks.Recipe(0.01, inner_clip=3.0, clip_norm=5.0)
+    )
+    chosen = {}
+    for name, options, method in (
+        ("family", {}, mtnets.maml()),
+        ("off", {"clip_norm": "off"}, mtnets.maml(inner_clip="off")),
+        ("own", {"clip_norm": 2.0}, mtnets.maml(inner_clip=1.0)),
+    ):
+        plan = make_plan(network, method, family, options=options)
+        chosen[name] = plan.training.clip_norm, plan.method.inner_clip
+    assert chosen == {"family": (5.0, 3.0), "off": ("off", "off"), "own": (2.0, 1.0)}
+
+
+def test_the_result_of_a_run_comes_back_as_a_value(tasks, network, tmp_path):
+    result = mtnets.run_training(network, mtnets.maml(), tasks, out=tmp_path / "run", **FAST)
+    assert result.to_json() == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result.test.num_tasks == 20
+    again = mtnets.run_training(network, mtnets.maml(), tasks, out=tmp_path / "run", resume=True, **FAST)
+    assert again.seconds_per_meta_step == result.seconds_per_meta_step
+
+
+def test_starting_weights_and_tasks_do_not_share_a_key(tasks, network):
+    """Those of the first meta-step were once drawn with the key of the starting weights."""
+    start = mtnets.meta_train(network, mtnets.maml(), tasks, **{**FAST, "meta_steps": 0})
+    shared = network.init(jax.random.split(jax.random.fold_in(jax.random.key(0), 0))[0])[0]
+    assert not np.array_equal(jax.tree.leaves(start.meta.params)[1], jax.tree.leaves(shared)[1])
 
 
 def test_a_multi_step_loss_needs_an_estimator_that_takes_one(tasks, network):
@@ -452,7 +495,7 @@ def test_a_bare_distribution_needs_everything_said(network):
     bare = Poisoned(jnp.array(0.0))
     with pytest.raises(OptionError, match="needs a network and a loss"):
         mtnets.meta_train(network, mtnets.maml(0.01), bare)
-    with pytest.raises(OptionError, match="needs meta_steps"):
+    with pytest.raises(OptionError, match="needs meta_steps, meta_batch, inner_steps"):
         mtnets.meta_train(network, mtnets.maml(0.01), bare, loss="mse")
     learner = mtnets.meta_train(network, mtnets.maml(0.01), bare, **POISON)
     assert learner.record["tasks"] == {"family": None}

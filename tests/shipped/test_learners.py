@@ -26,7 +26,8 @@ def test_a_learner_is_what_its_card_says(name) -> None:
     recipe = recipes.read(card["recipe"])
     assert recipe["method"].items() <= card["method"].items()
     recorded = options_from_record(learner.record["tasks"])
-    assert options_from_record(options_to_record(recorded) | recipe["tasks"]) == recorded or "network" in recipe["tasks"]
+    if "network" not in recipe["tasks"]:
+        assert options_from_record(options_to_record(recorded) | recipe["tasks"]) == recorded
     assert recipe["training"]["meta_steps"] == card["meta_steps"]
     assert {"about", "input", "output", "data", "score", "licence", "command", "machine"} <= card.keys()
     assert f"{card['test']['num_tasks']} test tasks" in card["score"]

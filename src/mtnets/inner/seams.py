@@ -1,19 +1,87 @@
-"""The contracts of the seams: what a fold, a rule and an estimator are.
+"""The contracts of the inner problem: what is learned, and what a fold, a rule and an estimator are.
 
-The fourth seam, which layers move, is a choice among them; see `mtnets.methods.Method`.
+The fourth seam, which layers move, is a choice among them: `Method.adapts`.
 """
 
+import abc
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import optax
 from jax import Array
 
+from mtnets.inner.task import Task
 from mtnets.networks.layers import Layer
 
 Weights = Mapping[str, Array]  # leaves of the network, by path
 Arrays = Any  # a pytree of meta-learned arrays
+Metrics = dict[str, Array]
+
+
+# --- what is learned
+
+
+class Meta(NamedTuple):
+    """Everything that the meta-optimiser moves.
+
+    Attributes:
+      params: the parameters of the network, which every task starts from.
+      fold: arrays of the fold.
+      rule: arrays of the rule.
+    """
+
+    params: Any
+    fold: Arrays
+    rule: Arrays
+
+
+class Learned(NamedTuple):
+    """Everything that a training gives and that adaptation needs.
+
+    Attributes:
+      meta: what the meta-optimiser has moved.
+      state: state of the network, such as running statistics.
+      inner_lr: inner rate α.
+    """
+
+    meta: Meta
+    state: Any
+    inner_lr: Any
+
+
+class Start(NamedTuple):
+    """Where every task starts. It is the same for all of them, so that a batch of tasks computes it once.
+
+    Attributes:
+      meta: what is meta-learned.
+      folded: the weights that move, folded.
+    """
+
+    meta: Meta
+    folded: Mapping[str, Array]
+
+
+class Adapted(NamedTuple):
+    """A network adapted to a task.
+
+    Attributes:
+      params: plain parameters of the original architecture, folded.
+      state: its state.
+      weights: those that have moved, not folded.
+      support_loss: before each inner step, `[steps]`.
+      probed: what `probe` returned before the first step and after each, stacked, `[steps + 1, ...]`.
+    """
+
+    params: Any
+    state: Any
+    weights: dict[str, Array]
+    support_loss: Array
+    probed: Any
+
+
+# --- the fold and the rule
 
 
 class Setting(NamedTuple):
@@ -22,10 +90,10 @@ class Setting(NamedTuple):
     Attributes:
       layers: the layers that move, in the order of their first use.
       weights: their leaves, by path.
-      loose: leaves that belong to no layer, by path: scales and offsets of normalisation, for example.
+      loose: vectors that belong to no layer, by path: scales and offsets of normalisation, for example.
       inner_lr: α.
       steps: inner steps of training.
-      key: for what starts at random.
+      key: for arrays that start at random.
       norm: what batch norm means in the network.
     """
 
@@ -57,11 +125,11 @@ class Fold(NamedTuple):
 
     Attributes:
       init: `init(setting) -> arrays`, the meta-learned arrays at the start, which change nothing.
-      apply: `apply(layers, arrays, weights, step) -> leaves`: the network's own weights, and whatever other leaves are
-        different at this inner step.
+      apply: `apply(layers, arrays, weights, step) -> leaves`: the network's own weights, and all other leaves that
+        differ at this inner step.
       learns: whether it has arrays.
-      spectra: `spectra(layers, arrays) -> {name: singular values of a metric, from the largest}`, for the reader, with
-        arrays that are no tracers; metrics that are not finite are left out.
+      spectra: `spectra(layers, arrays) -> {name: singular values of a metric, from the largest}`, for reports, with
+        concrete arrays; metrics that are not finite are left out.
     """
 
     init: Callable[[Setting], Arrays]
@@ -71,10 +139,10 @@ class Fold(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """From the gradients of a task to its updates: a pair of pure functions, and a third for the reader.
+    """From the gradients of a task to its updates: a pair of pure functions, and a third for reports.
 
-    A rule is begun once per task, with a random key (there a mask is drawn). Its arrays get their gradient through the
-    updates that it makes.
+    A rule is begun once per task, with a random key (this is where a mask is drawn). Its arrays get their gradient
+    through the updates that it makes.
 
     Attributes:
       init: `init(setting) -> arrays`, the meta-learned arrays at the start.
@@ -82,8 +150,8 @@ class Rule(NamedTuple):
       moving: `moving(layers, arrays) -> {layer name: share of its units that a task moves}`.
       learns: whether it has arrays.
       surrogate: where automatic differentiation of its updates is not their derivative, by design, so that finite
-        differences say something else: with respect to its `arrays` (straight through a mask) or to the `gradient`
-        (singular vectors held constant).
+        differences disagree: with respect to its `arrays` (straight through a mask) or to the `gradient` (singular
+        vectors held constant).
     """
 
     init: Callable[[Setting], Arrays]
@@ -93,18 +161,73 @@ class Rule(NamedTuple):
     surrogate: Literal["arrays", "gradient"] | None = None
 
 
-class Estimator(NamedTuple):
-    """How the meta-gradient is taken from one task.
+# --- the estimator
+
+
+class Episode(Protocol):
+    """A task while it is learned, as an estimator sees it (`mtnets.inner.episode.TaskEpisode` is the one)."""
+
+    @property
+    def task(self) -> Task:
+        """Support and query set."""
+        ...
+
+    @property
+    def inner_lr(self) -> Any:
+        """α."""
+        ...
+
+    def adapt(self, start: Start, *, last_steps: int | None = None, one_by_one: bool = False) -> Adapted:
+        """The network after the inner loop; see `mtnets.inner.loop.adapt` for the options."""
+        ...
+
+    def judge(self, params: Any, state: Any, support_loss: Array | None = None) -> tuple[Array, tuple[Any, Metrics]]:
+        """Query loss of a network; beside it its new state and metrics, the first of the support losses among them."""
+        ...
+
+    def objective(
+        self, start: Start, *, last_steps: int | None = None, one_by_one: bool = False
+    ) -> tuple[Array, tuple[Any, Metrics]]:
+        """The meta-loss as a function of the start, with the same values beside it."""
+        ...
+
+    def support_loss(self, meta: Meta, weights: Weights, state: Any) -> Array:
+        """Support loss of a network with these moved weights."""
+        ...
+
+    def network(self, meta: Meta, weights: Weights, state: Any) -> tuple[Any, Any]:
+        """Parameters and state of the network with these moved weights."""
+        ...
+
+
+Result = tuple[tuple[Array, tuple[Any, Metrics]], Start]
+ESTIMATORS: "dict[str, type[Estimator]]" = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator(abc.ABC):
+    """How the meta-gradient is taken from one task. A subclass is a frozen dataclass whose fields are its options; it
+    is listed in `ESTIMATORS` by its name.
 
     Attributes:
-      name: as in `meta_gradient="exact"`.
-      gradient: `gradient(episode, start) -> ((loss, aux), gradient with respect to the start)`; an episode is
-        `mtnets.adapt.Episode`, a start `mtnets.adapt.Start`.
-      blind: the parts, of `fold` and `rule`, to which it gives no gradient; it refuses a method that learns them.
-      weighs_steps: whether it takes weights of the query losses on the way, as a multi-step loss needs.
+      name: on the command line and in saved learners.
+      blind: the parts, of `fold` and `rule`, to which it gives no gradient; methods that learn them are refused.
+      weighs_steps: whether it takes weights of the query losses after each inner step, as a multi-step loss needs.
     """
 
-    name: str
-    gradient: Callable[[Any, Any], tuple[tuple[Array, Any], Any]]
-    blind: tuple[str, ...] = ()
-    weighs_steps: bool = True
+    name: ClassVar[str] = ""
+    blind: ClassVar[tuple[Literal["fold", "rule"], ...]] = ()
+    weighs_steps: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        if cls.name:
+            ESTIMATORS[cls.name] = cls
+
+    @abc.abstractmethod
+    def gradient(self, episode: Episode, start: Start) -> Result:
+        """`((loss, (state, metrics)), gradient with respect to the start)`."""
+
+    @property
+    def pull(self) -> float:
+        """Strength λ of the pull toward the start that the inner problem must have for this estimator."""
+        return 0.0

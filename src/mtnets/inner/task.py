@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+import jax.numpy as jnp
 from jax import Array
 
 
@@ -11,10 +12,20 @@ class Batch(NamedTuple):
     Attributes:
       x: inputs, `[examples, ...]`.
       y: targets, `[examples, outputs]` (float) in regression, `[examples]` (integer labels) in classification.
+      weights: of the examples, `[examples]`; an example of weight 0 is padding. None gives all the same weight.
+      outputs: which outputs of the network are classes of this task, `[outputs]`; None for all.
     """
 
     x: Array
     y: Array
+    weights: Array | None = None
+    outputs: Array | None = None
+
+    def mean(self, values: Array) -> Array:
+        """Weighted mean of one value per example, `[examples]`."""
+        if self.weights is None:
+            return jnp.mean(values)
+        return jnp.sum(values * self.weights) / jnp.sum(self.weights)
 
 
 class Task(NamedTuple):
@@ -30,8 +41,8 @@ class Task(NamedTuple):
 
 
 class Distribution(Protocol):
-    """Where tasks come from: a pytree (its arrays are leaves, so that tasks are drawn on the device inside a
-    compiled program) with one pure method."""
+    """Where tasks come from: a pytree with one pure method. Its arrays are leaves, so that tasks are drawn on the
+    device inside a compiled program."""
 
     def sample(self, key: Array) -> Task:
         """Draws one task."""

@@ -1,6 +1,6 @@
 """Few-shot learners as scikit-learn estimators: `FewShotClassifier` and `FewShotRegressor`.
 
-    from mtnets.interop.sklearn import FewShotClassifier
+    from mtnets.sklearn import FewShotClassifier
 
     classifier = FewShotClassifier().fit(X, y)  # a learner for small tables that ships with the package
     labels = classifier.predict(X_new)
@@ -9,36 +9,24 @@ Needs scikit-learn: pip install 'mtnets[sklearn]'.
 """
 
 import functools
-import hashlib
 import math
-import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self, Unpack
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from numpy.typing import ArrayLike, NDArray
 
 from mtnets.errors import DataError, OptionError, RunError
-from mtnets.inner.loop import Inner, inner_loop, starting_point
-from mtnets.inner.losses import LOSSES, Loss
-from mtnets.inner.methods import Method, t_net
-from mtnets.inner.task import Batch, Distribution
-from mtnets.learner.adapted import to_inputs
-from mtnets.learner.learner import WEIGHTS, Learner, load
+from mtnets.inner import Batch, Method, t_net
+from mtnets.learner import AdaptedModel, Learner, load
+from mtnets.learner.compiled import support_loss
+from mtnets.learner.data import to_inputs
 from mtnets.networks.models import mlp
-from mtnets.outer.train import meta_train
-from mtnets.tasks.families.random_tables import Scale, scale_of, standardise
-from mtnets.tasks.family import Family, Recipe
-from mtnets.tasks.inputs.images import Images
-from mtnets.tasks.inputs.inputs import Inputs
-from mtnets.tasks.sampling.rows import Rows
-from mtnets.trees import leaves_by_path, replace_leaves
+from mtnets.outer import TrainingOptions, meta_train
+from mtnets.tasks import Family, Recipe, Rows, StandardisedRows
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
@@ -48,16 +36,16 @@ try:
 except ImportError as error:
     raise OptionError("These estimators need scikit-learn 1.6 or later: pip install 'mtnets[sklearn]'.") from error
 
-checked: Any = validate_data  # which says of arrays that they are strings
+checked: Any = validate_data  # its annotation says that arrays are strings
 MOST_BLOCKS = 50
 CHUNK = 128  # rows predicted at once, always as many, so that a prediction does not depend on its neighbours at all
 
 
 class _FewShot(BaseEstimator):
-    """What both estimators share: a learner, the task that it has learned, and how tables become its inputs."""
+    """What both estimators share: a learner, and the model that it has adapted."""
 
     _loss: Literal["mse", "cross-entropy"]  # of learners that fit
-    _shipped: str  # the learner unless one is given
+    _shipped: str  # the default learner
 
     def __init__(
         self,
@@ -80,7 +68,7 @@ class _FewShot(BaseEstimator):
         queries: int = 5,
         method: Method | None = None,
         hidden: Sequence[int] = (64,),
-        **settings: Any,
+        **options: Unpack[TrainingOptions],
     ) -> Self:
         """Meta-trains a learner on the rows of many tasks, for `fit` to use from then on.
 
@@ -93,100 +81,108 @@ class _FewShot(BaseEstimator):
           tasks: which task each row belongs to, `[rows]`; names or numbers.
           shots: rows that a task is learned from in training.
           queries: rows that it is judged by.
-          method: how it adapts; a T-net with a learned rate per weight unless given.
+          method: how it adapts. Defaults to a T-net with a learned rate per weight.
           hidden: units of each hidden layer of the network.
-          **settings: fields of `mtnets.train.Training`, for example `meta_steps=10_000`.
+          **options: fields of `mtnets.Training`, for example `meta_steps=10_000`.
 
         Raises:
           DataError: for tasks with fewer rows than shots + queries, or lengths that differ.
         """
         table, values = checked(self, X, y, dtype=np.float64, y_numeric=self._loss == "mse")
-        names = np.asarray(tasks)
-        if names.shape != (len(table),):
-            raise DataError(f"tasks has shape {names.shape}; it must name the task of each of the {len(table)} rows.")
-        missing = [name is None or (isinstance(name, float) and math.isnan(name)) for name in names.tolist()]
-        if any(missing):
-            raise DataError(f"tasks has no name for row {missing.index(True)}; name the task of every row.")
-        names = names.astype(str)
-        features, scale = table.shape[1], scale_of(table)
-        targets, outputs = self._begin_meta(values)
-        inputs = standardise(table, scale, features)
+        names = _task_names(tasks, len(table))
+        inputs, targets, outputs = self._meta_targets(table, values)
+        rows = inputs.scale(inputs.prepare(table))
         seed = int(check_random_state(self.random_state or 0).randint(2**31 - 1))
-        groups = np.random.default_rng(seed).permutation(np.unique(names))
-        tables = {name: (inputs[names == name], targets[names == name]) for name in groups}
-        held = len(groups) // 5 if len(groups) >= 10 else 0
+        order = np.random.default_rng(seed).permutation(np.unique(names)).tolist()
+        held = len(order) // 5 if len(order) >= 10 else 0
 
-        def rows(kept: Sequence[str]) -> Distribution:
-            return Rows.of({name: tables[name] for name in kept}, shots=shots, queries=queries)
+        def distribution(kept: Sequence[str]) -> Rows:
+            tables = {name: (rows[names == name], targets[names == name]) for name in kept}
+            return Rows.of(tables, shots=shots, queries=queries)
 
-        named = list(tables)
-        train = rows(named[held:])
-        validation = rows(named[:held]) if held else train
-        network = mlp(features, *hidden, outputs, init_std=0.1)
-        method = method or t_net(0.1, rates="weight")
+        train = distribution(order[held:])
+        validation = distribution(order[:held]) if held else train
+        network = mlp(table.shape[1], *hidden, outputs, init_std=0.1)
         recipe = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=8, meta_steps=3000, inner_clip=10.0, clip_norm=10.0)
-        family = Family(train, validation, validation, self._loss, recipe, lambda: network)
-        settings = {"schedule": "cosine", "skip_nonfinite": 100, "progress": False} | settings
-        self.meta_learner_ = meta_train(None, method, family, seed=seed, **settings)
-        self.meta_scale_ = scale
+        family = Family(train, validation, validation, self._loss, recipe, lambda: network, inputs=inputs)
+        settings: TrainingOptions = {"schedule": "cosine", "skip_nonfinite": 100}
+        method = method or t_net(0.1, rates="weight")
+        self.meta_learner_ = meta_train(None, method, family, seed=seed, progress=False, **(settings | options))
         self.meta_rows_ = shots
         return self
 
+    def _meta_targets(self, table: NDArray, y: NDArray) -> tuple[StandardisedRows, NDArray, int]:
+        """Inputs with the scale of the rows of all tasks, targets `[rows, 1]` or labels `[rows]`, and outputs."""
+        raise NotImplementedError
+
     # --- learning
 
-    def _resolved(self) -> tuple[Learner, str]:
-        """The learner to use, and what scales its inputs: the task's own rows, those of meta_fit, or nothing."""
+    def _resolved(self) -> Learner:
+        """The learner to use: that of `meta_fit`, the one given, or the one that ships."""
         if hasattr(self, "meta_learner_"):
-            return self.meta_learner_, "meta"
-        given = self.learner
-        learner = given if isinstance(given, Learner) else _loaded(str(given or self._shipped))
+            return self.meta_learner_
+        learner = self.learner if isinstance(self.learner, Learner) else _loaded(str(self.learner or self._shipped))
         if learner.loss != self._loss:
             raise OptionError(
                 f"The learner was trained with {learner.loss}, and {type(self).__name__} needs {self._loss}; use "
                 f"{'FewShotRegressor' if learner.loss == 'mse' else 'FewShotClassifier'}."
             )
-        if type(learner.inputs) not in (Inputs, Images):
-            raise OptionError("This learner reads tables by columns of its own; use learner.adapt, or meta_fit here.")
-        tabular = (learner.record.get("tasks") or {}).get("family") == "tabular"
-        return learner, "task" if tabular else "none"
+        return learner
 
-    def _learn(self, X: NDArray, targets: NDArray, used: NDArray, *, again: bool) -> None:
+    def _begin(self, X: NDArray, y: NDArray, *, more_rows: bool = False) -> None:
+        """Chooses the learner of a new task and how its rows are scaled.
+
+        Args:
+          X: the first rows.
+          y: their targets; labels are not looked at.
+          more_rows: whether others follow, which these first ones scale too.
+        """
+        learner = self._resolved()
+        self.learner_ = learner
+        self.inputs_ = learner.inputs.for_task(learner.inputs.from_rows(X, learner.model.input_shape), y)
+        if more_rows and self.inputs_ != learner.inputs and len(X) < 2:
+            raise DataError(
+                "The first rows of partial_fit say how features are scaled from then on, and X has 1; give two or more."
+            )
+
+    def _learn(self, X: NDArray, targets: NDArray, used: NDArray | None, *, again: bool) -> Self:
         """Adapts the learner to a task, from where it starts or, again, from where it is."""
         learner = self.learner_
         if not (self.inner_steps is None or (isinstance(self.inner_steps, Integral) and self.inner_steps >= 0)):
             raise OptionError(f"inner_steps is {self.inner_steps!r}; it must be a whole number of at least 0, or None.")
-        if self.inner_steps is not None or again:
-            blocks = 1
-        else:
+        blocks = 1
+        if self.inner_steps is None and not again:
             blocks = min(math.ceil(len(X) / self._rows_of_training()), MOST_BLOCKS)
-        inputs = self._inputs(X)
-        # a power of two of rows, so that few programs are compiled; repeated rows weigh nothing
-        size = len(inputs) if learner.model.norm != "none" else max(16, 2 ** math.ceil(math.log2(len(inputs))))
-        places = np.arange(size) % len(inputs)
-        weights = (np.arange(size) < len(inputs)).astype(np.float32)
-        parts: Any = inputs[places], Examples(targets[places], weights, used)
-        support = Batch(*parts)
-        self.block_ = learner.inner_steps if self.inner_steps is None else self.inner_steps
-        inner = self._inner()
+        support = _padded(np.asarray(self._network_inputs(X)), targets, used, learner.model.norm == "none")
         seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
-        start = leaves_by_path(learner.meta.params)
-        moved: Any = self.moved_ if again else {p: start[p] for layer in inner.layers for p in layer.paths}
-        key, best, steps = jax.random.key(seed), None, 0
+        adapted, best, n_iter = None, math.inf, self.n_iter_ if again else 0
+        start = self.adapted_.moved if again else None
         for _ in range(blocks):
-            block = _block(inner, learner.meta, learner.state, learner.inner_lr, moved, support, key)
-            if best is None and not np.isfinite(block.after):
-                raise RunError(
-                    f"Adaptation diverged within {inner.steps} inner steps: the loss is not finite. Use fewer "
-                    "inner_steps, or look for features or targets far outside the others."
-                )
-            if best is not None and not block.after < best.after:
+            try:
+                candidate, loss = self._block(support, start, seed)
+            except RunError:  # more steps than training took, and too many
+                if adapted is None:
+                    raise
                 break
-            best, moved, steps = block, block.moved, steps + inner.steps
-        assert best is not None
-        self.moved_ = {name: np.asarray(leaf) for name, leaf in best.moved.items()}
-        self.state_ = {name: np.asarray(leaf) for name, leaf in leaves_by_path(best.state).items()}
-        self.n_iter_ = steps + (self.n_iter_ if again else 0)
-        self.loss_ = float(best.after)
+            if adapted is not None and not loss < best:
+                break
+            adapted, best, start = candidate, loss, candidate.moved
+            n_iter += candidate.inner_steps or 0
+        assert adapted is not None
+        self.adapted_, self.loss_, self.n_iter_ = adapted, best, n_iter
+        return self
+
+    def _block(self, support: Batch, start: Any, seed: int) -> tuple[AdaptedModel, float]:
+        """The learner's inner steps once, and the training loss after them."""
+        learner, steps = self.learner_, None if self.inner_steps is None else int(self.inner_steps)
+        adapted = learner.adapt_batch(support, self.inputs_, inner_steps=steps, key=jax.random.key(seed), start=start)
+        loss = float(support_loss(learner.inner, adapted.params, adapted.state, support))
+        if not np.isfinite(loss):
+            raise RunError(
+                f"Adaptation diverged within {adapted.inner_steps} inner steps: the loss is not finite. Use fewer "
+                "inner_steps, or look for features or targets far outside the others."
+            )
+        return adapted, loss
 
     def _rows_of_training(self) -> int:
         """How many rows the learner's tasks had in training, if that is known; as if endless otherwise."""
@@ -195,71 +191,32 @@ class _FewShot(BaseEstimator):
         tasks: Mapping[str, Any] = self.learner_.record.get("tasks") or {}
         return tasks.get("examples") or tasks.get("shots", 10**9) * tasks.get("ways", 1)
 
-    def _inner(self) -> Inner:
-        return Inner(self.learner_.model, self.learner_.method, _weighted(self._loss), self.block_)
-
-    def _start(self, X: NDArray) -> None:
-        """Chooses the learner and the scale of a new task."""
-        self.learner_, scaling = self._resolved()
-        if scaling == "none":
-            self.scale_ = None
-        else:
-            self.scale_ = scale_of(X) if scaling == "task" else self.meta_scale_
-        self._inputs(X[:1])  # raises where the table does not fit
-
-    def _enough(self, X: NDArray) -> None:
-        """Raises DataError where rows to begin with cannot say how features are scaled from then on."""
-        if self.scale_ is not None and not hasattr(self, "meta_learner_") and len(X) < 2:
-            raise DataError(
-                "The first rows of partial_fit say how features are scaled from then on, and X has 1; give two or more."
-            )
-
-    def _inputs(self, X: NDArray) -> NDArray:
-        """Inputs of the network from rows of a table; in NumPy, which compiles nothing anew for other shapes."""
+    def _network_inputs(self, X: NDArray) -> Any:
+        """Inputs of the network from rows of a table."""
         model = self.learner_.model
-        if self.scale_ is not None:
-            X = standardise(X, self.scale_, model.input_shape[0])
-        elif X.shape[1] != math.prod(model.input_shape):
-            shape = " × ".join(map(str, model.input_shape))
-            raise DataError(
-                f"X has {X.shape[1]} features; this learner needs {math.prod(model.input_shape)} ({shape})."
-            )
-        return np.asarray(to_inputs(model, X.reshape(-1, *model.input_shape), self.learner_.inputs, "X"))
+        return to_inputs(model, self.inputs_.from_rows(X, model.input_shape), self.inputs_, "X")
 
     def _outputs(self, X: ArrayLike) -> NDArray[np.float64]:
         """What the adapted network says of each row, `[rows, outputs]`."""
-        check_is_fitted(self, "moved_")
-        table = checked(self, X, dtype=_dtype(self.learner_), reset=False)
-        learner, inputs = self.learner_, self._inputs(table)
-        state, inner = replace_leaves(learner.state, self.state_), self._inner()
-        size = CHUNK if learner.model.norm != "transductive" else len(inputs)
-        found = []
-        for first in range(0, len(inputs), size):
-            rows = inputs[first : first + size]
-            padded = np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
-            found.append(np.asarray(_predict(inner, learner.meta, self.moved_, state, padded))[: len(rows)])
-        return np.concatenate(found).astype(np.float64)
+        check_is_fitted(self, "adapted_")
+        model = self.learner_.model
+        table = checked(self, X, dtype=self.learner_.inputs.rows_dtype, reset=False)
+        size = CHUNK if model.norm != "transductive" else len(table)
+        predictions = []
+        for first in range(0, len(table), size):
+            rows = table[first : first + size]
+            filled = rows[np.arange(size) % len(rows)]
+            chunk = self.adapted_(self.inputs_.from_rows(filled, model.input_shape))
+            predictions.append(np.asarray(chunk, np.float64)[: len(rows)])
+        return np.concatenate(predictions)
 
     def __sklearn_clone__(self) -> Self:
-        options: Any = {name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()}
-        made = type(self)(**options)
-        for name, value in vars(self).items():  # what meta_fit has learned is what fit begins with, as a learner is
+        parameters: Any = {name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()}
+        copy = type(self)(**parameters)
+        for name, value in vars(self).items():  # the learner of meta_fit is a parameter of fit, as `learner` is
             if name.startswith("meta_"):
-                setattr(made, name, value)
-        return made
-
-    # --- pickling: a learner holds functions, its file does not
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: Any = super().__getstate__()
-        return {name: _pack(value) if isinstance(value, Learner) else value for name, value in state.items()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({n: _unpack(value) if isinstance(value, _Packed) else value for n, value in state.items()})
-
-    def _begin_meta(self, y: NDArray) -> tuple[NDArray, int]:
-        """Targets `[rows, 1]` of many tasks in units of their spread, or labels `[rows]`; outputs of a network."""
-        raise NotImplementedError
+                setattr(copy, name, value)
+        return copy
 
 
 class FewShotClassifier(ClassifierMixin, _FewShot):
@@ -278,6 +235,7 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
       n_features_in_: features.
       n_iter_: gradient steps taken.
       loss_: mean training loss after them.
+      adapted_: the adapted model.
       learner_: the learner.
       meta_learner_: what `meta_fit` has trained.
 
@@ -294,10 +252,9 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learns a task from its examples: features `[rows, features]`, labels `[rows]` of any kind."""
         table, labels = self._table(X, y, reset=True)
-        self._start(table)
+        self._begin(table, labels)
         self._name(np.unique(labels))
-        self._teach(table, labels, again=False)
-        return self
+        return self._teach(table, labels, again=False)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
         """Goes on learning from where it is, with these examples, by `inner_steps` more steps. The rows of the
@@ -305,13 +262,12 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
 
         Args:
           X, y: as in `fit`.
-          classes: all labels that will ever come, in the first call; those of y unless given.
+          classes: all labels that will ever come, in the first call. Defaults to those of y.
         """
-        first = not hasattr(self, "moved_")
+        first = not hasattr(self, "adapted_")
         table, labels = self._table(X, y, reset=first)
         if first:
-            self._start(table)
-            self._enough(table)
+            self._begin(table, labels, more_rows=True)
             self._name(np.unique(labels if classes is None else np.asarray(classes)))
         elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
             raise DataError(
@@ -320,8 +276,7 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise DataError(f"y has the label {unknown[0]}, which is not among classes; name all in the first call.")
-        self._teach(table, labels, again=not first)
-        return self
+        return self._teach(table, labels, again=not first)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities of the classes, `[rows, classes]`, in the order of `classes_`."""
@@ -335,7 +290,7 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
         return self.classes_[best]
 
     def _table(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[NDArray, NDArray]:
-        table, labels = checked(self, X, y, dtype=_dtype(self._resolved()[0]), reset=reset)
+        table, labels = checked(self, X, y, dtype=self._resolved().inputs.rows_dtype, reset=reset)
         check_classification_targets(labels)
         return table, labels
 
@@ -353,16 +308,17 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
             )
         self.classes_, self.places_ = classes, places
 
-    def _teach(self, table: NDArray, labels: NDArray, *, again: bool) -> None:
+    def _teach(self, table: NDArray, labels: NDArray, *, again: bool) -> Self:
         # outputs without a class are masked, as `Learner.adapt` does, where classes are numbered anew in every task
-        used = np.isin(np.arange(self.learner_.outputs), self.places_) | hasattr(self, "meta_learner_")
+        used = np.isin(np.arange(self.learner_.outputs), self.places_)
         targets = self.places_[np.searchsorted(self.classes_, labels)].astype(np.int32)
-        self._learn(table, targets, used, again=again)
+        return self._learn(table, targets, None if self.inputs_.shared_classes else used, again=again)
 
-    def _begin_meta(self, y: NDArray) -> tuple[NDArray, int]:
+    def _meta_targets(self, table: NDArray, y: NDArray) -> tuple[StandardisedRows, NDArray, int]:
         check_classification_targets(y)
         self.meta_classes_, labels = np.unique(y, return_inverse=True)
-        return labels, len(self.meta_classes_)
+        inputs = StandardisedRows(table.shape[1], shared_classes=True).with_scale(table)
+        return inputs, labels, len(self.meta_classes_)
 
 
 class FewShotRegressor(RegressorMixin, _FewShot):
@@ -380,6 +336,7 @@ class FewShotRegressor(RegressorMixin, _FewShot):
       n_features_in_: features.
       n_iter_: gradient steps taken.
       loss_: mean squared training error after them, of the scaled target.
+      adapted_: the adapted model.
       learner_: the learner.
       meta_learner_: what `meta_fit` has trained.
 
@@ -395,154 +352,73 @@ class FewShotRegressor(RegressorMixin, _FewShot):
         """Learns a task from its examples: features `[rows, features]`, targets `[rows]`, or `[rows, outputs]` for a
         learner of as many outputs."""
         table, targets = self._table(X, y, reset=True)
-        self._start(table)
+        self._begin(table, targets)
         return self._teach(table, targets, again=False)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Goes on learning from where it is, with these examples, by `inner_steps` more steps. The rows of the
         first call say how features are scaled from then on."""
-        first = not hasattr(self, "moved_")
+        first = not hasattr(self, "adapted_")
         table, targets = self._table(X, y, reset=first)
         if first:
-            self._start(table)
-            self._enough(table)
+            self._begin(table, targets, more_rows=True)
         return self._teach(table, targets, again=not first)
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Targets `[rows]`, or `[rows, outputs]` for a learner of several."""
-        found = self._outputs(X)
-        if self.target_scale_ is not None:
-            found = self.target_scale_.mean + found * self.target_scale_.spread
-        return found[:, 0] if found.shape[1] == 1 else found
+        outputs = self._outputs(X)
+        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
 
     def _table(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[NDArray, NDArray]:
-        learner = self._resolved()[0]
-        table, targets = checked(
-            self, X, y, dtype=_dtype(learner), y_numeric=True, multi_output=learner.outputs > 1, reset=reset
-        )
+        learner = self._resolved()
+        options = {"dtype": learner.inputs.rows_dtype, "y_numeric": True, "multi_output": learner.outputs > 1}
+        table, targets = checked(self, X, y, **options, reset=reset)
         return table, np.asarray(targets, np.float64).reshape(len(table), -1)
 
     def _teach(self, table: NDArray, targets: NDArray, *, again: bool) -> Self:
-        if not again:
-            self.target_scale_ = self._target_scale(targets)
         outputs = self.learner_.outputs
         if targets.shape[1] != outputs:
             raise DataError(f"y has {targets.shape[1]} columns and this learner has {outputs} outputs; give as many.")
-        if self.target_scale_ is not None:
-            spread = self.target_scale_.spread
-            targets = np.where(spread > 0, (targets - self.target_scale_.mean) / np.where(spread > 0, spread, 1), 0)
-        self._learn(table, targets.astype(np.float32), np.ones(outputs, bool), again=again)
-        return self
+        scaled = np.asarray(self.inputs_.prepare_targets(targets), np.float32)
+        return self._learn(table, scaled, None, again=again)
 
-    def _target_scale(self, targets: NDArray) -> Scale | None:
-        if self.scale_ is None:
-            return None
-        scale = scale_of(targets) if not hasattr(self, "meta_learner_") else self.meta_target_scale_
-        # of a constant one, what is left are roundings
-        return Scale(scale.mean, np.where(np.isfinite(scale.spread), scale.spread, 0.0))
-
-    def _begin_meta(self, y: NDArray) -> tuple[NDArray, int]:
-        targets = np.asarray(y, np.float64)
-        scale = self.meta_target_scale_ = scale_of(targets[:, None])
-        return (targets[:, None] - scale.mean) / scale.spread, 1
+    def _meta_targets(self, table: NDArray, y: NDArray) -> tuple[StandardisedRows, NDArray, int]:
+        targets = np.asarray(y, np.float64)[:, None]
+        inputs = StandardisedRows(table.shape[1], scales_targets=True).with_scale(table, targets)
+        return inputs, inputs.prepare_targets(targets), 1
 
 
-# --- the inner loop, for examples that weigh
+def _task_names(tasks: ArrayLike, rows: int) -> NDArray[np.str_]:
+    """The name of the task of each row. Raises DataError where one is missing."""
+    names = np.asarray(tasks)
+    if names.shape != (rows,):
+        raise DataError(f"tasks has shape {names.shape}; it must name the task of each of the {rows} rows.")
+    missing = [name is None or (isinstance(name, float) and math.isnan(name)) for name in names.tolist()]
+    if any(missing):
+        raise DataError(f"tasks has no name for row {missing.index(True)}; name the task of every row.")
+    return names.astype(str)
 
 
-class Examples(NamedTuple):
-    """Targets, with what the loss needs to know beside them.
+def _padded(inputs: NDArray, targets: NDArray, used: NDArray | None, pad: bool) -> Batch:
+    """A support set of a power of two of rows, so that few programs are compiled; repeated rows have weight 0.
 
-    Attributes:
-      y: targets `[examples, outputs]`, or labels `[examples]`.
-      weights: of the examples, `[examples]`.
-      used: which outputs the task uses, `[outputs]`.
+    Args:
+      inputs: of the network, `[rows, ...]`.
+      targets: `[rows, ...]`.
+      used: outputs that are classes of the task, `[outputs]`; None for all.
+      pad: whether rows may be repeated; with batch norm they would count.
     """
-
-    y: Any
-    weights: Any
-    used: Any
-
-
-class Block(NamedTuple):
-    """Some inner steps: the weights that moved, the state, and the training loss after them."""
-
-    moved: dict[str, Array]
-    state: Any
-    after: Array
-
-
-@functools.cache
-def _weighted(name: str) -> Loss:
-    """A mean loss in which examples have weights; the same function for the same name, so that programs are reused."""
-
-    def loss(prediction: Array, examples: Any) -> Array:
-        if name == "cross-entropy":
-            # a finite stand-in for −∞, whose gradient would be NaN
-            prediction = jnp.where(examples.used, prediction, -1e9)
-        each = jax.vmap(lambda p, y: LOSSES[name](p[None], y[None]))(prediction, examples.y)
-        return (each * examples.weights).sum() / examples.weights.sum()
-
-    return loss
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _block(inner: Inner, meta: Any, state: Any, inner_lr: Any, moved: Any, support: Batch, key: Array) -> Block:
-    meta = meta._replace(params=replace_leaves(meta.params, moved))
-    rule = inner.method.test_rule or inner.method.rule
-    adapted = inner_loop(inner, starting_point(inner, meta), state, inner_lr, support, key, rule=rule)
-    prediction, _ = inner.model.apply(adapted.params, adapted.state, support.x, None)
-    return Block(adapted.weights, adapted.state, inner.loss(prediction, support.y))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _predict(inner: Inner, meta: Any, moved: Any, state: Any, x: Array) -> Array:
-    params = replace_leaves(meta.params, inner.fold(meta, moved, inner.steps))
-    return inner.model.apply(params, state, x, None)[0]
-
-
-# --- learners
-
-
-def _dtype(learner: Learner) -> Any:
-    """Numbers are read in double precision; images, which a learner converts itself, as they are."""
-    return "numeric" if isinstance(learner.inputs, Images) else np.float64
+    rows = len(inputs)
+    size = max(16, 2 ** math.ceil(math.log2(rows))) if pad else rows
+    places = np.arange(size) % rows
+    weights = (np.arange(size) < rows).astype(np.float32)
+    return Batch(inputs[places], targets[places], weights, used)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=16)
 def _loaded(name: str) -> Learner:
-    """A learner by name or path, the same object each time, so that its programs are compiled once."""
+    """A learner by name or path, read once."""
     return load(name)
 
 
-class _Packed(NamedTuple):
-    """A learner as the bytes of its file."""
-
-    data: bytes
-
-
-_alive: weakref.WeakValueDictionary[str, Learner] = weakref.WeakValueDictionary()
-
-
-def _pack(learner: Learner) -> _Packed:
-    if learner.model.config is None:
-        raise RunError(
-            "A learner whose network is of your own cannot be pickled, since it holds functions; save it with "
-            "learner.save(path), and pickle the estimator's predictions or refit after loading."
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        learner.save(folder)
-        packed = _Packed((Path(folder) / WEIGHTS).read_bytes())
-    _alive[hashlib.sha256(packed.data).hexdigest()] = learner
-    return packed
-
-
-def _unpack(packed: _Packed) -> Learner:
-    """The learner of a pickle; the one that was packed, where it is still there, with its compiled programs."""
-    digest = hashlib.sha256(packed.data).hexdigest()
-    learner = _alive.get(digest)
-    if learner is None:
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / WEIGHTS).write_bytes(packed.data)
-            learner = _alive[digest] = load(folder)
-    return learner
+__all__ = ["FewShotClassifier", "FewShotRegressor"]

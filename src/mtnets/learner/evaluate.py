@@ -11,17 +11,13 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from mtnets.devices import default_at_once, map_over, task_mesh
-from mtnets.errors import DataError, OptionError
+from mtnets.devices import AtOnce, Devices, default_at_once, map_over, task_mesh
+from mtnets.errors import OptionError
 from mtnets.files import replacing
-from mtnets.inner.loop import Inner, inner_loop, starting_point
-from mtnets.inner.losses import METRICS
-from mtnets.inner.methods import Meta, Method
-from mtnets.inner.task import Distribution
-from mtnets.learner.learner import Learner
-from mtnets.tasks.family import Family
-from mtnets.tasks.inputs.table_inputs import Columns
-from mtnets.tasks.sampling.host_callback import surfacing
+from mtnets.inner import Distribution, Inner, Learned, Method, adapt
+from mtnets.learner.learner import MOST_AT_ONCE, Learner
+from mtnets.tasks import Family
+from mtnets.tasks.sampling import surfacing
 
 TEST_SEED = 20180605  # one fixed stream of test tasks, the same for all methods
 DIVERGED = 10.0  # a task diverged if its query loss is not finite or this many times its value before adaptation
@@ -106,8 +102,8 @@ def evaluate(
     inner_steps: int | None = None,
     mask: str | None = None,
     seed: int = TEST_SEED,
-    devices: int | None = None,
-    tasks_at_once: int | None = None,
+    devices: Devices = "all",
+    tasks_at_once: AtOnce = "auto",
 ) -> Estimate:
     """Adapts a learner to test tasks and scores it on their query sets.
 
@@ -115,69 +111,59 @@ def evaluate(
       learner: what was meta-trained.
       tasks: a family, whose `.test` is used, or a bare distribution.
       num_tasks: how many tasks are drawn.
-      inner_steps: gradient steps; those of training unless given.
-      mask: how masks are used: `sample`, `mean` or `threshold`; the method's own choice unless given.
+      inner_steps: gradient steps. Defaults to those of training.
+      mask: how masks are used: `sample`, `mean` or `threshold`. Defaults to the method's own choice.
       seed: of the tasks; the default is the same for all methods, so that they are compared on the same tasks.
-      devices: how many to share the tasks; all that divide their number unless given.
-      tasks_at_once: tasks that a device runs at the same time; see `mtnets.meta.default_at_once`.
+      devices: how many share the tasks; `"all"` takes as many as divide their number.
+      tasks_at_once: tasks that a device runs at the same time; see `mtnets.devices.default_at_once`.
 
     Raises:
       OptionError: for counts below 1, or a mask for a method without one.
+      DataError: for tasks whose inputs mean nothing to the learner.
     """
     for name, value, least in (("num_tasks", num_tasks, 1), ("inner_steps", inner_steps, 0)):
         if value is not None and value < least:
             raise OptionError(f"{name} is {value}; it must be at least {least}.")
+    if isinstance(tasks, Family):
+        learner.inputs.check_tasks(tasks.inputs)
     inner = learner.inner
     if inner_steps is not None:
         inner = dataclasses.replace(inner, steps=inner_steps)
     if mask is not None:
         inner = dataclasses.replace(inner, method=_with_mask(inner.method, mask))
-    inputs = tasks.inputs if isinstance(tasks, Family) else learner.inputs
-    if inputs != learner.inputs and Columns in (type(inputs), type(learner.inputs)):
-        raise DataError(
-            "The table has changed since training, or is another one: its columns, their means or its classes are not "
-            "those that the learner keeps. Name the file as it was, or adapt to new rows: mtnets adapt."
-        )
-    distribution = tasks.test if isinstance(tasks, Family) else tasks
     keys = jax.random.split(jax.random.key(seed), num_tasks)
-    at_once = tasks_at_once or default_at_once(learner.meta.params, num_tasks, most=1000)
+    at_once = tasks_at_once
+    if at_once == "auto":
+        at_once = default_at_once(learner.meta.params, num_tasks, most=MOST_AT_ONCE)
+    distribution = tasks.test if isinstance(tasks, Family) else tasks
     with surfacing():
-        losses, scores = score_tasks(
-            inner,
-            learner.loss,
-            at_once,
-            task_mesh(devices, num_tasks),
-            (learner.meta, learner.state, learner.inner_lr),
-            distribution,
-            keys,
-        )
-        return Estimate(METRICS[learner.loss][0], np.asarray(scores), np.asarray(losses))
+        mesh = task_mesh(devices, num_tasks)
+        losses, scores = score_tasks(inner, at_once, mesh, learner.learned, distribution, keys)
+        return Estimate(inner.loss.score_name, np.asarray(scores), np.asarray(losses))
 
 
-@functools.cache
 def _with_mask(method: Method, mask: str) -> Method:
-    """One object for each choice: programs are compiled anew for another."""
-    return method.with_options(mask=mask)
+    if not hasattr(method, "mask"):
+        raise OptionError(f"{method.name} has no masks, and mask is {mask!r}; leave it out.")
+    return dataclasses.replace(method, mask=mask)  # type: ignore[call-arg]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def score_tasks(
-    inner: Inner, loss: str, at_once: int, mesh: Mesh | None, learned: Any, tasks: Distribution, keys: Array
+    inner: Inner, at_once: int, mesh: Mesh | None, learned: Learned, tasks: Distribution, keys: Array
 ) -> tuple[Array, Array]:
-    """Query losses and scores `[tasks, steps + 1]` of one learner; `learned` is (meta, state, inner rate)."""
-    score = METRICS[loss][1]
+    """Query losses and scores `[tasks, steps + 1]` of one learner."""
 
-    def one(context: tuple[tuple[Meta, Any, Any], Distribution], key: Array) -> tuple[Array, Array]:
-        (meta, state, inner_lr), tasks = context
+    def one(context: tuple[Learned, Distribution], key: Array) -> tuple[Array, Array]:
+        learned, tasks = context
         draw, learn = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         task = tasks.sample(draw)
 
         def probe(params: Any, state: Any) -> tuple[Array, Array]:
             prediction, _ = inner.model.apply(params, state, task.query.x, None)
-            return inner.loss(prediction, task.query.y), score(prediction, task.query.y).astype(jnp.float32)
+            score = inner.loss.score(prediction, task.query).astype(jnp.float32)
+            return inner.loss(prediction, task.query), score
 
-        rule = inner.method.test_rule or inner.method.rule
-        begin = starting_point(inner, meta)
-        return inner_loop(inner, begin, state, inner_lr, task.support, learn, rule=rule, probe=probe).probed
+        return adapt(inner, learned, task.support, learn, probe=probe).probed
 
     return map_over(one, (learned, tasks), keys, at_once=at_once, mesh=mesh)

@@ -2,12 +2,10 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,37 +13,23 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.devices import default_at_once
-from mtnets.errors import DataError, MtnetsError, OptionError, RunError
+from mtnets.devices import AtOnce, default_at_once
+from mtnets.errors import DataError, OptionError, RunError
 from mtnets.files import write_json
-from mtnets.inner.loop import Inner, inner_loop, starting_point
-from mtnets.inner.losses import LOSSES
-from mtnets.inner.methods import METHODS, Meta, Method
-from mtnets.inner.task import Batch
-from mtnets.interop import hub
-from mtnets.learner.adapted import (
-    AdaptedModel,
-    AdaptedModels,
-    apply_task,
-    check_finite,
-    fill,
-    open_tensors,
-    to_inputs,
-    write_tensors,
-)
+from mtnets.inner import LOSSES, METHODS, Batch, Inner, Learned, Meta, Method, method_from_json, method_to_json
+from mtnets.learner import compiled
+from mtnets.learner.adapted import AdaptedModel, AdaptedModels
+from mtnets.learner.data import to_inputs, to_labels, to_targets
+from mtnets.learner.task_files import fingerprint, read_task
+from mtnets.learner.tensors import FORMAT, fill, read_tensors, write_tensors
 from mtnets.networks.model import Model
-from mtnets.networks.model import model_from_config
+from mtnets.networks.models import model_from_config
 from mtnets.shipped import learners
-from mtnets.tasks import inputs_from_json
-from mtnets.tasks import rebuild as rebuild_tasks
-from mtnets.tasks.inputs.inputs import AS_THEY_ARE, Inputs
-from mtnets.trees import leaves_by_path, replace_leaves
+from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
+from mtnets.trees import leaves_by_path
 
-if TYPE_CHECKING:
-    from mtnets.analysis.doctor import Diagnosis
-
-FORMAT = 1
 WEIGHTS, CARD = "learner.safetensors", "learner.json"
+MOST_AT_ONCE = 1000  # tasks of one call that a device runs at the same time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,9 +39,7 @@ class Learner:
     Attributes:
       model: the network.
       method: how it adapts.
-      meta: everything meta-learned.
-      state: state of the network.
-      inner_lr: α.
+      learned: meta-parameters, network state and inner rate.
       inner_steps: gradient steps of training.
       loss: `"mse"` or `"cross-entropy"`.
       inputs: how raw data, such as images or tables, become inputs of the network.
@@ -66,21 +48,35 @@ class Learner:
 
     model: Model
     method: Method
-    meta: Meta
-    state: Any
-    inner_lr: float
+    learned: Learned
     inner_steps: int
     loss: str
     inputs: Inputs = AS_THEY_ARE
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Learner":
-        return self  # nothing in it changes, and programs are compiled anew for a copy
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # without what is cached
+
+    @property
+    def meta(self) -> Meta:
+        """Everything that the meta-optimiser has moved."""
+        return self.learned.meta
+
+    @property
+    def state(self) -> Any:
+        """State of the network."""
+        return self.learned.state
+
+    @property
+    def inner_lr(self) -> float:
+        """α."""
+        return self.learned.inner_lr
 
     @functools.cached_property
     def inner(self) -> Inner:
-        """The inner problem."""
-        return Inner(self.model, self.method, LOSSES[self.loss], self.inner_steps)
+        """The inner problem, without the inner rate, so that learners with other rates share their programs."""
+        method = dataclasses.replace(self.method, inner_lr=None)
+        return Inner(self.model, method, LOSSES[self.loss], self.inner_steps)
 
     @functools.cached_property
     def outputs(self) -> int:
@@ -91,24 +87,10 @@ class Learner:
 
     def moving(self) -> dict[str, float]:
         """Share of the units of each layer that a task moves, where the method has masks."""
-        layers = self.method.choose(self.model.layers)
-        return {name: float(share) for name, share in self.method.rule.moving(layers, self.meta.rule).items()}
+        shares = self.method.rule.moving(self.inner.layers, self.meta.rule)
+        return {name: float(share) for name, share in shares.items()}
 
-    def diagnose(self, tasks: Any = None, num_tasks: int = 200, **options: Any) -> "Diagnosis":
-        """Examines this learner on test tasks: `print(learner.diagnose())`.
-
-        Args:
-          tasks: a family or a bare distribution; those of its training unless given.
-          num_tasks: how many.
-          **options: of `mtnets.diagnose`.
-
-        Raises:
-          RunError: without tasks, for a learner that was trained on tasks of the user's own.
-        """
-        from mtnets.analysis.doctor import diagnose  # which stands above: the doctor evaluates
-
-        family = rebuild_tasks(self.record.get("tasks", {})) if tasks is None else tasks
-        return diagnose(self, family, num_tasks, **options)
+    # --- use
 
     def adapt(
         self,
@@ -126,10 +108,10 @@ class Learner:
             mappings of columns) by a learner of tables.
           y: targets `[examples, outputs]` in regression (or `[examples]` for a single output); integer labels
             `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked. For a
-            table, the target column, which is that of x unless given: numbers, or the classes of training.
-          inner_steps: gradient steps; those of training unless given.
-          key: for masks and whatever else is random; a fixed one unless given.
-          start: weights to begin from (`AdaptedModel.moved`); what was meta-learned unless given.
+            table, the target column: numbers, or the classes of training. Defaults to the target column of x.
+          inner_steps: gradient steps. Defaults to those of training.
+          key: for masks and everything else that is random. Defaults to a fixed one.
+          start: weights to begin from (`AdaptedModel.moved`). Defaults to what was meta-learned.
 
         Returns:
           A plain network with adapted weights.
@@ -138,17 +120,39 @@ class Learner:
           DataError: if shapes do not fit, a number is not finite, or a label is out of range.
           RunError: if adaptation diverges.
         """
+        self._warn_of_batches()
+        y = self.inputs.target_of(x) if y is None else y
+        inputs = self.inputs.for_task(x, y)
+        support = self._batch(to_inputs(self.model, x, inputs, "x"), y, inputs)
+        return self.adapt_batch(support, inputs, inner_steps=inner_steps, key=key, start=start)
+
+    def adapt_batch(
+        self,
+        support: Batch,
+        inputs: Inputs | None = None,
+        *,
+        inner_steps: int | None = None,
+        key: Array | None = None,
+        start: Mapping[str, Array] | None = None,
+    ) -> AdaptedModel:
+        """The same for a batch of inputs and targets of the network, whose examples may have weights.
+
+        Args:
+          support: `[examples, ...]`.
+          inputs: how the adapted model converts raw data. Defaults to those of the learner.
+          inner_steps, key, start: as in `adapt`.
+
+        Raises:
+          RunError: if adaptation diverges.
+        """
         inner = self._inner(inner_steps)
-        inputs = to_inputs(self.model, x, self.inputs, "x")
-        targets, used = self._targets(self.inputs.target_of(x) if y is None else y, len(inputs))
-        meta = self.meta if start is None else self.meta._replace(params=replace_leaves(self.meta.params, start))
         key = jax.random.key(0) if key is None else key
-        moved, state, finite = _adapt(inner, meta, self.state, self.inner_lr, Batch(inputs, targets), used, key)
+        moved, state, finite = compiled.adapt_one(inner, self.learned, start, support, key)
         if not finite:
             raise RunError(_diverged(inner.steps))
-        used = None if used is None or used.all() else used
-        params = _folded(inner, self.meta, moved)  # by the program of with_task, to the last bit
-        return AdaptedModel(self.model, params, state, used, self.inputs, self, moved, inner.steps)
+        used = None if support.outputs is None or support.outputs.all() else jnp.asarray(support.outputs)
+        params = compiled.fold(inner, self.meta, moved)  # by the program of with_task, to the last bit
+        return AdaptedModel(self.model, params, state, used, inputs or self.inputs, self, moved, inner.steps)
 
     def adapt_many(
         self,
@@ -157,7 +161,7 @@ class Learner:
         *,
         inner_steps: int | None = None,
         key: Array | None = None,
-        tasks_at_once: int | None = None,
+        tasks_at_once: AtOnce = "auto",
     ) -> AdaptedModels:
         """Learns many tasks in one compiled call.
 
@@ -168,36 +172,36 @@ class Learner:
           x: inputs, `[tasks, examples, ...]`.
           y: targets `[tasks, examples, outputs]`, or labels `[tasks, examples]`.
           inner_steps, key: as in `adapt`; each task draws its own masks.
-          tasks_at_once: tasks that are learned at the same time; see `mtnets.meta.default_at_once`.
+          tasks_at_once: tasks that are learned at the same time; see `mtnets.devices.default_at_once`.
 
         Raises:
           DataError: if shapes do not fit, a number is not finite, or a label is out of range; naming the task.
           RunError: if adaptation diverges, naming the tasks.
         """
+        self._warn_of_batches()
         inner, x, y = self._inner(inner_steps), np.asarray(x), np.asarray(y)
         if x.ndim < 2 or y.ndim < 2 or x.shape[:2] != y.shape[:2] or not len(x):
             raise DataError(f"x has shape {x.shape} and y {y.shape}; they must be [tasks, examples, ...] alike.")
         inputs = to_inputs(self.model, x.reshape(-1, *x.shape[2:]), self.inputs, "x")
-        targets, used = [], []
-        for i, each in enumerate(y):
+        batches = []
+        for i, each in enumerate(zip(inputs.reshape(*x.shape[:2], *self.model.input_shape), y, strict=True)):
             try:
-                found = self._targets(each, x.shape[1])
+                batches.append(self._batch(*each, self.inputs))
             except DataError as error:
                 raise DataError(f"Task {i}: {error}") from error
-            targets.append(found[0])
-            used.append(found[1])
-        batches = Batch(inputs.reshape(*x.shape[:2], *self.model.input_shape), jnp.stack(targets))
-        outputs = None if used[0] is None else jnp.stack(used)
+        support = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
         keys = jax.random.split(jax.random.key(0) if key is None else key, len(x))
-        at_once = tasks_at_once or default_at_once(self.meta.params, len(x), most=1000)
-        moved, state, finite = _adapt_many(inner, at_once, self.meta, self.state, self.inner_lr, batches, outputs, keys)
+        at_once = tasks_at_once
+        if at_once == "auto":
+            at_once = default_at_once(self.meta.params, len(x), most=MOST_AT_ONCE)
+        moved, state, finite = compiled.adapt_each(inner, at_once, self.learned, support, keys)
         if not finite.all():
             which = np.flatnonzero(~np.asarray(finite))
             some = ", ".join(map(str, which[:10])) + " …" * (len(which) > 10)
             raise RunError(f"Task {some}: {_diverged(inner.steps)}")
-        params = _folded_many(inner, self.meta, moved)
+        params = compiled.fold_each(inner, self.meta, moved)
         like = AdaptedModel(self.model, None, None, None, self.inputs, self, None, inner.steps)
-        return AdaptedModels(like, params, state, moved, outputs)
+        return AdaptedModels(like, params, state, moved, support.outputs)
 
     def with_task(self, path: str | Path) -> AdaptedModel:
         """The model that `AdaptedModel.save_task` wrote a file of, which must have been adapted by this learner.
@@ -205,85 +209,57 @@ class Learner:
         Raises:
           RunError: if there is no such file, it is damaged, or belongs to another learner.
         """
-        moved, state, used, steps = apply_task(self, path)
-        params = _folded(dataclasses.replace(self.inner, steps=steps), self.meta, moved)
-        return AdaptedModel(self.model, params, state, used, self.inputs, self, moved, steps)
+        task = read_task(path, self)
+        params = compiled.fold(dataclasses.replace(self.inner, steps=task.inner_steps), self.meta, task.moved)
+        return AdaptedModel(self.model, params, task.state, task.used, self.inputs, self, task.moved, task.inner_steps)
 
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Changes when anything does that was meta-learned."""
-        digest = hashlib.sha256(json.dumps([self.method.to_json(), self.inner_lr], sort_keys=True).encode())
-        for part, leaves in sorted(self._parts().items()):
-            for name, leaf in sorted(leaves.items()):
-                array = np.asarray(leaf)
-                digest.update(f"{part}.{name} {array.dtype} {array.shape}".encode() + array.tobytes())
-        return digest.hexdigest()
-
-    def _inner(self, inner_steps: int | None) -> Inner:
-        """The inner problem with another number of steps, for use."""
-        steps = self.inner_steps if inner_steps is None else inner_steps
-        if steps < 0:
-            raise OptionError(f"inner_steps is {steps}; it must be at least 0.")
+    def _warn_of_batches(self) -> None:
         if self.model.norm == "transductive":
             warnings.warn(
                 "This learner was trained with transductive batch norm: each prediction depends on the other inputs of "
                 "its batch. For use, train with norm='support'.",
                 stacklevel=3,
             )
+
+    def _inner(self, inner_steps: int | None) -> Inner:
+        """The inner problem with another number of steps, for use."""
+        steps = self.inner_steps if inner_steps is None else inner_steps
+        if steps < 0:
+            raise OptionError(f"inner_steps is {steps}; it must be at least 0.")
         return dataclasses.replace(self.inner, steps=steps)
 
-    def _targets(self, y: Any, examples: int) -> tuple[Array, Array | None]:
-        targets = self.inputs.prepare_targets(y)
-        if len(targets.shape) == 0 or len(targets) != examples:
-            raise DataError(f"x has {examples} examples and y has shape {targets.shape}; they must have as many.")
+    def _batch(self, inputs: Array, y: Any, kind: Inputs) -> Batch:
+        """Inputs of the network with their targets, and the outputs that the task uses."""
         if self.loss == "mse":
-            if targets.ndim == 1 and self.outputs == 1:
-                targets = targets[:, None]
-            if targets.shape != (examples, self.outputs):
-                raise DataError(f"y has shape {targets.shape}; this learner needs ({examples}, {self.outputs}).")
-            return jnp.asarray(check_finite(targets, "y"), jnp.float32), None
-        if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-            raise DataError(f"y has shape {targets.shape} and type {targets.dtype}; labels must be integers, one each.")
-        if targets.min() < 0 or targets.max() >= self.outputs:
-            raise DataError(
-                f"y has labels from {targets.min()} to {targets.max()}; this learner tells {self.outputs} classes "
-                f"apart, labelled 0 to {self.outputs - 1}."
-            )
-        occurs = jnp.isin(jnp.arange(self.outputs), jnp.asarray(targets))
-        return jnp.asarray(targets, jnp.int32), None if self.inputs.shared_classes else occurs
+            return Batch(inputs, to_targets(y, kind, len(inputs), self.outputs))
+        labels, used = to_labels(y, kind, len(inputs), self.outputs)
+        return Batch(inputs, labels, outputs=used)
+
+    # --- files
 
     def save(self, path: str | Path) -> None:
         """Writes `learner.safetensors`, which holds everything, and `learner.json`, the same card for people, into a
         folder. An older learner there is replaced whole."""
-        arrays = {f"{part}.{name}": np.asarray(a) for part, tree in self._parts().items() for name, a in tree.items()}
+        arrays = {f"{part}.{name}": np.asarray(a) for part, tree in self.arrays().items() for name, a in tree.items()}
         card = self._card()
         write_tensors(Path(path) / WEIGHTS, arrays, card)
         write_json(Path(path) / CARD, card)
 
-    # --- the Hugging Face Hub
-
-    def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> None:
-        """Writes this learner into a folder, with a model card; see `mtnets.hub.save_pretrained`."""
-        hub.save_pretrained(self, folder, licence=licence)
-
-    @staticmethod
-    def from_pretrained(name_or_folder: str | Path, **options: Any) -> "Learner":
-        """Reads a learner from a folder or from the Hub; see `mtnets.hub.from_pretrained`."""
-        return hub.from_pretrained(name_or_folder, **options)
-
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Writes this learner into a repository of the Hub, and returns its address; see `mtnets.hub.push_to_hub`."""
-        return hub.push_to_hub(self, repo_id, **options)
-
-    def _parts(self) -> dict[str, dict[str, Any]]:
+    def arrays(self) -> dict[str, dict[str, Any]]:
+        """Every array that was learned, by part (`params`, `fold`, `rule`, `state`) and path."""
         trees = {"params": self.meta.params, "fold": self.meta.fold, "rule": self.meta.rule, "state": self.state}
         return {name: leaves_by_path(tree) for name, tree in trees.items()}
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes when anything does that was meta-learned."""
+        return fingerprint(self, method_to_json(self.method) | {"inner_lr": float(self.inner_lr)})
 
     def _card(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "model": None if self.model.config is None else dict(self.model.config),
-            "method": self.method.to_json() | {"inner_lr": float(self.inner_lr)},
+            "method": method_to_json(self.method) | {"inner_lr": float(self.inner_lr)},
             "inner_lr": float(self.inner_lr),
             "inner_steps": self.inner_steps,
             "loss": self.loss,
@@ -312,10 +288,10 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
             f"There is no learner in {path} (no {WEIGHTS}); name a folder written by a training or by save(), or a "
             f"learner that ships: {', '.join(learners.names())}."
         )
-    arrays, card = open_tensors(file, "learner")
+    arrays, card = read_tensors(file)
     try:
         return _read(file, arrays, card, model, method)
-    except MtnetsError:
+    except RunError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a record may hold anything
         passed = ", or the model passed is not the one that was saved" if model is not None else ""
@@ -329,46 +305,28 @@ def _read(
     file: Path, arrays: dict[str, Any], card: dict[str, Any], model: Model | None, method: Method | None
 ) -> Learner:
     """The learner of a file's arrays and card."""
-    if card["format"] != FORMAT:
-        raise RunError(f"{file} has format {card['format']}; this version of mtnets reads format {FORMAT}.")
     if model is None:
         if card["model"] is None:
             raise RunError(f"The network in {file} is not a built-in one; pass it: load(path, model=...).")
         model = model_from_config(card["model"])
     if method is None:
-        options = dict(card["method"])
-        name = options.pop("name")
+        name = card["method"]["name"]
         if name not in METHODS:
             raise RunError(
                 f"The method in {file} is {name!r}, which is not registered; pass it: load(path, method=...)."
             )
-        method = METHODS[name](**options)
+        method = method_from_json(card["method"])
+    network, inner_lr = model, card["inner_lr"]
 
-    params, state = jax.eval_shape(model.init, jax.random.key(0))
-    init = functools.partial(
-        method.init,
-        layers=model.layers,
-        inner_lr=card["inner_lr"],
-        steps=card["inner_steps"],
-        fixed=model.fixed,
-        norm=model.norm,
-    )
-    meta = jax.eval_shape(lambda params: init(jax.random.key(0), params=params), params)
-    expected = {"params": meta.params, "fold": meta.fold, "rule": meta.rule, "state": state}
-    filled = fill(expected, arrays, file)
-    inputs = inputs_from_json(card["inputs"])
-    learned = Meta(filled["params"], filled["fold"], filled["rule"])
-    return Learner(
-        model,
-        method,
-        learned,
-        filled["state"],
-        card["inner_lr"],
-        card["inner_steps"],
-        card["loss"],
-        inputs,
-        card["record"],
-    )
+    def start(key: Array) -> tuple[Meta, Any]:
+        params, state = network.init(key)
+        return method.init(network, params, key, inner_lr=inner_lr, inner_steps=card["inner_steps"]), state
+
+    meta, state = jax.eval_shape(start, jax.random.key(0))
+    trees = fill({"params": meta.params, "fold": meta.fold, "rule": meta.rule, "state": state}, arrays, file)
+    learned = Learned(Meta(trees["params"], trees["fold"], trees["rule"]), trees["state"], inner_lr)
+    inputs = inputs_from_json(card["inputs"], card["record"].get("tasks"))
+    return Learner(model, method, learned, card["inner_steps"], card["loss"], inputs, card["record"])
 
 
 def _diverged(steps: int) -> str:
@@ -376,40 +334,3 @@ def _diverged(steps: int) -> str:
         f"Adaptation diverged within {steps} inner steps: the adapted weights are not finite. "
         "Use fewer inner steps, or look for inputs or targets far outside those of training."
     )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _adapt(
-    inner: Inner, meta: Meta, state: Any, inner_lr: Any, support: Batch, used: Array | None, key: Array
-) -> tuple[dict[str, Array], Any, Array]:
-    """Weights that moved, before folding; state; and whether all is finite."""
-    if used is not None:
-        # a finite stand-in for −∞, whose gradient would be NaN
-        inner = dataclasses.replace(
-            inner, loss=lambda logits, y: LOSSES["cross-entropy"](jnp.where(used, logits, -1e9), y)
-        )
-    rule = inner.method.test_rule or inner.method.rule
-    adapted = inner_loop(inner, starting_point(inner, meta), state, inner_lr, support, key, rule=rule)
-    finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(adapted.params)]))
-    return adapted.weights, adapted.state, finite
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _adapt_many(
-    inner: Inner, at_once: int, meta: Meta, state: Any, inner_lr: Any, batches: Batch, used: Any, keys: Array
-) -> Any:
-    """The same for a stack of tasks, `at_once` at a time."""
-    one = lambda each: _adapt(inner, meta, state, inner_lr, *each)  # noqa: E731
-    return jax.lax.map(one, (batches, used, keys), batch_size=min(at_once, len(keys)))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _folded(inner: Inner, meta: Meta, moved: dict[str, Array]) -> Any:
-    """The parameters of the network with these weights, after the inner steps."""
-    return replace_leaves(meta.params, inner.fold(meta, moved, inner.steps))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _folded_many(inner: Inner, meta: Meta, moved: dict[str, Array]) -> Any:
-    """The same for a stack of tasks."""
-    return jax.lax.map(lambda each: _folded(inner, meta, each), moved)

@@ -51,7 +51,7 @@ class Checkpoints:
             kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
             raise RunError(
                 f"The checkpoint of meta-step {step} could not be written to {self.folder} ({_first_line(error)}); "
-                f"{kept}. Make room on the disk and go on with --resume."
+                f"{kept}. Make room on the disk and go on with resume=True."
             ) from error
 
     def restore(self, step: int, like: Any) -> Any:
@@ -70,7 +70,7 @@ class Checkpoints:
             raise RunError(
                 f"The checkpoint {self.folder / str(step)} is damaged or of another configuration "
                 f"({_first_line(error)}). "
-                "Remove that folder to go on from the checkpoint before it, or start anew with --overwrite."
+                "Remove that folder to go on from the checkpoint before it, or start anew with overwrite=True."
             ) from error
         return jax.tree.map_with_path(lambda keys, leaf: jax.numpy.asarray(arrays[path_of(keys)], leaf.dtype), like)
 

@@ -11,10 +11,10 @@ import optax
 from jax import Array
 from jax.sharding import Mesh
 
-from mtnets.inner.loop import Inner
-from mtnets.inner.methods import Meta
-from mtnets.inner.task import Distribution
+from mtnets.inner import Distribution, Inner, Learned, Meta
 from mtnets.outer.gradient import meta_gradient
+
+INIT = 2**31  # derives the starting weights from a run's key; meta-steps derive from it by numbers below
 
 
 class Outer(NamedTuple):
@@ -37,7 +37,7 @@ class Outer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """All that is fixed about the outer loop.
+    """Everything that is fixed about the outer loop.
 
     Attributes:
       inner: the inner problem.
@@ -64,10 +64,11 @@ class Program:
         """The start of each run, from keys and inner rates `[runs]`; all arrays have a leading axis of runs."""
 
         def one(key: Array, inner_lr: Array) -> Outer:
-            model_key, method_key = jax.random.split(jax.random.fold_in(key, 0))
+            model_key, method_key = jax.random.split(jax.random.fold_in(key, jnp.uint32(INIT)))
             params, state = self.inner.model.init(model_key)
-            model, steps = self.inner.model, self.inner.steps
-            meta = self.inner.method.init(method_key, model.layers, params, inner_lr, steps, model.fixed, model.norm)
+            meta = self.inner.method.init(
+                self.inner.model, params, method_key, inner_lr=inner_lr, inner_steps=self.inner.steps
+            )
             return Outer(meta, self.optimiser.init(meta), state, jnp.zeros((), jnp.int32), -jnp.ones((), jnp.int32))
 
         return _over_runs(one, self.runs)(keys, inner_lr)
@@ -77,9 +78,7 @@ class Program:
         keys = jax.random.split(jax.random.fold_in(key, i), self.meta_batch)
         result = meta_gradient(
             self.inner,
-            outer.meta,
-            outer.state,
-            inner_lr,
+            Learned(outer.meta, outer.state, inner_lr),
             tasks,
             keys,
             multi_step_weights(self.inner.steps, i / self.multi_step) if self.multi_step else None,
@@ -107,9 +106,8 @@ class Program:
     def chunk(self) -> Callable[[Outer, Array, Array, Array, Any, Distribution], tuple[Outer, dict[str, Array]]]:
         """`chunk(outer, keys, start, stop, inner_lr, tasks) -> (outer, summed metrics)`: meta-steps start…stop − 1.
 
-        Keys and inner rates have a leading axis of runs.
-
-        The bounds are arguments of the program, so that one compilation serves chunks of every length.
+        Keys and inner rates have a leading axis of runs. The bounds are arguments of the program, so that one
+        compilation serves chunks of every length.
         """
 
         @jax.jit

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mtnets.outer.loop import Advanced, Compiled, Event, Logged
+
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 
 
@@ -46,14 +48,14 @@ class Display:
         if self._show:
             self._console.print(text, highlight=False, soft_wrap=True)
 
-    def started(self, step: int) -> None:
-        """Compilation is over: speed is counted from here."""
-        self._begun = (time.perf_counter(), step)
+    def show(self, event: Event) -> None:
+        """Shows where the training is: speed, means over the last meta-steps, the share of units that move."""
+        if isinstance(event, Compiled):
+            self._begun = (time.perf_counter(), event.position.step)  # speed is counted without compilation
+        elif isinstance(event, Advanced) and not isinstance(event, Logged) and self._show:
+            self._update(event.position.step, event.metrics, event.moving)
 
-    def update(self, step: int, metrics: Mapping[str, Any], moving: Mapping[str, float]) -> None:
-        """Shows where the training is, with means over the last meta-steps and the share of units that move."""
-        if not self._show:
-            return
+    def _update(self, step: int, metrics: Mapping[str, float], moving: Mapping[str, float]) -> None:
         now = time.perf_counter()
         rate = (step - self._begun[1]) / max(now - self._begun[0], 1e-9)
         text = f"{rate:.4g} meta-steps/s · {describe(metrics, moving)}"

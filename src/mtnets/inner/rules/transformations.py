@@ -1,7 +1,7 @@
 """Optax transformations for use within a task, with derivatives that are finite wherever they may be needed."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax import Array
 
 from mtnets.errors import OptionError
 
+InnerOptimiser = Literal["sgd", "momentum", "adam"]
 # Before α (or learned rates). Adam's ε stands inside the root: outside, its second derivative is infinite at a zero
 # gradient. 1e-8 there is 1e-4 outside: below gradients of that size its steps shrink.
 INNER_OPTIMISERS: dict[str, Callable[[], optax.GradientTransformation]] = {

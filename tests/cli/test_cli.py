@@ -9,6 +9,8 @@ from PIL import Image
 
 import mtnets
 from mtnets.cli import main
+from mtnets.cli.messages import in_flags
+from mtnets.inner import method_to_json
 
 SMALL = ["--filters", "4", "--norm", "support", "--meta-steps", "4", "--meta-batch", "2", "--validation-tasks", "4"]
 SMALL += ["--test-tasks", "8", "--quiet"]
@@ -55,7 +57,7 @@ def test_train_writes_a_run(run):
 
 
 def test_a_run_is_repeated_from_its_config(run, tmp_path):
-    arguments = ["train", "glyphs", "--config", str(run / "config.json"), "--out", str(tmp_path / "again"), "--quiet"]
+    arguments = ["train", "glyphs", f"--config={run / 'config.json'}", "--out", str(tmp_path / "again"), "--quiet"]
     assert main(arguments) == 0
     assert (tmp_path / "again" / "config.json").read_text() == (run / "config.json").read_text()
     a, b = mtnets.load(run), mtnets.load(tmp_path / "again")
@@ -115,12 +117,13 @@ def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
     )
     assert "ways" in fails(capsys, "train", "glyphs", "--ways", "0", "--out", tmp_path / "new", *SMALL)
     assert "mtnets data omniglot" in fails(capsys, "train", "omniglot", "--root", tmp_path, "--out", tmp_path / "new")
-    assert "maml has no option 'mask'" in fails(
-        capsys, "train", "sinusoid", "--method", "maml", "--mask", "mean", "--out", tmp_path / "new"
+    assert "holds a run already; go on with --resume, replace it with --overwrite" in fails(
+        capsys, "train", "glyphs", "--out", run, *SMALL
     )
+    assert "There is no method 'mamml'" in fails(capsys, "train", "sinusoid", "--method", "mamml")
     assert "There is no learner in" in fails(capsys, "evaluate", tmp_path)
-    assert "tasks have no root" in fails(capsys, "evaluate", run, "--root", "x")
-    assert "num_tasks is 0" in fails(capsys, "evaluate", run, "--tasks", "0")
+    assert "--data x is given, but glyphs tasks are made without data" in fails(capsys, "evaluate", run, "--data", "x")
+    assert "tasks is 0" in fails(capsys, "evaluate", run, "--tasks", "0")
     assert "Name a family" in fails(capsys, "train")
     query = ["--query", drawings / "query"]
     assert "nowhere" in fails(capsys, "adapt", run, "--support", tmp_path / "nowhere", *query)
@@ -152,7 +155,7 @@ def test_a_transductive_learner_warns_in_a_sentence(run, drawings, capsys, tmp_p
     learner = mtnets.load(run)
     network = mtnets.models.conv4(3, filters=4, norm="transductive")
     _, state = network.init(jax.random.key(0))
-    dataclasses.replace(learner, model=network, state=state).save(tmp_path)
+    dataclasses.replace(learner, model=network, learned=learner.learned._replace(state=state)).save(tmp_path)
     assert main(["adapt", str(tmp_path), "--support", f"{drawings}/support", "--query", f"{drawings}/query"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("mtnets: This learner was trained with transductive batch norm")
@@ -187,21 +190,18 @@ def test_the_doctor_examines_a_run(capsys, tmp_path):
 
 
 def test_options_of_methods_reach_them(capsys, tmp_path):
-    arguments = ["--method", "t-net", "--sides", "2", "--rates", "layer-step", "--adapts", "head", "--inner-clip", "5"]
-    arguments += ["--meta-gradient", "truncated", "--last-steps", "1", "--meta-steps", "2", "--validation-tasks", "4"]
-    arguments += ["--metric", "low-rank", "--rank", "3"]
+    arguments = ["--method=t-net", "--sides", "2", "--rates", "layer-step", "--adapts", "head", "--inner-clip", "5"]
+    arguments += ["--estimator", "truncated", "--last-steps", "0", "--meta-steps", "2", "--validation-tasks", "4"]
+    arguments += ["--metric", "low-rank", "--rank", "3", "--clip-norm", "off"]
     out = tmp_path / "run"
     assert main(["train", "sinusoid", *arguments, "--hidden", "4", "--out", str(out), "--quiet"]) == 0
     capsys.readouterr()
     recorded = json.loads((out / "config.json").read_text())
     expected = {"name": "t_net", "sides": 2, "rates": "layer-step", "adapts": "head", "inner_clip": 5.0}
-    expected |= {"metric": "low-rank", "rank": 3}
-    assert recorded["method"].items() >= (expected | {"meta_gradient": "truncated", "last_steps": 1}).items()
-    assert mtnets.load(out).method.to_json() == recorded["method"]
-    error = fails(capsys, "train", "sinusoid", "--method", "maml", "--sides", "2")
-    assert "maml has no option 'sides'" in error
-    error = fails(capsys, "train", "sinusoid", "--method", "m-net", "--metric", "diagonal")
-    assert "m_net has no option 'metric'" in error
+    expected |= {"metric": "low-rank", "rank": 3, "estimator": {"name": "truncated", "last_steps": 0}}
+    assert recorded["method"].items() >= expected.items()
+    assert recorded["training"]["clip_norm"] == "off"
+    assert method_to_json(mtnets.load(out).method) == recorded["method"]
     error = fails(capsys, "train", "sinusoid", "--metric", "low-rank", "--rank", "0")
     assert "rank is 0" in error
     assert main(["summary", str(out)]) == 0
@@ -209,6 +209,48 @@ def test_options_of_methods_reach_them(capsys, tmp_path):
     assert main(["summary", str(out), "--json"]) == 0
     assert [row["moves"] for row in json.loads(capsys.readouterr().out)["layers"]] == [False, True]
     assert "no learner" in fails(capsys, "summary", tmp_path)
+
+
+@pytest.mark.parametrize("name", mtnets.METHODS)
+def test_each_method_shows_its_own_options_and_no_other(name, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "sinusoid", "--method", name.replace("_", "-"), "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    own = {field.name for kind in (mtnets.METHODS[name],) for field in dataclasses.fields(kind)}
+    for option in ("sides", "rates", "metric", "rank", "mask", "temperature", "factors", "context", "start"):
+        assert (f"--{option} " in text) == (option in own), option
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [(["--method", "maml", "--sides", "2"], "--sides"), (["--method", "m-net", "--metric", "full"], "--metric")],
+)
+def test_options_of_other_methods_are_refused(arguments, option, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "sinusoid", *arguments])
+    assert exit_.value.code == 2
+    assert option in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "go on with resume=True, replace it with overwrite=True.",
+            "go on with --resume, replace it with --overwrite.",
+        ),
+        ("meta_steps is -1; it must be at least 0.", "--meta-steps is -1; it must be at least 0."),
+        ("or clip_norm=10 in a new run", "or --clip-norm 10 in a new run"),
+        ("with resume=True and skip_nonfinite=100.", "with --resume and --skip-nonfinite 100."),
+        ("seed is 3; the rank", "seed is 3; the rank"),
+        ("learner.adapt(x, y), or load(path, model=...)", "learner.adapt(x, y), or load(path, model=...)"),
+        ("estimator=Implicit(proximal=1.0)", "estimator=Implicit(proximal=1.0)"),
+    ],
+)
+def test_errors_name_flags(message, expected):
+    names = {"resume", "overwrite", "meta_steps", "clip_norm", "skip_nonfinite", "seed", "rank", "proximal", "model"}
+    assert in_flags(message, names) == expected
 
 
 def test_another_method_than_that_of_a_config_keeps_its_own_options(capsys, tmp_path):
@@ -220,7 +262,7 @@ def test_another_method_than_that_of_a_config_keeps_its_own_options(capsys, tmp_
     config = ["train", "sinusoid", "--config", str(first / "config.json")]
     assert main([*config, "--method", "fomaml", "--out", str(second), "--quiet"]) == 0
     recorded = json.loads((second / "config.json").read_text())["method"]
-    assert recorded == mtnets.fomaml(0.03).to_json()
+    assert recorded == method_to_json(mtnets.fomaml(0.03, inner_clip="off"))
     assert "tuple" not in capsys.readouterr().err
     (tmp_path / "other.json").write_text('{"search": {}}')
     assert "not a configuration" in fails(capsys, "train", "sinusoid", "--config", tmp_path / "other.json")

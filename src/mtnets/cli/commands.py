@@ -1,0 +1,316 @@
+"""The commands about learners that exist, and the lists of what there is. Each is a dataclass of its options."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from mtnets.devices import Devices, use_cores
+from mtnets.inner.rules import MaskUse
+
+TEST_SEED = 20180605  # mtnets.learner.TEST_SEED, without importing it for every command
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Scores a learner on test tasks, per inner step.
+
+    Attributes:
+      run: folder of a run, or the name of a learner that ships (`mtnets learners`).
+      tasks: number of test tasks.
+      inner_steps: gradient steps. Defaults to those of training.
+      shots: support examples (of each class). Defaults to those of training.
+      queries: query examples (of each class). Defaults to those of training.
+      data: where the data are now, if not where they were.
+      mask: how masks are used: sample, mean or threshold. Defaults to the learner's own choice.
+      seed: of the tasks; the default is one fixed stream, the same for all methods.
+      devices: CPU devices that share the tasks.
+      json: print one JSON object.
+      scores: file for the scores of every task. Defaults to evaluation/scores.npz in the run's folder.
+    """
+
+    run: tyro.conf.Positional[str]
+    tasks: int = 600
+    inner_steps: int | None = None
+    shots: int | None = None
+    queries: int | None = None
+    data: str | None = None
+    mask: MaskUse | None = None
+    seed: int = TEST_SEED
+    devices: Devices = "all"
+    json: bool = False
+    scores: str = ""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.learner import evaluate, load
+
+        use_cores(self.devices)
+        learner = load(self.run)
+        changes = {"shots": self.shots, "queries": self.queries}
+        family = _tasks(learner, self.data, **{n: v for n, v in changes.items() if v is not None})
+        estimate = evaluate(
+            learner,
+            family,
+            self.tasks,
+            inner_steps=self.inner_steps,
+            mask=self.mask,
+            seed=self.seed,
+            devices=self.devices,
+        )
+        print(json.dumps(estimate.to_json(), indent=2, allow_nan=False) if self.json else estimate)
+        estimate.save(self.scores or _folder(self.run) / "evaluation" / "scores.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapt:
+    """Learns a new task from a few examples, and predicts others: images by class, or rows of a table.
+
+    Attributes:
+      run: folder of a run, or the name of a learner that ships (`mtnets learners`).
+      support: folder with one folder of images per class; or a table, .csv or .parquet, with the target column. Where
+        it has the task column too, each task is learned on its own.
+      query: folder of images, or of class folders; or a table.
+      out: CSV file for the predictions, and for each class its probability. Defaults to standard output.
+      inner_steps: gradient steps. Defaults to those of training.
+    """
+
+    run: tyro.conf.Positional[str]
+    support: str
+    query: str
+    out: str = ""
+    inner_steps: int | None = None
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.learner import load, predict_files
+
+        predictions = predict_files(load(self.run), self.support, self.query, inner_steps=self.inner_steps)
+        if self.out:
+            predictions.save(self.out)
+            print(f"{len(predictions.rows)} predictions written to {self.out}")
+        else:
+            print(predictions, end="")
+        if predictions.score:
+            print(predictions.score, file=sys.stderr)
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Examines a learner: is its meta-gradient right, does every layer learn, does adaptation help, and what to try.
+
+    Attributes:
+      run: folder of a run, or the name of a learner that ships (`mtnets learners`).
+      tasks: number of test tasks.
+      inner_steps: how far the curve goes. Defaults to twice the steps of training, and at least 5.
+      data: where the data are now, if not where they were.
+      skip_differences: do not check the meta-gradient by finite differences, which takes longest.
+      json: print one JSON object.
+      out: picture. Defaults to doctor.png in the run's folder.
+    """
+
+    run: tyro.conf.Positional[str]
+    tasks: int = 200
+    inner_steps: int | None = None
+    data: str | None = None
+    skip_differences: bool = False
+    json: bool = False
+    out: str = ""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.analysis import diagnose
+        from mtnets.files import write_json
+        from mtnets.learner import load
+
+        use_cores()
+        learner = load(self.run)
+        diagnosis = diagnose(
+            learner,
+            _tasks(learner, self.data),
+            self.tasks,
+            inner_steps=self.inner_steps,
+            finite_differences=not self.skip_differences,
+        )
+        write_json(_folder(self.run) / "doctor.json", diagnosis.to_json())
+        print(json.dumps(diagnosis.to_json(), indent=2, allow_nan=False) if self.json else diagnosis)
+        picture = Path(self.out or _folder(self.run) / "doctor.png")
+        diagnosis.plot(picture)
+        print(f"Picture: {picture}", file=sys.stderr)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Lists the layers of a learner's network: shapes, which move, and how many numbers are meta-learned for each.
+
+    Attributes:
+      run: folder of a run, or the name of a learner that ships (`mtnets learners`).
+      json: print one JSON object.
+    """
+
+    run: tyro.conf.Positional[str]
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.analysis import summarise
+        from mtnets.learner import load
+
+        learner = load(self.run)
+        summary = summarise(learner.model, learner.method, learner.inner_steps)
+        print(json.dumps(summary.to_json(), indent=2) if self.json else summary)
+
+
+@dataclasses.dataclass(frozen=True)
+class Methods:
+    """Lists the methods: one inner step, what is learned, how many numbers for a network, options, paper.
+
+    Attributes:
+      mlp: sizes of a multilayer perceptron to count for.
+      conv4: ways of a conv-4 for Omniglot to count for, instead.
+      run: a run whose network to count for, instead.
+      inner_steps: of training; some methods learn something for each.
+      json: print one JSON object.
+    """
+
+    mlp: tuple[int, ...] = (1, 40, 40, 1)
+    conv4: int | None = None
+    run: str = ""
+    inner_steps: int = 1
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.analysis import catalogue
+        from mtnets.learner import load
+        from mtnets.networks import models
+
+        what, model = f"an MLP {'-'.join(map(str, self.mlp))}", models.mlp(*self.mlp)
+        if self.conv4 is not None:
+            what, model = f"a conv-4 of {self.conv4} ways", models.conv4(self.conv4)
+        if self.run:
+            what, model = f"the network of {self.run}", load(self.run).model
+        entries = list(catalogue(model, self.inner_steps))
+        if self.json:
+            print(json.dumps([entry._asdict() for entry in entries], indent=2))
+            return
+        rows = []
+        for e in entries:
+            count = "–" if e.parameters is None else f"{e.parameters:,}"
+            options = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in e.options.items())
+            rows.append((e.name.replace("_", "-"), e.step, e.learned, e.estimator, count, options, e.paper))
+        titles = (
+            "method",
+            "one inner step",
+            "learned besides the start",
+            "meta-gradient",
+            "numbers",
+            "options",
+            "paper",
+        )
+        _print_table(titles, rows)
+        print(f"numbers: all that is meta-learned for {what}, its own weights included; –: does not apply to it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Learners:
+    """Lists the learners that ship: `mtnets adapt NAME`, `mtnets evaluate NAME`, `mtnets.load("NAME")`.
+
+    Attributes:
+      json: print one JSON object.
+    """
+
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.shipped import learners
+
+        cards = {name: learners.card(name) for name in learners.names()}
+        if self.json:
+            print(json.dumps(cards, indent=2, ensure_ascii=False))
+            return
+        rows = [(name, card["about"], card["score"], card["data"], card["licence"]) for name, card in cards.items()]
+        _print_table(("name", "what it does", "score", "trained on", "licence"), rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipes:
+    """Lists the recipes, whole configurations of trainings: `mtnets train FAMILY --config NAME`.
+
+    Attributes:
+      json: print one JSON object.
+    """
+
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.shipped import recipes
+
+        shipped = {name: recipes.read(name) for name in recipes.names()}
+        if self.json:
+            print(json.dumps(shipped, indent=2, ensure_ascii=False))
+            return
+        rows = [(name, recipe["tasks"]["family"], recipe["about"]) for name, recipe in shipped.items()]
+        _print_table(("name", "family", "what"), rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Fetches the archives of a data set over HTTPS, checks them, and unpacks them once into a cache.
+
+    Attributes:
+      name: of the data set.
+      root: folder for the archives. Defaults to $MTNETS_DATA, then to data.
+    """
+
+    name: tyro.conf.Positional[Literal["omniglot"]]
+    root: str = ""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.tasks.archives import data_root
+        from mtnets.tasks.families.omniglot import download
+
+        root = data_root(self.root)
+        download(root)
+        print(f"Omniglot is in {root}; train with: mtnets train omniglot --root {root}")
+
+
+COMMANDS: dict[str, type] = {
+    "evaluate": Evaluate,
+    "adapt": Adapt,
+    "doctor": Doctor,
+    "summary": Summary,
+    "methods": Methods,
+    "learners": Learners,
+    "recipes": Recipes,
+    "data": Data,
+}
+
+
+def _print_table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, justify="right" if title == "numbers" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _tasks(learner: Any, data: str | None, **changes: Any) -> Any:
+    """The tasks of a learner's training, their data read from where they are now."""
+    from mtnets.tasks import family_from_record
+
+    return family_from_record(learner.record["tasks"], data=data, **changes)
+
+
+def _folder(run: str) -> Path:
+    """Where what is found out about a learner is written: into its folder; below `runs` for one that ships."""
+    return Path(run) if Path(run).is_dir() else Path("runs") / run

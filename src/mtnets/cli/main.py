@@ -1,0 +1,103 @@
+"""The entry point: from arguments to a command, and from an error to one sentence."""
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Union
+
+import tyro
+
+from mtnets.cli.commands import COMMANDS
+from mtnets.cli.messages import in_flags
+from mtnets.errors import MtnetsError, OptionError
+
+FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+      args: arguments. Defaults to those of the process.
+
+    Returns:
+      The exit status: 0, or 1 after one sentence on standard error.
+    """
+    args = sys.argv[1:] if args is None else args
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_: print(f"mtnets: {message}", file=sys.stderr)
+            _parse(args)()
+    except MtnetsError as error:
+        print(f"mtnets: {in_flags(str(error), set(_names(args)))}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"mtnets: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mtnets: stopped; a run with a checkpoint goes on with --resume.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(args: list[str]) -> Callable[[], object]:
+    """The command that the arguments ask for."""
+    if args in (["--version"], ["-V"]):
+        return _version
+    if args[:1] == ["train"]:
+        return _train(args[1:])
+    commands = {"train": _Train, **COMMANDS}
+    return tyro.cli(
+        Union[tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())],  # type: ignore[arg-type]  # noqa: UP007
+        args=args,
+        prog="mtnets",
+        description="Few-shot learning by gradient descent: meta-train, evaluate, adapt.",
+        config=FLAT,
+    )
+
+
+def _version() -> None:
+    from mtnets import __version__
+
+    print(f"mtnets {__version__}")
+
+
+def _train(args: list[str]) -> Callable[[], object]:
+    from mtnets.cli.train import train
+    from mtnets.tasks import FAMILIES
+
+    if args and args[0] in FAMILIES:
+        return lambda: train(args[0], args[1:])
+    if args and args[0] in ("-h", "--help"):
+        families = " | ".join(FAMILIES)
+        print(f"usage: mtnets train {families}\n\nMeta-trains a learner. --help after a family lists its options.")
+        raise SystemExit(0)
+    given = f" There is no family {args[0]!r}." if args else ""
+    raise OptionError(f"Name a family of tasks: mtnets train {' | '.join(FAMILIES)}.{given}")
+
+
+def _names(args: list[str]) -> Iterator[str]:
+    """The names of the options of a command."""
+    kind = COMMANDS.get(args[0]) if args else None
+    if kind is not None:
+        yield from (field.name for field in dataclasses.fields(kind))
+    elif args[:1] == ["train"] and len(args) > 1:
+        from mtnets.cli.options import RunOptions, method_options, training_options
+        from mtnets.inner import METHODS
+        from mtnets.tasks import FAMILIES
+
+        kinds: list[Any] = [RunOptions, training_options(), *(method_options(name) for name in METHODS)]
+        kinds += [FAMILIES[args[1]]] if args[1] in FAMILIES else []
+        for each in kinds:
+            yield from (field.name for field in dataclasses.fields(each))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Train:
+    """Meta-trains a learner on a family of tasks; mtnets train --help lists the families."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        _train([])

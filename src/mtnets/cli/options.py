@@ -1,0 +1,142 @@
+"""Options of the command line, from the fields of families, methods, estimators and settings."""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal, get_type_hints
+
+import tyro
+
+from mtnets.inner import ESTIMATORS, METHODS, Method
+from mtnets.inner.rules.transformations import InnerOptimiser
+from mtnets.outer import Training
+from mtnets.tasks import Family, Options
+
+# Fields for which Python takes more than a command line can write: their types here, and what is said of them.
+WRITABLE: Mapping[str, tuple[Any, str]] = {
+    "adapts": (tuple[str, ...], "which layers move: all, head (the last used), body (all others), first, or names."),
+    "inner_optimiser": (InnerOptimiser, "turns a task's gradients into directions, before α or learned rates."),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Where the run goes.
+
+    Attributes:
+      seed: of the starting weights and of all tasks.
+      out: folder for config, metrics, checkpoints, the best learner and its result. Defaults to runs/FAMILY-METHOD.
+      resume: go on from the last checkpoint in that folder.
+      overwrite: empty that folder first.
+      quiet: show no progress.
+    """
+
+    seed: int = 0
+    out: str = ""
+    resume: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def method_options(name: str, estimator: str | None = None) -> type:
+    """The options of a method and of its estimator as one dataclass.
+
+    Args:
+      name: of the method, as in `METHODS`.
+      estimator: its name, as in `ESTIMATORS`. Defaults to the method's own.
+    """
+    kind = METHODS[name]
+    method = kind()
+    chosen = method.estimator if estimator in (None, method.estimator.name) else ESTIMATORS[estimator]()
+    of_estimator = [field.name for field in dataclasses.fields(chosen)]
+    of_method = [f.name for f in dataclasses.fields(kind) if f.name not in ("estimator", *of_estimator)]
+    hints = get_type_hints(kind) | get_type_hints(type(chosen)) | {n: hint for n, (hint, _) in WRITABLE.items()}
+    help_ = (
+        _attributes(Method) | _attributes(kind) | _attributes(type(chosen)) | {n: h for n, (_, h) in WRITABLE.items()}
+    )
+    help_ |= {
+        "method": "--help after --method NAME shows the options of that one.",
+        "estimator": "how the meta-gradient is taken.",
+    }
+    defaults = {n: getattr(method, n) for n in of_method} | {n: getattr(chosen, n) for n in of_estimator}
+    if isinstance(defaults.get("adapts"), str):
+        defaults["adapts"] = (defaults["adapts"],)
+    methods, estimators = Literal[tuple(map(_dashed, METHODS))], Literal[tuple(ESTIMATORS)]  # type: ignore[misc]
+    made = dataclasses.make_dataclass(
+        "MethodOptions",
+        [
+            ("method", methods, dataclasses.field(default=_dashed(name))),
+            ("estimator", estimators, dataclasses.field(default=chosen.name)),
+            *((option, hints[option], dataclasses.field(default=value)) for option, value in defaults.items()),
+        ],
+        frozen=True,
+    )
+    lines = [f"  {option}: {help_.get(option, '')}" for option in ("method", "estimator", *defaults)]
+    made.__doc__ = "\n".join(
+        [f"{_dashed(name)}: {kind.equation}. Learned besides the start: {kind.learned}.\n\nAttributes:", *lines]
+    )
+    return made
+
+
+def build_method(options: Any) -> Method:
+    """The method that such options choose."""
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    kind, estimator = METHODS[values.pop("method").replace("-", "_")], ESTIMATORS[values.pop("estimator")]
+    of_estimator = {field.name: values.pop(field.name) for field in dataclasses.fields(estimator)}
+    if len(values["adapts"]) == 1:
+        values["adapts"] = values["adapts"][0]
+    return kind(**values, estimator=estimator(**of_estimator))
+
+
+def task_options(kind: type[Options]) -> type:
+    """The options of a family; the data, where they are an option called so, come without a flag."""
+    if kind.data_option != "data":
+        return kind
+    hints = get_type_hints(kind)
+    hints["data"] = tyro.conf.Positional[hints["data"]]
+    fields = [(field.name, hints[field.name], field) for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    made = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
+    made.__doc__ = kind.__doc__
+    return made
+
+
+def build_tasks(kind: type[Options], options: Any) -> Family:
+    """The family that such options choose."""
+    return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(options)}).build()
+
+
+def training_options() -> type:
+    """The settings of the outer loop as a dataclass; None leaves a choice to the task family."""
+    hints = get_type_hints(Training)
+    made = dataclasses.make_dataclass(
+        "TrainingOptions",
+        [(field.name, *_open(hints[field.name], field)) for field in dataclasses.fields(Training)],
+        frozen=True,
+    )
+    made.__doc__ = Training.__doc__
+    return made
+
+
+def _open(hint: Any, field: Any) -> tuple[Any, Any]:
+    """Type and default of a setting; None where a task family has one."""
+    if field.default is dataclasses.MISSING or field.name == "clip_norm":
+        return hint | None, dataclasses.field(default=None)
+    return hint, dataclasses.field(default=field.default)
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _attributes(kind: type) -> dict[str, str]:
+    """What a docstring says of each attribute, without the marks of Python."""
+    text = inspect.cleandoc(kind.__dict__.get("__doc__") or "").partition("Attributes:\n")[2]
+    attributes: dict[str, str] = {}
+    name = ""
+    for line in text.split("\n\n", maxsplit=1)[0].splitlines():
+        if line.startswith("    "):  # goes on
+            attributes[name] += f" {line.strip()}"
+        else:
+            name, _, about = line.strip().partition(": ")
+            attributes[name] = about
+    return {name: about.replace("`", "").replace('"', "") for name, about in attributes.items()}

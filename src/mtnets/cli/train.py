@@ -1,0 +1,170 @@
+"""`mtnets train FAMILY`: options of a family, a method, an estimator and the outer loop."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tyro
+
+from mtnets.cli.options import (
+    RunOptions,
+    build_method,
+    build_tasks,
+    method_options,
+    task_options,
+    training_options,
+)
+from mtnets.devices import use_cores
+from mtnets.errors import MtnetsError, OptionError
+from mtnets.inner import METHODS, Method, method_from_json, method_to_json
+from mtnets.outer import run_training
+from mtnets.outer.settings import training_from_json
+from mtnets.shipped import recipes
+from mtnets.tasks import FAMILIES, Options, options_from_record
+
+FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
+
+
+def train(family: str, args: list[str]) -> None:
+    """Meta-trains a learner on a family of tasks."""
+    path, args = taken(args, "config")
+    config = None if path is None else read_config(family, path)
+    method = taken(args, "method")[0]
+    method = None if method is None else method.replace("-", "_")
+    kind, default = options_kind(family, config, method, taken(args, "estimator")[0])
+    about = (
+        f"Meta-trains a learner on {family} tasks. --config FILE starts from a recipe (mtnets recipes) or the "
+        "config.json of a run."
+    )
+    options: Any = tyro.cli(
+        kind, args=args, default=default, prog=f"mtnets train {family}", description=about, config=FLAT
+    )
+    # curves are so small that tasks shared over cores take longer
+    use_cores(1 if options.training.devices == "all" and FAMILIES[family].small else options.training.devices)
+    folder = Path(options.run.out or f"runs/{family}-{options.method.method}")
+    result = run_training(
+        None,
+        build_method(options.method),
+        build_tasks(FAMILIES[family], options.tasks),
+        seed=options.run.seed,
+        out=folder,
+        resume=options.run.resume,
+        overwrite=options.run.overwrite,
+        progress=not options.run.quiet,
+        **dataclasses.asdict(options.training),
+    )
+    test, learner = result.test.to_json(), result.learner
+    last = test["inner_steps"][-1]
+    mean = "not finite" if last["mean"] is None else f"{last['mean']:.4f} ± {last['ci95'] or 0:.4f}"
+    print(
+        f"{test['metric']} {mean} on {test['num_tasks']} test tasks after {last['step']} "
+        f"inner step{'s' * (last['step'] != 1)} "
+        f"({learner.record['meta_step']} meta-steps, batch norm: {learner.model.norm}); written to {folder}"
+    )
+
+
+def taken(args: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of `--name VALUE` or `--name=VALUE`, and the other arguments.
+
+    Raises:
+      OptionError: for the flag without a value.
+    """
+    for i, arg in enumerate(args):
+        flag, equals, value = arg.partition("=")
+        if flag == f"--{name}" and equals:
+            return value, args[:i] + args[i + 1 :]
+        if flag == f"--{name}":
+            if i + 1 == len(args):
+                raise OptionError(f"--{name} needs a value.")
+            return args[i + 1], args[:i] + args[i + 2 :]
+    return None, args
+
+
+class Configuration(NamedTuple):
+    """What a recipe or a run says of a training."""
+
+    tasks: Options
+    method: Method
+    training: Mapping[str, Any]
+    seed: int
+
+
+def read_config(family: str, path: str) -> Configuration:
+    """A recipe, or the configuration in the `config.json` or `result.json` of a run.
+
+    Raises:
+      OptionError: if it is none, of other tasks, or of a run with code of its own.
+    """
+    try:
+        shipped = path in recipes.names() and not Path(path).exists()
+        config = recipes.read(path) if shipped else json.loads(Path(path).read_text())
+        config = config.get("config", config)  # a result holds its configuration
+        if not config.keys() >= {"tasks", "method", "training"}:
+            raise OptionError(
+                f"{path} is not a configuration; name the config.json or result.json of a run, or a recipe."
+            )
+    except (OSError, ValueError, AttributeError) as error:
+        if isinstance(error, MtnetsError):
+            raise
+        raise OptionError(f"{path} is not a configuration ({error}); name a config.json of a run.") from error
+    if not config["tasks"].get("family"):
+        raise OptionError(f"{path} is of a run on tasks of its own; repeat it in Python.")
+    tasks = options_from_record(config["tasks"])
+    if tasks.family != family:
+        raise OptionError(f"{path} is for {tasks.family} tasks; run: mtnets train {tasks.family} --config {path}")
+    if config.get("optimiser", "adam") != "adam":
+        raise OptionError(f"{path} is of a run with an optimiser of its own; repeat it in Python.")
+    name = config["method"].get("name")
+    if name not in METHODS:
+        raise OptionError(f"{path} is of a run with a method of its own, {name!r}; repeat it in Python.")
+    return Configuration(
+        tasks, method_from_json(config["method"]), training_from_json(config["training"]), config.get("seed", 0)
+    )
+
+
+def options_kind(
+    family: str, config: Configuration | None, method: str | None, estimator: str | None
+) -> tuple[type, Any]:
+    """The dataclass of all options of a training, and its values where a configuration gives some.
+
+    Args:
+      family: of tasks.
+      config: where values come from, if any.
+      method: that the user names, if any.
+      estimator: that the user names, if any.
+    """
+    values: dict[str, Any] = {}
+    if config is not None and method in (None, config.method.name):
+        method, recorded = config.method.name, method_to_json(config.method)
+        of_estimator = recorded.pop("estimator")
+        values = recorded | (of_estimator if estimator in (None, of_estimator["name"]) else {})
+        estimator = estimator or of_estimator["name"]
+    elif config is not None:  # the options of another method mean nothing to this one
+        values = {"inner_lr": config.method.inner_lr}
+    of_method, of_training = method_options(_known(method or "mt_net"), estimator), training_options()
+    of_tasks = task_options(FAMILIES[family])
+    kinds = {"tasks": of_tasks, "method": of_method, "training": of_training, "run": RunOptions}
+    fields = [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in kinds.items()]
+    made = dataclasses.make_dataclass("Train", fields, frozen=True)
+    made.__doc__ = f"Meta-trains a learner on {family} tasks."
+    if config is None:
+        return made, None
+    names = {field.name for field in dataclasses.fields(of_method)} - {"method", "estimator"}
+    values = {name: value for name, value in values.items() if name in names}
+    if isinstance(values.get("adapts"), str):
+        values["adapts"] = (values["adapts"],)
+    return made, made(
+        tasks=of_tasks(**{f.name: getattr(config.tasks, f.name) for f in dataclasses.fields(of_tasks)}),
+        method=of_method(**values),
+        training=of_training(**config.training),
+        run=RunOptions(seed=config.seed),
+    )
+
+
+def _known(method: str) -> str:
+    if method not in METHODS:
+        names = ", ".join(name.replace("_", "-") for name in METHODS)
+        raise OptionError(f"There is no method {method.replace('_', '-')!r}; choose one of {names}.")
+    return method

@@ -1,0 +1,225 @@
+"""A method is a value: a frozen dataclass that chooses from four columns. This is what all methods share."""
+
+import abc
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import optax
+from jax import Array
+
+from mtnets.errors import OptionError
+from mtnets.inner.estimators import Exact
+from mtnets.inner.folds import step_offsets
+from mtnets.inner.rules.transformations import INNER_OPTIMISERS, InnerOptimiser, clip_norm, proximal
+from mtnets.inner.seams import Estimator, Fold, Meta, Rule, Setting
+from mtnets.networks.layers import Layer
+from mtnets.networks.model import Model
+from mtnets.trees import leaves_by_path
+
+Off = Literal["off"]  # a choice of its own, where None leaves the choice to the task family
+Adapts = str | Sequence[str] | Callable[[Layer], bool]
+PLACES: dict[str, Callable[[tuple[Layer, ...]], tuple[Layer, ...]]] = {
+    "all": tuple,
+    "head": lambda layers: layers[-1:],
+    "body": lambda layers: layers[:-1],
+    "first": lambda layers: layers[:1],
+}
+FOLD = 1_000_000  # makes a key for the fold, unlike those of rules, which fold in small numbers
+
+
+class Parts(NamedTuple):
+    """The fold and the rules of a method.
+
+    Attributes:
+      fold: how weights that move become weights of the network.
+      rule: from gradients to updates while training.
+      test_rule: the same at test, where a mask may be used differently. Defaults to `rule`.
+    """
+
+    fold: Fold
+    rule: Rule
+    test_rule: Rule | None = None
+
+
+METHODS: "dict[str, type[Method]]" = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(abc.ABC):
+    """How a network adapts to a task.
+
+    A subclass is a frozen dataclass: its fields are its options, and `parts()` returns the fold and the rules that they
+    choose. It is listed in `METHODS` by its class name in lower case (`MTNet` is `"mt_net"`), unless it is declared
+    with `class Name(Method, register=False)`.
+
+    Attributes:
+      inner_lr: inner rate α. Defaults to that of the task family.
+      adapts: which layers move: `"all"`, `"head"` (the last used), `"body"` (all others), `"first"`, names of layers,
+        or a predicate on `Layer`.
+      estimator: how the meta-gradient is taken.
+      proximal: λ of a pull `λ/2 |w − θ|²` on the weights toward their start, a part of the inner loss.
+      inner_clip: clips the norm of a task's gradient; `"off"` does not. Defaults to that of the task family.
+      inner_optimiser: `"sgd"`, `"momentum"`, `"adam"`, or an Optax transformation from gradients to directions, on
+        which the rule then acts (so that α or learned rates follow it).
+      per_step_offsets: whether each inner step learns its own scales and offsets of normalisation.
+
+    Raises:
+      OptionError: for a number or an optimiser that is not possible, or an estimator that gives no gradient to a part
+        that the method learns.
+    """
+
+    name: ClassVar[str] = ""
+    equation: ClassVar[str] = ""  # one inner step
+    learned: ClassVar[str] = ""  # besides the starting point
+    paper: ClassVar[str] = ""
+
+    inner_lr: float | None = None
+    _: dataclasses.KW_ONLY
+    adapts: Adapts = "all"
+    estimator: Estimator = Exact()
+    proximal: float = 0.0
+    inner_clip: float | Off | None = None
+    inner_optimiser: InnerOptimiser | optax.GradientTransformation = "sgd"
+    per_step_offsets: bool = False
+
+    def __init_subclass__(cls, *, register: bool = True) -> None:
+        if not cls.__dict__.get("name"):
+            cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+        if register:
+            METHODS[cls.name] = cls
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.adapts, str) and not callable(self.adapts):
+            object.__setattr__(self, "adapts", tuple(self.adapts))  # compares and hashes by value
+        if self.inner_lr is not None and not 0 <= self.inner_lr < float("inf"):
+            raise OptionError(f"The inner rate is {self.inner_lr}; it must be a number ≥ 0.")
+        if not 0 <= self.proximal < float("inf"):
+            raise OptionError(f"proximal is {self.proximal}; it must be a number ≥ 0.")
+        if not isinstance(self.estimator, Estimator):
+            raise OptionError(
+                f"The estimator is {self.estimator!r}; it must be a value such as mtnets.FirstOrder() or "
+                "mtnets.Truncated(last_steps=2)."
+            )
+        if self.proximal and self.estimator.pull:
+            raise OptionError(
+                f"proximal is {self.proximal}, but the {self.estimator.name} estimator has its own pull of "
+                f"{self.estimator.pull}; set that one: estimator=Implicit(proximal={self.proximal})."
+            )
+        learned = {"fold": self.fold.learns, "rule": self.rule.learns}
+        for part in self.estimator.blind:
+            if learned[part]:
+                raise OptionError(
+                    f"{self.name} learns arrays of its {part}, to which the {self.estimator.name} estimator gives no "
+                    "gradient; use Exact() or FirstOrder(), or a method that learns none."
+                )
+        _ = self.before  # raises for an optimiser or a clipping that is not possible
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # without what is cached
+
+    @abc.abstractmethod
+    def parts(self) -> Parts:
+        """The fold and the rules that the options choose.
+
+        Raises:
+          OptionError: for options that are not possible.
+        """
+
+    @functools.cached_property
+    def _parts(self) -> Parts:
+        return self.parts()
+
+    @functools.cached_property
+    def fold(self) -> Fold:
+        """From weights that move to leaves of the network, with offsets for each inner step if those are asked for."""
+        return step_offsets(self._parts.fold) if self.per_step_offsets else self._parts.fold
+
+    @property
+    def rule(self) -> Rule:
+        """From gradients to updates while training."""
+        return self._parts.rule
+
+    @property
+    def test_rule(self) -> Rule:
+        """From gradients to updates in use."""
+        return self._parts.test_rule or self._parts.rule
+
+    @functools.cached_property
+    def before(self) -> optax.GradientTransformation:
+        """What stands before the rule, as one Optax chain: the pull to the start, clipping, the inner optimiser."""
+        optimiser = self.inner_optimiser
+        if isinstance(optimiser, str):
+            if optimiser not in INNER_OPTIMISERS:
+                raise OptionError(
+                    f"There is no inner optimiser {optimiser!r}; choose one of {', '.join(INNER_OPTIMISERS)}, or pass "
+                    "an Optax transformation."
+                )
+            optimiser = INNER_OPTIMISERS[optimiser]()
+        pull = self.proximal or self.estimator.pull
+        parts = [proximal(pull)] if pull else []
+        if self.inner_clip not in (None, "off"):
+            parts.append(clip_norm(self.inner_clip))  # type: ignore[arg-type]
+        return optax.chain(*parts, optimiser)
+
+    def begin(
+        self, layers: Sequence[Layer], arrays: Any, inner_lr: Any, key: Array, *, training: bool = False
+    ) -> optax.GradientTransformation:
+        """From gradients to updates within one task."""
+        rule = self.rule if training else self.test_rule
+        return optax.chain(self.before, rule.begin(layers, arrays, inner_lr, key))
+
+    def choose(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+        """The layers that move, of all layers in the order of their first use.
+
+        Raises:
+          OptionError: if there is none, or a layer that is named does not exist.
+        """
+        if isinstance(self.adapts, str) and self.adapts in PLACES:
+            chosen = PLACES[self.adapts](tuple(layers))
+        elif callable(self.adapts):
+            chosen = tuple(layer for layer in layers if self.adapts(layer))  # type: ignore[operator]
+        else:
+            wanted = (self.adapts,) if isinstance(self.adapts, str) else self.adapts
+            names = [layer.name for layer in layers]
+            for name in wanted:
+                if name not in names:
+                    raise OptionError(
+                        f"The network has no layer {name!r}; name some of {', '.join(names)}, or one of "
+                        f"{', '.join(PLACES)} alone."
+                    )
+            chosen = tuple(layer for layer in layers if layer.name in wanted)
+        if not chosen:
+            raise OptionError(
+                f"No layer of {', '.join(layer.name for layer in layers)} moves; adapts is {self.adapts!r}."
+            )
+        return chosen
+
+    def init(self, model: Model, params: Any, key: Array, *, inner_lr: Any, inner_steps: int) -> Meta:
+        """The meta-learned arrays at the start, where the fold changes nothing.
+
+        Args:
+          model: the network.
+          params: its parameters.
+          key: for arrays that start at random.
+          inner_lr: α.
+          inner_steps: of training.
+
+        Raises:
+          OptionError: if the method cannot adapt this network.
+        """
+        moving, leaves = self.choose(model.layers), leaves_by_path(params)
+        in_layers = {path for layer in model.layers for path in layer.paths}
+        warps = tuple(f"{path}." for path in model.fixed)
+        loose = {
+            path: leaf
+            for path, leaf in leaves.items()
+            if leaf.ndim == 1 and path not in in_layers and not path.startswith(warps)
+        }
+        weights = {path: leaves[path] for layer in moving for path in layer.paths}
+        setting = Setting(moving, weights, loose, inner_lr, inner_steps, key, model.norm)
+        fold = self.fold.init(setting._replace(key=jax.random.fold_in(key, FOLD)))
+        return Meta(params, fold, self.rule.init(setting))

@@ -1,0 +1,86 @@
+"""Methods as plain values, for saved learners, configurations and run folders."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mtnets.errors import OptionError
+from mtnets.inner.method import METHODS, Method
+from mtnets.inner.seams import ESTIMATORS, Estimator
+
+CUSTOM = "custom"  # a value of the user's that cannot be written down, such as a function
+
+
+def method_to_json(method: Method) -> dict[str, Any]:
+    """The name and the fields of a method as plain values."""
+    fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    fields["estimator"] = estimator_to_json(method.estimator)
+    return {"name": method.name} | {name: _plain(value) for name, value in fields.items()}
+
+
+def estimator_to_json(estimator: Estimator) -> Any:
+    """The name and the fields of an estimator as plain values."""
+    if type(estimator) is not ESTIMATORS.get(estimator.name):
+        return CUSTOM
+    return {"name": estimator.name, **dataclasses.asdict(estimator)}
+
+
+def method_from_json(values: Mapping[str, Any]) -> Method:
+    """The method that `method_to_json` has written, also with version 0.1.
+
+    Raises:
+      OptionError: for a method that is not in `METHODS`, an option that it does not have, or a function of the user's,
+        which is not written.
+    """
+    options = dict(values)
+    name = options.pop("name", None)
+    if name not in METHODS:
+        raise OptionError(f"The method {name!r} is not registered; import the module that defines it, or pass it.")
+    options = _from_0_1(name, options)
+    for option, value in options.items():
+        if value == CUSTOM:
+            raise OptionError(f"{option} was a function of your own, which is not recorded; pass the method again.")
+    if isinstance(options.get("estimator"), Mapping):
+        options["estimator"] = estimator_from_json(options["estimator"])
+    if isinstance(options.get("adapts"), list):
+        options["adapts"] = tuple(options["adapts"])
+    kind = METHODS[name]
+    known = [field.name for field in dataclasses.fields(kind)]
+    for option in options:
+        if option not in known:
+            raise OptionError(f"{name} has no option {option!r}; it has {', '.join(known)}.")
+    return kind(**options)
+
+
+def estimator_from_json(values: Mapping[str, Any]) -> Estimator:
+    """The estimator that `estimator_to_json` has written."""
+    options = dict(values)
+    name = options.pop("name", None)
+    if name not in ESTIMATORS:
+        raise OptionError(f"There is no estimator {name!r}; choose one of {', '.join(ESTIMATORS)}.")
+    return ESTIMATORS[name](**options)
+
+
+def _plain(value: Any) -> Any:
+    plain = isinstance(value, str | int | float | list | dict | None) or type(value) is tuple
+    return value if plain else CUSTOM
+
+
+def _from_0_1(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a record of version 0.1, where an estimator was a name with options beside it."""
+    options = dict(options)
+    beside = {option: options.pop(option) for option in ("cg_steps", "damping", "last_steps") if option in options}
+    if not beside and "meta_gradient" not in options:
+        return options
+    if options.get("inner_clip", "off") is None:  # settled by then: no clipping
+        options["inner_clip"] = "off"
+    estimator = options.pop("meta_gradient", METHODS[name]().estimator.name)
+    if estimator in ESTIMATORS:
+        of_estimator = {field.name for field in dataclasses.fields(ESTIMATORS[estimator])}
+        if "proximal" in of_estimator and options.get("proximal"):
+            beside["proximal"] = options.pop("proximal")
+        settings = {n: value for n, value in beside.items() if n in of_estimator and value is not None}
+        options["estimator"] = {"name": estimator, **settings}
+    elif estimator is not None:
+        options["estimator"] = estimator  # "custom", or a name that is none
+    return options

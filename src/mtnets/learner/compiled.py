@@ -1,0 +1,75 @@
+"""The compiled programs of use: adapting to one task or many, folding, predicting."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mtnets.inner import Batch, Inner, Learned, Meta, adapt
+from mtnets.networks.model import Model
+from mtnets.trees import replace_leaves
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def adapt_one(
+    inner: Inner, learned: Learned, begin: Mapping[str, Array] | None, support: Batch, key: Array
+) -> tuple[dict[str, Array], Any, Array]:
+    """Weights that moved, before folding; state; and whether all is finite.
+
+    Args:
+      inner: the inner problem.
+      learned: what a training gave.
+      begin: weights to begin from, by path; None for those of `learned`.
+      support: the examples of the task.
+      key: for masks and everything else that is random.
+    """
+    if begin is not None:
+        meta = learned.meta._replace(params=replace_leaves(learned.meta.params, begin))
+        learned = learned._replace(meta=meta)
+    adapted = adapt(inner, learned, support, key)
+    finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(adapted.params)]))
+    return adapted.weights, adapted.state, finite
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def adapt_each(inner: Inner, at_once: int, learned: Learned, supports: Batch, keys: Array) -> Any:
+    """The same for a stack of tasks, `at_once` at a time."""
+
+    def one(each: tuple[Batch, Array]) -> Any:
+        return adapt_one(inner, learned, None, *each)
+
+    return jax.lax.map(one, (supports, keys), batch_size=min(at_once, len(keys)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def fold(inner: Inner, meta: Meta, moved: Mapping[str, Array]) -> Any:
+    """The parameters of the network with these weights, after the inner steps."""
+    return inner.folded_params(meta, moved)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def fold_each(inner: Inner, meta: Meta, moved: Mapping[str, Array]) -> Any:
+    """The same for a stack of tasks."""
+    return jax.lax.map(lambda each: fold(inner, meta, each), moved)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def predict(model: Model, params: Any, state: Any, x: Array) -> Array:
+    """Outputs of a network for inputs."""
+    return model.apply(params, state, x, None)[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def predict_each(model: Model, params: Any, state: Any, x: Array) -> Array:
+    """The same for a stack of networks, each with inputs of its own."""
+    return jax.lax.map(lambda each: model.apply(each[0], each[1], each[2], None)[0], (params, state, x))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def support_loss(inner: Inner, params: Any, state: Any, support: Batch) -> Array:
+    """Loss of an adapted network on its support set, as it predicts."""
+    prediction, _ = inner.model.apply(params, state, support.x, None)
+    return inner.loss(prediction, support)

@@ -1,0 +1,127 @@
+"""Task files: what a task moved, on top of the learner that it belongs to. Kilobytes each."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mtnets.errors import RunError
+from mtnets.inner import Implicit, Truncated, method_to_json
+from mtnets.learner.tensors import read_tensors, write_tensors
+from mtnets.trees import leaves_by_path, path_of
+
+if TYPE_CHECKING:
+    from mtnets.learner.adapted import AdaptedModel
+    from mtnets.learner.learner import Learner
+
+
+class MovedTask(NamedTuple):
+    """What a task file holds.
+
+    Attributes:
+      moved: weights that moved, by path, whole.
+      state: of the network.
+      used: outputs that the task uses; None for all.
+      inner_steps: that were taken.
+    """
+
+    moved: dict[str, Array]
+    state: Any
+    used: Array | None
+    inner_steps: int
+
+
+def write_task(path: str | Path, adapted: "AdaptedModel", learner: "Learner", moved: Mapping[str, Array]) -> None:
+    """Writes the weights that differ from the learner's; those that a mask held are not among them."""
+    start, arrays = leaves_by_path(learner.meta.params), {}
+    for name, leaf in moved.items():
+        changed = np.asarray(leaf) != np.asarray(start[name])
+        if changed.any():
+            arrays[f"values.{name}"] = np.asarray(leaf)[changed]
+            if not changed.all():
+                arrays[f"places.{name}"] = np.packbits(changed)
+    before = leaves_by_path(learner.state)
+    for name, leaf in leaves_by_path(adapted.state).items():
+        if not np.array_equal(leaf, before[name]):
+            arrays[f"state.{name}"] = np.asarray(leaf)
+    if adapted.used is not None:
+        arrays["used."] = np.asarray(adapted.used)
+    card = {"kind": "task", "learner": learner.fingerprint, "inner_steps": adapted.inner_steps}
+    write_tensors(path, arrays, card)
+
+
+def read_task(path: str | Path, learner: "Learner") -> MovedTask:
+    """What `write_task` has written.
+
+    Raises:
+      RunError: if there is no such file, it is damaged, or belongs to another learner.
+    """
+    arrays, card = read_tensors(path, "task")
+    expected = _fingerprint_0_1(learner) if card["format"] == 1 else learner.fingerprint
+    if card.get("learner") != expected:
+        raise RunError(
+            f"{path} belongs to another learner ({str(card.get('learner'))[:12]}, this is {expected[:12]}); load that "
+            "one, or adapt this one anew."
+        )
+    start = leaves_by_path(learner.meta.params)
+    moved: dict[str, Array] = {}
+    for layer in learner.inner.layers:
+        for name in layer.paths:
+            moved[name] = jnp.asarray(
+                _merged(start[name], arrays.pop(f"values.{name}", None), arrays.pop(f"places.{name}", None), path, name)
+            )
+    used = arrays.pop("used.", None)
+    changed = {n: arrays.pop(f"state.{n}") for n in leaves_by_path(learner.state) if f"state.{n}" in arrays}
+    if arrays:
+        raise RunError(f"{path} has {', '.join(sorted(arrays))}, which this learner does not know; adapt it anew.")
+    state = jax.tree.map_with_path(lambda keys, leaf: jnp.asarray(changed.get(path_of(keys), leaf)), learner.state)
+    return MovedTask(moved, state, None if used is None else jnp.asarray(used), card["inner_steps"])
+
+
+def _merged(start: Any, values: Any, places: Any, path: str | Path, name: str) -> np.ndarray:
+    """A leaf with the values that moved in their places."""
+    leaf = np.array(start)
+    if values is None:
+        return leaf
+    mask = np.ones(leaf.shape, bool)
+    if places is not None:
+        mask = np.unpackbits(places, count=leaf.size).astype(bool).reshape(leaf.shape)
+    if mask.sum() != values.size:
+        raise RunError(f"{path} has {values.size} values for {name} and places for {mask.sum()}.")
+    leaf[mask] = values.ravel()
+    return leaf
+
+
+def fingerprint(learner: "Learner", method: Mapping[str, Any]) -> str:
+    """A digest of a record of the method, the inner rate and every array of a learner."""
+    digest = hashlib.sha256(json.dumps([method, float(learner.inner_lr)], sort_keys=True).encode())
+    for part, leaves in sorted(learner.arrays().items()):
+        for name, leaf in sorted(leaves.items()):
+            array = np.asarray(leaf)
+            digest.update(f"{part}.{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _fingerprint_0_1(learner: "Learner") -> str:
+    """The digest as version 0.1 computed it, whose record of a method names the estimator and its options apart."""
+    method = learner.method
+    record = method_to_json(dataclasses.replace(method, inner_lr=float(learner.inner_lr)))
+    estimator = method.estimator
+    record.pop("estimator")
+    record |= {"meta_gradient": estimator.name, "last_steps": None}
+    if isinstance(estimator, Truncated):
+        record["last_steps"] = estimator.last_steps
+    if isinstance(estimator, Implicit):
+        record["proximal"] = estimator.proximal
+        if method.name == "imaml":
+            record |= {"cg_steps": estimator.cg_steps, "damping": estimator.damping}
+    if record["inner_clip"] == "off":
+        record["inner_clip"] = None
+    return fingerprint(learner, record)

@@ -1,0 +1,242 @@
+"""The outer loop as a generator of events; what is done about each is decided by the caller."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mtnets.inner import Learned, Meta
+from mtnets.learner.evaluate import evaluate
+from mtnets.learner.learner import Learner
+from mtnets.outer.phases import Phases
+from mtnets.outer.plan import Plan
+from mtnets.outer.program import Outer
+from mtnets.tasks.inputs import AS_THEY_ARE
+
+VALIDATION_SEED = 20180606
+DISPLAY_SECONDS = 1.0  # a chunk of meta-steps takes about this long
+
+
+class Best(NamedTuple):
+    """The best learner of each run on validation tasks so far.
+
+    Attributes:
+      score: on validation tasks, larger is better; −∞ before the first validation, `[runs]`.
+      step: its meta-step, `[runs]`.
+      meta: what was learned by then.
+      state: state of the network then.
+    """
+
+    score: Array
+    step: Array
+    meta: Meta
+    state: Any
+
+
+class Position(NamedTuple):
+    """Where a training is.
+
+    Attributes:
+      step: meta-steps done.
+      outer: state of the training.
+      best: the best learner so far.
+    """
+
+    step: int
+    outer: Outer
+    best: Best
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """Something happened at this position."""
+
+    position: Position
+
+
+class Compiled(Event):
+    """The first program is compiled; training begins."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Advanced(Event):
+    """A chunk of meta-steps was taken.
+
+    Attributes:
+      metrics: means since the last line of the log, over runs.
+      moving: share of units that move, by layer, where the method has masks.
+    """
+
+    metrics: Mapping[str, float]
+    moving: Mapping[str, float]
+
+
+class Logged(Advanced):
+    """A line of the log is due."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Validated(Event):
+    """Learners were scored on validation tasks.
+
+    Attributes:
+      scores: of each run.
+    """
+
+    scores: tuple[float, ...]
+
+
+class CheckpointDue(Event):
+    """A checkpoint should be written."""
+
+
+class Ended(Event):
+    """The training is over."""
+
+
+def begin(plan: Plan) -> Position:
+    """The start of a training."""
+    outer = jax.jit(plan.program.init)(plan.keys, plan.inner_lr)
+    nothing = jnp.full(plan.runs, -jnp.inf)
+    return Position(0, outer, Best(nothing, jnp.zeros(plan.runs, jnp.int32), outer.meta, outer.state))
+
+
+def train(plan: Plan, position: Position, phases: Phases) -> Iterator[Event]:
+    """Trains from a position to the end of the plan."""
+    training = plan.training
+    total, every = training.meta_steps, training.validate_every
+    if position.step < total:
+        phases.compile(position.step, position.outer)
+        yield Compiled(position)
+    sums: dict[str, Any] = {}
+    length, saved = 1, time.perf_counter()
+    while (step := position.step) < total:
+        due = [_next(step, training.log_every), _next(step, every), phases.end(step)]
+        stop = min(step + length, *due)
+        outer, metrics, seconds = phases.run(step, stop, position.outer)
+        length = max(1, min(4 * length, int((stop - step) * DISPLAY_SECONDS / max(seconds, 1e-9))))
+        position = position._replace(step=stop, outer=outer)
+        sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
+        means, moving = _means(sums), _moving(plan, outer)
+        yield Advanced(position, means, moving)
+        logged = stop % training.log_every == 0 or stop == total
+        if logged:
+            yield Logged(position, means, moving)
+            sums = {}
+        if every and (stop % every == 0 or stop == total):
+            scores = _validate(plan, position)
+            position = position._replace(best=_better(plan, position, scores))
+            yield Validated(position, scores)
+        if logged and (stop == total or time.perf_counter() - saved >= training.checkpoint_seconds):
+            yield CheckpointDue(position)
+            saved = time.perf_counter()
+    if not every or total == 0:  # nothing was chosen: the last learner counts
+        last = jnp.full(plan.runs, position.step, jnp.int32)
+        position = position._replace(best=Best(position.best.score, last, *_now(position)))
+    yield Ended(position)
+
+
+def learners(plan: Plan, best: Best, failed: Array | None = None) -> list[Learner]:
+    """A learner for each run.
+
+    Args:
+      plan: of the training.
+      best: what each run has learned.
+      failed: the meta-step at which each run ended early, −1 if it did not.
+    """
+    family, result = plan.family, []
+    sign = _sign(plan)
+    for i, (seed, inner_lr) in enumerate(zip(plan.seeds, plan.inner_lrs, strict=True)):
+        meta, state = jax.tree.map(lambda leaf, i=i: leaf[i], (best.meta, best.state))
+        score = float(best.score[i])
+        record = plan.config | {
+            "method": plan.config["method"] | {"inner_lr": inner_lr},
+            "seed": seed,
+            "meta_step": int(best.step[i]),
+            "failed": None if failed is None or failed[i] < 0 else int(failed[i]),
+            "validation": sign * score if np.isfinite(score) else None,
+            "classes": {} if family is None else {name: list(names) for name, names in family.classes.items()},
+        }
+        result.append(
+            Learner(
+                plan.model,
+                dataclasses.replace(plan.method, inner_lr=inner_lr),
+                Learned(meta, state, inner_lr),
+                plan.training.inner_steps,
+                plan.loss.name,
+                AS_THEY_ARE if family is None else family.inputs,
+                record,
+            )
+        )
+    return result
+
+
+def learners_now(plan: Plan, position: Position) -> list[Learner]:
+    """The learners as they are at a position, not the best ones so far."""
+    return learners(plan, Best(position.best.score, position.best.step, *_now(position)))
+
+
+def _now(position: Position) -> tuple[Meta, Any]:
+    return position.outer.meta, position.outer.state
+
+
+def _sign(plan: Plan) -> float:
+    return 1.0 if plan.loss.more_is_better else -1.0
+
+
+def _means(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Means over the meta-steps that counted, then over runs; NaN where none did."""
+    counts = sums["count"]
+    return {
+        name: float(np.mean(value[counts > 0] / counts[counts > 0])) if counts.any() else float("nan")
+        for name, value in sums.items()
+        if name != "count"
+    }
+
+
+def _moving(plan: Plan, outer: Outer) -> dict[str, float]:
+    """Share of units that move per layer, averaged over runs."""
+    inner = plan.program.inner
+    return {name: float(share) for name, share in inner.method.rule.moving(inner.layers, outer.meta.rule).items()}
+
+
+def _validate(plan: Plan, position: Position) -> tuple[float, ...]:
+    training = plan.training
+    return tuple(
+        float(
+            evaluate(
+                learner,
+                plan.validation,
+                training.validation_tasks,
+                seed=VALIDATION_SEED,
+                devices=training.devices,
+                tasks_at_once=training.tasks_at_once,
+            ).mean[-1]
+        )
+        for learner in learners_now(plan, position)
+    )
+
+
+def _better(plan: Plan, position: Position, scores: tuple[float, ...]) -> Best:
+    """The better of the best learner so far and the one of now, run by run."""
+    best, outer = position.best, position.outer
+    score = _sign(plan) * jnp.asarray(scores)
+    # where no score was finite yet, the latest learner is as good as any before it
+    better = (~jnp.isfinite(best.score) | (jnp.isfinite(score) & (score > best.score))) & (outer.failed < 0)
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(better.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    now = Best(score, jnp.full(len(scores), position.step, jnp.int32), *_now(position))
+    return jax.tree.map(choose, now, best)
+
+
+def _next(step: int, every: int) -> int:
+    """The first multiple of `every` after `step`."""
+    return (step // every + 1) * every if every else sys.maxsize

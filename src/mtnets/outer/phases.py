@@ -1,0 +1,76 @@
+"""The phases of a training, each a program of its own, compiled when the training gets there."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from mtnets.inner import FirstOrder
+from mtnets.outer.plan import Plan
+from mtnets.outer.program import Outer, Program
+from mtnets.tasks.sampling import surfacing
+
+
+class Phases:
+    """Runs meta-steps of a plan by the program of their phase.
+
+    Attributes:
+      compile_seconds: time spent in compilation so far.
+      train_seconds: time spent in meta-steps so far.
+      meta_steps: how many those were.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.compile_seconds = 0.0
+        self.train_seconds = 0.0
+        self.meta_steps = 0
+        self._plan = plan
+        self._phases = phases(plan)
+        self._compiled: dict[int, Callable[..., Any]] = {}  # by the last meta-step of a phase
+
+    def end(self, step: int) -> int:
+        """Where the phase of a meta-step ends."""
+        return next(end for end, _ in self._phases if step < end)
+
+    def compile(self, step: int, outer: Outer) -> Callable[..., Any]:
+        """The compiled program of a meta-step's phase."""
+        end, program = next(phase for phase in self._phases if step < phase[0])
+        if end not in self._compiled:
+            begun = time.perf_counter()
+            plan = self._plan
+            args = (outer, plan.keys, jnp.int32(0), jnp.int32(end), plan.inner_lr, plan.train)
+            self._compiled[end] = program.chunk.lower(*args).compile()  # type: ignore[attr-defined]
+            self.compile_seconds += time.perf_counter() - begun
+        return self._compiled[end]
+
+    def run(self, step: int, stop: int, outer: Outer) -> tuple[Outer, dict[str, np.ndarray], float]:
+        """Meta-steps `step` … `stop − 1` of one phase: the new state, metrics summed per run, and seconds."""
+        run, plan = self.compile(step, outer), self._plan
+        begun = time.perf_counter()
+        with surfacing():
+            outer, metrics = run(outer, plan.keys, jnp.int32(step), jnp.int32(stop), plan.inner_lr, plan.train)
+            sums = {name: np.asarray(value) for name, value in metrics.items()}
+        seconds = time.perf_counter() - begun
+        self.train_seconds += seconds
+        self.meta_steps += stop - step
+        return outer, sums, seconds
+
+
+def phases(plan: Plan) -> list[tuple[int, Program]]:
+    """The programs of a training with the meta-step at which each ends: a first-order phase and one with a multi-step
+    loss, which may overlap, and the rest."""
+    training, program = plan.training, plan.program
+    first_order = dataclasses.replace(plan.method, estimator=FirstOrder())
+    total = training.meta_steps
+    ends = sorted({e for e in (training.first_order_steps, training.multi_step_loss, total) if 0 < e <= total})
+    found = []
+    for end in ends:
+        inner = program.inner
+        if end <= training.first_order_steps:
+            inner = dataclasses.replace(inner, method=first_order)
+        multi_step = training.multi_step_loss if end <= training.multi_step_loss else 0
+        found.append((end, dataclasses.replace(program, inner=inner, multi_step=multi_step)))
+    return found

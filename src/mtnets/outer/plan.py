@@ -1,0 +1,189 @@
+"""A training with every choice made: what is trained, on which tasks, by which settings."""
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from mtnets.devices import default_at_once, largest_divisor, task_mesh
+from mtnets.errors import OptionError
+from mtnets.inner import LOSSES, Distribution, Inner, Loss, Method, method_to_json
+from mtnets.networks.model import Model
+from mtnets.outer.program import Program
+from mtnets.outer.settings import Training, settle
+from mtnets.tasks import Family, options_to_record
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """One call of `meta_train`, settled.
+
+    Attributes:
+      model: the network.
+      method: how it adapts; its inner rate is None, since each run has its own.
+      loss: of training and validation.
+      train, validation, test: task distributions.
+      family: the family that they come from, if any.
+      training: settings of the outer loop.
+      seeds: of each run side by side.
+      inner_lrs: inner rate α of each run.
+      optimiser: the meta-optimiser.
+      own_optimiser: whether the user passed it.
+    """
+
+    model: Model
+    method: Method
+    loss: Loss
+    train: Distribution
+    validation: Distribution
+    test: Distribution
+    family: Family | None
+    training: Training
+    seeds: tuple[int, ...]
+    inner_lrs: tuple[float, ...]
+    optimiser: optax.GradientTransformation
+    own_optimiser: bool
+
+    @property
+    def runs(self) -> int:
+        """Trainings side by side."""
+        return len(self.seeds)
+
+    @functools.cached_property
+    def keys(self) -> Array:
+        """A key for each run, `[runs]`."""
+        return jnp.stack([jax.random.key(seed) for seed in self.seeds])
+
+    @functools.cached_property
+    def inner_lr(self) -> Array:
+        """α of each run, `[runs]`."""
+        return jnp.asarray(self.inner_lrs, jnp.float32)
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The outer loop, to be compiled."""
+        training = self.training
+        # side by side, runs fill the device better than tasks shared over devices would
+        mesh = None if self.runs > 1 else task_mesh(training.devices, training.meta_batch)
+        per_device = training.meta_batch // (1 if mesh is None else mesh.size)
+        at_once = training.tasks_at_once
+        if at_once == "auto":
+            at_once = default_at_once(jax.eval_shape(self.model.init, jax.random.key(0))[0], per_device)
+        return Program(
+            Inner(self.model, self.method, self.loss, training.inner_steps),
+            self.optimiser,
+            training.meta_batch,
+            training.skip_nonfinite,
+            largest_divisor(per_device, at_once),
+            mesh,
+            self.runs,
+        )
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """Everything that a learner depends on, as JSON gives it back."""
+        method = method_to_json(self.method) | {"inner_lr": self.inner_lrs[0]}
+        config = {
+            "tasks": options_to_record(None if self.family is None else self.family.options),
+            "model": self.model.config,
+            "method": method,
+            "training": dataclasses.asdict(self.training),
+            "seed": self.seeds[0],
+            "loss": self.loss.name,
+            "optimiser": "custom" if self.own_optimiser else "adam",
+        }
+        return json.loads(json.dumps(config, default=str))
+
+    def machine(self) -> dict[str, Any]:
+        """What speed, and the last bits of a result, depend on."""
+        return {
+            "backend": jax.default_backend(),
+            "device": jax.devices()[0].device_kind,
+            "devices": 1 if self.program.mesh is None else self.program.mesh.size,
+            "tasks_at_once": self.program.at_once,
+            "jax": jax.__version__,
+            "python": sys.version.split()[0],
+        }
+
+
+def make_plan(
+    model: Model | None,
+    method: Method,
+    tasks: Family | Distribution,
+    *,
+    seed: int | Sequence[int] = 0,
+    inner_lr: Sequence[float] | None = None,
+    loss: str | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    options: Mapping[str, Any],
+) -> Plan:
+    """Settles a call of `meta_train`, which describes the arguments.
+
+    Raises:
+      OptionError: for settings that are not possible.
+    """
+    family = tasks if isinstance(tasks, Family) else None
+    if family is None and (loss is None or model is None):
+        raise OptionError(
+            "A task distribution without a family needs a network and a loss: meta_train(model, method, tasks, "
+            "loss='mse')."
+        )
+    loss = loss or family.loss  # type: ignore[union-attr]
+    if loss not in LOSSES:
+        raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+    training = settle(options, None if family is None else family.recipe)
+    if training.multi_step_loss and not method.estimator.weighs_steps:
+        raise OptionError(
+            f"multi_step_loss is {training.multi_step_loss}, but the {method.estimator.name} estimator takes no "
+            "weights of inner steps; leave it out, or use Exact() or FirstOrder()."
+        )
+    method, seeds, inner_lrs = _runs(method, family, seed, inner_lr)
+    train, validation, test = (
+        (tasks.train, tasks.validation, tasks.test) if isinstance(tasks, Family) else (tasks, tasks, tasks)
+    )
+    return Plan(
+        model if model is not None else family.model(),  # type: ignore[union-attr]
+        method,
+        LOSSES[loss],
+        train,
+        validation,
+        test,
+        family,
+        training,
+        seeds,
+        inner_lrs,
+        optimiser or training.optimiser(),
+        optimiser is not None,
+    )
+
+
+def _runs(
+    method: Method, family: Family | None, seed: int | Sequence[int], inner_lr: Sequence[float] | None
+) -> tuple[Method, tuple[int, ...], tuple[float, ...]]:
+    """The method without an inner rate, and the seed and the inner rate of each run."""
+    several = isinstance(seed, Sequence)
+    seeds = [int(s) for s in seed] if isinstance(seed, Sequence) else [int(seed)]
+    if not seeds:
+        raise OptionError(f"seed is {seed}; name one seed, or several.")
+    if inner_lr is not None and (not several or not inner_lr):
+        raise OptionError(f"inner_lr is {inner_lr}; name several rates together with a list of seeds, seed=[0].")
+    usual = None if family is None else family.recipe.inner_lr
+    rates = (
+        [usual if method.inner_lr is None else method.inner_lr] if inner_lr is None else [float(r) for r in inner_lr]
+    )
+    for rate in rates:
+        if rate is None:
+            raise OptionError("A task distribution without a family needs an inner rate, for example mt_net(0.01).")
+        dataclasses.replace(method, inner_lr=rate)  # raises for a rate that is not possible
+    clip = method.inner_clip
+    if clip is None:
+        clip = "off" if family is None or family.recipe.inner_clip is None else family.recipe.inner_clip
+    method = dataclasses.replace(method, inner_lr=None, inner_clip=clip)
+    return method, tuple(seeds * len(rates)), tuple(rate for rate in rates for _ in seeds)  # type: ignore[misc]

@@ -1,0 +1,154 @@
+"""Settings of the outer loop. They are settled once, before a training: nothing is left open afterwards."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+import optax
+
+from mtnets.devices import AtOnce, Devices
+from mtnets.errors import OptionError
+from mtnets.inner import Off
+from mtnets.tasks import Recipe
+
+Schedule = Literal["constant", "cosine"]
+LEAST = {
+    "meta_steps": 0,
+    "meta_batch": 1,
+    "inner_steps": 0,
+    "multi_step_loss": 0,
+    "first_order_steps": 0,
+    "skip_nonfinite": 0,
+    "validate_every": 0,
+    "validation_tasks": 1,
+    "test_tasks": 1,
+    "log_every": 1,
+    "checkpoint_seconds": 0,
+    "devices": 1,
+    "tasks_at_once": 1,
+}
+POSITIVE = ("meta_lr", "clip_value", "clip_norm")
+WORDS = {"clip_value": "off", "clip_norm": "off", "devices": "all", "tasks_at_once": "auto"}  # instead of a number
+
+
+class TrainingOptions(TypedDict, total=False):
+    """The settings that `meta_train` takes as keyword arguments, for type checkers; `Training` says what they are.
+
+    (Python cannot derive this type from the dataclass; a test compares the two.)
+    """
+
+    meta_steps: int
+    meta_batch: int
+    inner_steps: int
+    meta_lr: float
+    schedule: Schedule
+    multi_step_loss: int
+    first_order_steps: int
+    clip_value: float | Off
+    clip_norm: float | Off
+    skip_nonfinite: int
+    validate_every: int
+    validation_tasks: int
+    test_tasks: int
+    log_every: int
+    checkpoint_seconds: float
+    devices: Devices
+    tasks_at_once: AtOnce
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Settings of the outer loop: arguments of `meta_train`, options of the command line, and their record.
+
+    Attributes:
+      meta_steps: length of the training. Defaults to that of the task family.
+      meta_batch: tasks per meta-step. Defaults to that of the task family.
+      inner_steps: gradient steps within a task. Defaults to those of the task family.
+      meta_lr: rate of the meta-optimiser.
+      schedule: of that rate: constant, or cosine to zero over the training.
+      multi_step_loss: meta-steps over which the meta-loss passes from the mean of the query losses after each inner
+        step to the last alone (MAML++); 0 for the last alone from the start.
+      first_order_steps: meta-steps to begin with that take the first-order meta-gradient (MAML++).
+      clip_value: clips each element of the meta-gradient; off does not.
+      clip_norm: clips the norm of the meta-gradient; off does not. Defaults to that of the task family.
+      skip_nonfinite: meta-steps that may be left out because a loss or gradient was not finite.
+      validate_every: meta-steps between two validations; the best learner is kept. 0 keeps the last one.
+      validation_tasks: tasks of a validation.
+      test_tasks: tasks of the test at the end of a run with a folder.
+      log_every: meta-steps that one line of metrics.jsonl is a mean of.
+      checkpoint_seconds: time between two checkpoints.
+      devices: how many share the tasks of a meta-step; all takes as many as divide their number.
+      tasks_at_once: tasks that a device runs at the same time; auto takes measured values, see
+        `mtnets.devices.default_at_once`.
+    """
+
+    meta_steps: int
+    meta_batch: int
+    inner_steps: int
+    meta_lr: float = 1e-3
+    schedule: Schedule = "constant"
+    multi_step_loss: int = 0
+    first_order_steps: int = 0
+    clip_value: float | Off = "off"
+    clip_norm: float | Off = "off"
+    skip_nonfinite: int = 0
+    validate_every: int = 500
+    validation_tasks: int = 200
+    test_tasks: int = 600
+    log_every: int = 100
+    checkpoint_seconds: float = 60.0
+    devices: Devices = "all"
+    tasks_at_once: AtOnce = "auto"
+
+    def __post_init__(self) -> None:
+        for name in (*LEAST, *POSITIVE):
+            value, word = getattr(self, name), WORDS.get(name)
+            possible = "" if word is None else f", or '{word}'"
+            if value == word:
+                continue
+            if isinstance(value, str) or value is None:
+                raise OptionError(f"{name} is {value!r}; it must be a number{possible}.")
+            if name in LEAST and not value >= LEAST[name]:
+                raise OptionError(f"{name} is {value}; it must be at least {LEAST[name]}{possible}.")
+            if name in POSITIVE and not 0 < value < float("inf"):
+                raise OptionError(f"{name} is {value}; it must be a number above 0{possible}.")
+        if self.schedule not in ("constant", "cosine"):
+            raise OptionError(f"schedule is {self.schedule!r}; it must be 'constant' or 'cosine'.")
+
+    def optimiser(self) -> optax.GradientTransformation:
+        """Adam with this schedule and clipping."""
+        rate = self.meta_lr
+        if self.schedule == "cosine":
+            rate = optax.cosine_decay_schedule(self.meta_lr, max(1, self.meta_steps))
+        clip = [] if self.clip_value == "off" else [optax.clip(self.clip_value)]
+        clip += [] if self.clip_norm == "off" else [optax.clip_by_global_norm(self.clip_norm)]
+        # as one vector: one operation instead of one per leaf, most of the cost for small networks
+        return optax.flatten(optax.chain(*clip, optax.adam(rate)))
+
+
+def settle(options: Mapping[str, Any], recipe: Recipe | None) -> Training:
+    """Settings with every choice made: what the user set, then what the task family recommends, then the defaults.
+
+    Raises:
+      OptionError: for a setting that does not exist or is not possible, or that is missing without a task family.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Training)}
+    unknown = options.keys() - fields.keys()
+    if unknown:
+        raise OptionError(f"meta_train has no setting {', '.join(sorted(unknown))}; it has {', '.join(fields)}.")
+    recommended: dict[str, Any] = {}
+    if recipe is not None:
+        recommended = {name: getattr(recipe, name) for name in ("meta_steps", "meta_batch", "inner_steps")}
+        recommended["clip_norm"] = "off" if recipe.clip_norm is None else recipe.clip_norm
+    chosen = recommended | {name: value for name, value in options.items() if value is not None}
+    missing = [name for name in ("meta_steps", "meta_batch", "inner_steps") if name not in chosen]
+    if missing:
+        raise OptionError(
+            f"A task distribution without a family needs {', '.join(missing)}: meta_train(..., {missing[0]}=...)."
+        )
+    return Training(**chosen)
+
+
+def training_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as options, from a record; version 0.1 wrote None where there is a word of its own now."""
+    return {name: WORDS.get(name) if value is None else value for name, value in values.items()}
