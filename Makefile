@@ -8,7 +8,7 @@ PYTEST := python -m pytest -n 2 --dist loadfile
 FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_train.py tests/cli
 EXTRAS := tests/networks tests/interop tests/learner tests/tasks tests/test_docs.py tests/test_examples.py
 
-.PHONY: demo test test-fast test-wheel test-oldest test-extras check types clean
+.PHONY: demo test test-fast test-wheel test-oldest test-extras check lint types clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -45,15 +45,18 @@ test-extras: $(STAMP)
 	$(BIN)/$(PYTEST) -m 'slow or not slow' $(EXTRAS)
 	for example in examples/wrap_*.py examples/data_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 
-check: $(STAMP)
-	$(BIN)/python -m pip install -q --group check
+check: lint types
+
+lint: $(BIN)/ruff
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(BIN)/ruff
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-types: $(STAMP)
+$(BIN)/ruff: $(STAMP)
 	$(BIN)/python -m pip install -q --group check
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	@touch $@
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mtnets needs Python 3.11 or newer; $(PYTHON) is older or missing: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }

@@ -7,7 +7,7 @@ from importlib import metadata
 
 # Nearly all the time of these tests is compilation. Programs are compiled with little optimisation and each only once,
 # for child processes too; both must be said before JAX starts. Not with none: at level 0, which is no faster, XLA of
-# JAX 0.10 compiled wrong gradients of convolutions on one processor (tests/models/test_conv4.py would tell).
+# JAX 0.10 compiled wrong gradients of convolutions on one processor (tests/networks/models/test_conv4.py would tell).
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=1"
@@ -28,8 +28,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Double precision within a test, and programs that compile faster than they run."""
-    enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # JAX before 0.8
     jax.config.update("jax_disable_most_optimizations", True)
-    with enable_x64(True):
+    with jax.enable_x64(True):
         yield
     jax.config.update("jax_disable_most_optimizations", False)

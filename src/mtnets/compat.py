@@ -3,18 +3,8 @@
 The lower bounds are in `pyproject.toml`; `make test-oldest` installs them.
 """
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
-
-import jax
-
-
-def enable_x64() -> contextlib.AbstractContextManager[None]:
-    """Double precision within a block. (`jax.experimental.enable_x64` before JAX 0.8.)"""
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    return jax.experimental.enable_x64()  # type: ignore[attr-defined]
 
 
 def sub_programs(equation: Any) -> list[Any]:
@@ -44,3 +34,12 @@ def orbax_v1() -> Any:
     except ImportError:
         from orbax.checkpoint.experimental import v1
     return v1
+
+
+def read_csv(file: Any, **options: Any) -> Any:
+    """The data frame of a CSV file, its numbers read exactly: an option of pandas before 3.1, the default since."""
+    import pandas
+
+    if tuple(int(part) for part in pandas.__version__.split(".")[:2]) < (3, 1):
+        options["float_precision"] = "round_trip"
+    return pandas.read_csv(file, **options)

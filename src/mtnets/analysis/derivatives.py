@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mtnets.compat import enable_x64
 from mtnets.inner import Distribution, Exact, Meta, Task, TaskEpisode, starting_point
 from mtnets.learner.learner import Learner
 from mtnets.tasks.sampling import surfacing
@@ -57,7 +56,7 @@ def check_derivatives(learner: Learner, tasks: Distribution, keys: Array) -> tup
     with surfacing():
         drawn: Any = [(tasks.sample(jax.random.fold_in(key, 0)), jax.random.fold_in(key, 1)) for key in keys]
         jax.block_until_ready(drawn)
-    with enable_x64(), warnings.catch_warnings():
+    with jax.enable_x64(True), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # from a network that keeps statistics in single precision
         meta, state, drawn = (_double(tree) for tree in (learner.meta, learner.state, drawn))
         loss = _meta_loss(learner, state, drawn)

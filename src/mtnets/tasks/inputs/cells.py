@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtnets.compat import read_csv
 from mtnets.errors import DataError, OptionError
 
-_READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".pq": "read_parquet"}
+_CSV, _PARQUET = (".csv",), (".parquet", ".pq")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,20 +96,21 @@ def read_cells(path: str | Path) -> Cells:
     """
     file = Path(path).expanduser()
     kind = file.name.lower().removesuffix(".gz")
-    reader = next((name for ending, name in _READERS.items() if kind.endswith(ending)), None)
     if not file.is_file():
         raise DataError(f"There is no file {file}; name a .csv or .parquet file.")
-    if reader is None:
+    if not kind.endswith(_CSV + _PARQUET):
         raise DataError(f"{file} is neither .csv nor .parquet; save it as one of them.")
     try:
         import pandas
     except ImportError as error:
         raise OptionError("Reading tables from files needs pandas: pip install 'mtnets[table]'.") from error
     try:
-        frame = getattr(pandas, reader)(file)
+        if kind.endswith(_PARQUET):
+            return cells_of(pandas.read_parquet(file))
+        frame = read_csv(file)
         for separator in ";\t":
-            if reader == "read_csv" and len(frame.columns) == 1 and separator in str(frame.columns[0]):
-                frame = pandas.read_csv(file, sep=separator)
+            if len(frame.columns) == 1 and separator in str(frame.columns[0]):
+                frame = read_csv(file, sep=separator)
         return cells_of(frame)
     except DataError:
         raise
