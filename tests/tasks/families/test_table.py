@@ -184,7 +184,7 @@ def test_the_command_line_trains_evaluates_and_adapts(tmp_path, capsys):
     assert out.out.startswith("shop,row,prediction,probability_False,probability_True\nshop 0,0,")
     assert "accuracy" in out.err
     (tmp_path / "data.csv").rename(tmp_path / "moved.csv")
-    assert main(["evaluate", run, "--tasks", "3", "--root", str(tmp_path / "moved.csv")]) == 0
+    assert main(["evaluate", run, "--tasks", "3", "--data", str(tmp_path / "moved.csv")]) == 0
 
 
 def changed(**columns):
