@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+import mtnets
 from mtnets import METHODS, OptionError, RunError
 from mtnets.files import finite, write_json
 
@@ -122,8 +123,9 @@ def check(experiment: Any, least: Mapping[str, int], among: Mapping[str, Collect
 
 
 def machine() -> dict[str, Any]:
-    """What speed depends on."""
+    """What numbers and speed depend on. (Version 0.1 did not write its own.)"""
     return {
+        "mtnets": mtnets.__version__,
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
