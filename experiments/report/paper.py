@@ -42,6 +42,9 @@ Written by `{command("report")}` from the JSONs in `results/reproduce`, which ho
 settings, seeds and machine, and from the `notes.md` beside them. ± tasks is the 95 % interval over test tasks, each
 averaged over seeds; ± seeds that over seeds (Student's t). Published numbers are as printed in a publication; – where
 we found none in print.
+
+Parts whose `machine` names no version of mtnets were made by version 0.1, which drew the starting weights and the tasks
+of the first meta-step from the same key: the same seeds give other numbers since.
 """
 
 
