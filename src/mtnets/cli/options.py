@@ -62,7 +62,7 @@ def method_options(name: str, estimator: str | None = None) -> type:
     if isinstance(defaults.get("adapts"), str):
         defaults["adapts"] = (defaults["adapts"],)
     methods, estimators = Literal[tuple(map(_dashed, METHODS))], Literal[tuple(ESTIMATORS)]  # type: ignore[misc]
-    made = dataclasses.make_dataclass(
+    options = dataclasses.make_dataclass(
         "MethodOptions",
         [
             ("method", methods, dataclasses.field(default=_dashed(name))),
@@ -72,10 +72,10 @@ def method_options(name: str, estimator: str | None = None) -> type:
         frozen=True,
     )
     lines = [f"  {option}: {help_.get(option, '')}" for option in ("method", "estimator", *defaults)]
-    made.__doc__ = "\n".join(
+    options.__doc__ = "\n".join(
         [f"{_dashed(name)}: {kind.equation}. Learned besides the start: {kind.learned}.\n\nAttributes:", *lines]
     )
-    return made
+    return options
 
 
 def build_method(options: Any) -> Method:
@@ -95,9 +95,9 @@ def task_options(kind: type[Options]) -> type:
     hints = get_type_hints(kind)
     hints["data"] = tyro.conf.Positional[hints["data"]]
     fields = [(field.name, hints[field.name], field) for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    made = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
-    made.__doc__ = kind.__doc__
-    return made
+    options = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
+    options.__doc__ = kind.__doc__
+    return options
 
 
 def build_tasks(kind: type[Options], options: Any) -> Family:
@@ -108,13 +108,13 @@ def build_tasks(kind: type[Options], options: Any) -> Family:
 def training_options() -> type:
     """The settings of the outer loop as a dataclass; None leaves a choice to the task family."""
     hints = get_type_hints(Training)
-    made = dataclasses.make_dataclass(
+    options = dataclasses.make_dataclass(
         "TrainingOptions",
         [(field.name, *_open(hints[field.name], field)) for field in dataclasses.fields(Training)],
         frozen=True,
     )
-    made.__doc__ = Training.__doc__
-    return made
+    options.__doc__ = Training.__doc__
+    return options
 
 
 def _open(hint: Any, field: Any) -> tuple[Any, Any]:

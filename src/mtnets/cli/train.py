@@ -147,15 +147,15 @@ def options_kind(
     of_tasks = task_options(FAMILIES[family])
     kinds = {"tasks": of_tasks, "method": of_method, "training": of_training, "run": RunOptions}
     fields = [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in kinds.items()]
-    made = dataclasses.make_dataclass("Train", fields, frozen=True)
-    made.__doc__ = f"Meta-trains a learner on {family} tasks."
+    options = dataclasses.make_dataclass("Train", fields, frozen=True)
+    options.__doc__ = f"Meta-trains a learner on {family} tasks."
     if config is None:
-        return made, None
+        return options, None
     names = {field.name for field in dataclasses.fields(of_method)} - {"method", "estimator"}
     values = {name: value for name, value in values.items() if name in names}
     if isinstance(values.get("adapts"), str):
         values["adapts"] = (values["adapts"],)
-    return made, made(
+    return options, options(
         tasks=of_tasks(**{f.name: getattr(config.tasks, f.name) for f in dataclasses.fields(of_tasks)}),
         method=of_method(**values),
         training=of_training(**config.training),

@@ -140,13 +140,13 @@ def metric(sides: Sides = 1, kind: Kind = "full", rank: int = 8) -> Fold:
 
     def spectra(layers: Sequence[Layer], arrays: Arrays) -> dict[str, np.ndarray]:
         parts = {"": arrays} if sides == 1 else {f"{side}.": arrays[side] for side in ("inputs", "outputs")}
-        found = {}
+        singular = {}
         for side, stored in parts.items():
             for layer in layers:
                 matrix = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), stored[layer.name])
                 if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(matrix)):
-                    found[side + layer.name] = np.sort(square.singular(matrix), None)[::-1]
-        return found
+                    singular[side + layer.name] = np.sort(square.singular(matrix), None)[::-1]
+        return singular
 
     return Fold(init, apply, spectra=spectra)
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from mtnets.compat import orbax_v1
-from mtnets.errors import RunError
+from mtnets.errors import RunError, first_line
 from mtnets.trees import leaves_by_path, path_of
 
 KEEP = 2
@@ -50,7 +50,7 @@ class Checkpoints:
         except Exception as error:  # the backends of Orbax raise what they like, RuntimeError and OSError among it
             kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
             raise RunError(
-                f"The checkpoint of meta-step {step} could not be written to {self.folder} ({_first_line(error)}); "
+                f"The checkpoint of meta-step {step} could not be written to {self.folder} ({first_line(error)}); "
                 f"{kept}. Make room on the disk and go on with resume=True."
             ) from error
 
@@ -69,7 +69,7 @@ class Checkpoints:
         except Exception as error:  # see save
             raise RunError(
                 f"The checkpoint {self.folder / str(step)} is damaged or of another configuration "
-                f"({_first_line(error)}). "
+                f"({first_line(error)}). "
                 "Remove that folder to go on from the checkpoint before it, or start anew with overwrite=True."
             ) from error
         return jax.tree.map_with_path(lambda keys, leaf: jax.numpy.asarray(arrays[path_of(keys)], leaf.dtype), like)
@@ -77,7 +77,3 @@ class Checkpoints:
     def close(self) -> None:
         """Ends Orbax's threads."""
         self._checkpointer.close()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -66,11 +66,11 @@ def phases(plan: Plan) -> list[tuple[int, Program]]:
     first_order = dataclasses.replace(plan.method, estimator=FirstOrder())
     total = training.meta_steps
     ends = sorted({e for e in (training.first_order_steps, training.multi_step_loss, total) if 0 < e <= total})
-    found = []
+    programs = []
     for end in ends:
         inner = program.inner
         if end <= training.first_order_steps:
             inner = dataclasses.replace(inner, method=first_order)
         multi_step = training.multi_step_loss if end <= training.multi_step_loss else 0
-        found.append((end, dataclasses.replace(program, inner=inner, multi_step=multi_step)))
-    return found
+        programs.append((end, dataclasses.replace(program, inner=inner, multi_step=multi_step)))
+    return programs

@@ -35,7 +35,7 @@ class Plan:
       seeds: of each run side by side.
       inner_lrs: inner rate α of each run.
       optimiser: the meta-optimiser.
-      own_optimiser: whether the user passed it.
+      custom_optimiser: whether the user passed it.
     """
 
     model: Model
@@ -49,7 +49,7 @@ class Plan:
     seeds: tuple[int, ...]
     inner_lrs: tuple[float, ...]
     optimiser: optax.GradientTransformation
-    own_optimiser: bool
+    custom_optimiser: bool
 
     @property
     def runs(self) -> int:
@@ -97,7 +97,7 @@ class Plan:
             "training": dataclasses.asdict(self.training),
             "seed": self.seeds[0],
             "loss": self.loss.name,
-            "optimiser": "custom" if self.own_optimiser else "adam",
+            "optimiser": "custom" if self.custom_optimiser else "adam",
         }
         return json.loads(json.dumps(config, default=str))
 
