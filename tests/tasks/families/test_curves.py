@@ -32,7 +32,7 @@ def test_every_task_is_a_sine() -> None:
     assert x.max() < 5
     amplitudes, phases, frequencies = [], [], []
     for xs, ys in zip(x, y, strict=True):
-        grid = np.linspace(0.8, 1.2, 41)
+        grid, residual, frequency, a, b = np.linspace(0.8, 1.2, 41), np.inf, 0.0, 0.0, 0.0
         for _ in range(4):  # finer and finer
             fits = []
             for frequency in grid:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ def test_a_key_is_a_task_and_drawings_differ() -> None:
 
 def test_splits_and_seeds_share_no_character() -> None:
     family = glyphs()
-    sources = [family.train, family.validation, family.test, glyphs(class_seed=1).train]
+    sources: list[Any] = [family.train, family.validation, family.test, glyphs(class_seed=1).train]
     shapes = [
         np.asarray(jax.jit(jax.vmap(source.character))(jnp.arange(1000, dtype=jnp.uint32))[0]).reshape(1000, -1)
         for source in sources

@@ -260,6 +260,7 @@ def test_options(write) -> None:
     root = write("data", folders())
     with pytest.warns(UserWarning, match="usual are"):
         family = family_from_record({"family": "miniimagenet", "root": str(root), **SIZES}, network=Conv4(8), queries=1)
+    assert isinstance(family.options, MiniImageNet)
     assert family.options.network.filters == 8
     with (
         pytest.warns(UserWarning, match="usual are"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,12 +38,13 @@ def drawings(name: str, top: str = "") -> dict[str, bytes]:
 
 
 def write_all(write, kind: str, inside: str = "root") -> Path:
-    for name in SMALL:
-        if kind == "zip":
-            root = write(f"{inside}/{name}.zip", drawings(name, f"{name}/"))
-        else:
-            root = write(f"{inside}/{name}", drawings(name))
-    return root.parent
+    roots = [
+        write(f"{inside}/{name}.zip", drawings(name, f"{name}/"))
+        if kind == "zip"
+        else write(f"{inside}/{name}", drawings(name))
+        for name in SMALL
+    ]
+    return roots[-1].parent
 
 
 @pytest.mark.parametrize("kind", ["zip", "folder"])
@@ -198,9 +200,10 @@ def test_real_omniglot(real_data, tmp_path: Path) -> None:
     if not (root / "images_evaluation.zip").exists():
         pytest.skip(f"images_evaluation.zip is not in {root}")
     family = omniglot(root=str(root), shots=5, queries=15, cache=str(tmp_path))
+    train: Any = family.train
     assert family.inputs == Images(28, 1, invert=True)
     assert [len(of) for of in family.classes.values()] == [1100, 100, 423]
-    assert family.train.pixels.shape == (1100, 20, 28, 28, 1)
+    assert train.pixels.shape == (1100, 20, 28, 28, 1)
     support, query = draw(family.test, 20)
     assert support.x.shape == (20, 25, 28, 28, 1)
     assert query.x.shape == (20, 75, 28, 28, 1)
@@ -208,6 +211,7 @@ def test_real_omniglot(real_data, tmp_path: Path) -> None:
     assert (family.recipe.inner_lr, family.recipe.meta_batch, family.recipe.meta_steps) == (2.0, 32, 40_000)
     again = omniglot(root=str(root), ways=20, split="vinyals", cache=str(tmp_path))  # from the cache
     assert (again.recipe.inner_lr, again.recipe.meta_batch) == (2.0, 16)
-    assert again.validation.pixels.shape[0] == 172
+    validation: Any = again.validation
+    assert validation.pixels.shape[0] == 172
     with pytest.raises(DataError, match=r"20 examples, fewer than 10 shots [+] 15 queries"):
         omniglot(root=str(root), shots=10, queries=15, cache=str(tmp_path))

@@ -1,5 +1,7 @@
 """Tasks drawn from rows by group, on rows that say which they are."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,7 +74,10 @@ def test_tables_are_leaves_and_settings_are_not() -> None:
         ((5, 5, 1), jnp.float32),
         ((5,), jnp.int32),
     ]
-    assert jax.tree.unflatten(jax.tree.structure(rows), leaves) == rows
+    again = jax.tree.unflatten(jax.tree.structure(rows), leaves)
+    assert type(again) is type(rows)
+    for field in dataclasses.fields(rows):
+        assert getattr(again, field.name) is getattr(rows, field.name)
 
 
 X, Y = np.zeros((5, 2)), np.zeros((5, 1))
