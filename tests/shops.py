@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 import mtnets
-from mtnets.tasks import Family
 
 
 def shop_table(tasks: int = 12, each: int = 30, seed: int = 0) -> Any:
@@ -21,7 +20,7 @@ def shop_table(tasks: int = 12, each: int = 30, seed: int = 0) -> Any:
     return pandas.DataFrame({"shop": shop, "price": price, "colour": colour, "sales": sales, "good": sales > 100})
 
 
-def shop_tasks(frame: Any, target: str = "sales", **options: Any) -> Family:
-    """Tasks of such a table, one for each shop."""
+def shop_tasks(frame: Any, target: str = "sales", **options: Any) -> Any:
+    """The family of tasks of such a table, one for each shop."""
     options = {"shots": 5, "queries": 5, "ignore": ("good",) if target == "sales" else ("sales",), **options}
     return mtnets.tasks.table(frame, "shop", target, **options)

@@ -97,8 +97,9 @@ class _Python2(pickle._Pickler):  # type: ignore[name-defined]
 
     def save_string(self, value: str | bytes) -> None:
         content = value.encode("latin1") if isinstance(value, str) else value
-        self.write(b"T" + struct.pack("<i", len(content)) + content)
-        self.memoize(value)
+        pickler: Any = self
+        pickler.write(b"T" + struct.pack("<i", len(content)) + content)
+        pickler.memoize(value)
 
     dispatch[bytes] = dispatch[str] = save_string
 

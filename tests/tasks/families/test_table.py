@@ -1,6 +1,7 @@
 """Tables in, predictions in their own units out."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ pandas = pytest.importorskip("pandas", reason="tables are read by pandas: pip in
 
 def test_features_are_standardised_by_rows_of_training_tasks_alone():
     frame = rows()
-    family = build(frame)
+    family: Any = build(frame)
     training = frame[frame["shop"].isin(family.classes["train"])]
     price = family.inputs.columns[0]
     assert price.mean == pytest.approx(training["price"].mean())
@@ -47,7 +48,7 @@ def test_no_task_is_in_two_splits_and_each_split_has_one():
 def test_missing_numbers_count_as_the_mean_and_are_told():
     frame = rows()
     frame.loc[::7, "price"] = np.nan
-    columns = build(frame).inputs
+    columns: Any = build(frame).inputs
     assert columns.features[:2] == ("price", "price is missing")
     features = columns.prepare({"price": [np.nan, 12.0], "colour": [None, "blue"]})
     np.testing.assert_allclose(features, [[columns.columns[0].mean, 1, 0, 0], [12, 0, 0, 0]])
@@ -68,8 +69,9 @@ def test_a_constant_column_is_nothing():
 def test_numbers_can_be_categories():
     frame = rows().assign(price=np.arange(360) % 3)
     names = ("price = 0", "price = 1", "price = 2")
-    assert build(frame, categories=("price",)).inputs.features[:3] == names
-    assert build(frame.astype({"price": "category"})).inputs.features[:3] == names
+    for family in (build(frame, categories=("price",)), build(frame.astype({"price": "category"}))):
+        inputs: Any = family.inputs
+        assert inputs.features[:3] == names
 
 
 def test_rows_of_no_task_count_for_nothing():
@@ -87,7 +89,8 @@ def test_separators_and_names_of_any_kind(tmp_path):
     options = {"shots": 5, "queries": 5, "ignore": ("good",)}
     assert mtnets.tasks.table(tmp_path / "data.csv", "shop", "sales", **options).inputs == build(frame).inputs
     numbered = frame.set_axis(range(5), axis=1)
-    assert mtnets.tasks.table(numbered, 0, 3, shots=5, queries=5, ignore=(4,)).inputs.target.name == "3"
+    inputs: Any = mtnets.tasks.table(numbered, 0, 3, shots=5, queries=5, ignore=(4,)).inputs
+    assert inputs.target.name == "3"
 
 
 def test_a_table_that_has_changed_is_not_evaluated(learner):
@@ -100,11 +103,11 @@ def test_a_table_that_has_changed_is_not_evaluated(learner):
 def test_classes_are_those_of_the_whole_table():
     frame = rows()
     frame["mood"] = np.where(frame["sales"] > 100, "up", "down")
-    family = mtnets.tasks.table(frame, "shop", "mood", features=("price", "colour"), shots=5, queries=5)
+    family: Any = mtnets.tasks.table(frame, "shop", "mood", features=("price", "colour"), shots=5, queries=5)
     assert family.loss == "cross-entropy"
     assert family.inputs.classes == ("down", "up")
     assert family.train.sample(jax.random.key(0)).support.y.dtype == np.int32
-    numbers = build(frame, "good", kind="classification", features=("price",))
+    numbers: Any = build(frame, "good", kind="classification", features=("price",))
     assert numbers.inputs.classes == ("False", "True")
 
 

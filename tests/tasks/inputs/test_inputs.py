@@ -16,7 +16,7 @@ TABLE = TableInputs((NumberColumn("age", 50.0, 9.0), CategoryColumn("sex", ("f",
 ALL = [AS_THEY_ARE, Images(28, 1, invert=True), TABLE, StandardisedRows(64), StandardisedRows(3, scales_targets=True)]
 
 
-@pytest.mark.parametrize("inputs", ALL, ids=str)
+@pytest.mark.parametrize("inputs", ALL, ids=lambda inputs: type(inputs).__name__)
 def test_they_are_values(inputs: Inputs) -> None:
     for same in (copy.deepcopy(inputs), pickle.loads(pickle.dumps(inputs)), inputs_from_json(inputs.to_json())):
         assert same == inputs
@@ -32,7 +32,7 @@ def test_kinds_are_listed() -> None:
     }
 
 
-@pytest.mark.parametrize("inputs", [AS_THEY_ARE, Images(2, 1)], ids=str)
+@pytest.mark.parametrize("inputs", [AS_THEY_ARE, Images(2, 1)], ids=lambda inputs: type(inputs).__name__)
 def test_rows_are_reshaped_to_the_inputs_of_the_network(inputs: Inputs) -> None:
     rows = np.arange(12).reshape(3, 4)
     np.testing.assert_array_equal(inputs.from_rows(rows, (2, 2, 1)), rows.reshape(3, 2, 2, 1))
