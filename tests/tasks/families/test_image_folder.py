@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from mtnets.errors import DataError, OptionError
-from mtnets.files import replacing
 from mtnets.tasks import Folder, Images, folder
 from samples import draw, image, png
 
@@ -83,23 +82,6 @@ def test_the_second_time_comes_from_the_cache(write, monkeypatch: pytest.MonkeyP
     assert not list((tmp_path / "cache").glob(".*"))  # no temporary files left
 
 
-def test_a_cache_that_cannot_be_written(write) -> None:
-    root = write("data", files())
-    with pytest.raises(DataError, match=r"cache folder .* cannot be written.*MTNETS_CACHE"):
-        folder(root=str(root), cache=str(root / "train" / "train-0" / "0.png"), **SIZES)
-
-
-def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    def interrupted() -> None:
-        with replacing(tmp_path / "file") as file:
-            file.write(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert not list(tmp_path.iterdir())
-
-
 Change = Callable[[dict[str, bytes]], dict[str, bytes]]
 
 
@@ -147,29 +129,6 @@ def test_images_that_are_not_square(write) -> None:
 def test_too_few_examples(write) -> None:
     with pytest.raises(DataError, match=r"train-0 has 4 examples, fewer than 3 shots [+] 2 queries"):
         folder(root=str(write("data", files())), ways=2, shots=3, queries=2)
-
-
-def test_roots_that_are_neither_folder_nor_archive(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist; expected a folder or a zip archive"):
-        folder(root=str(tmp_path / "nothing"))
-    (tmp_path / "broken.zip").write_bytes(b"PK not a zip")
-    with pytest.raises(DataError, match=r"Archive .*broken\.zip cannot be read.*fetch it again"):
-        folder(root=str(tmp_path / "broken.zip"))
-
-
-@pytest.mark.parametrize("entry", ["../outside.png", "/etc/outside.png", "a/../../b.png", "..\\b.png", "C:\\b.png"])
-def test_an_archive_entry_that_points_outside(write, entry: str) -> None:
-    with pytest.raises(DataError, match="points outside of it"):
-        folder(root=str(write("data.zip", files() | {entry: b""})), **SIZES)
-
-
-def test_a_damaged_archive(write) -> None:
-    root = write("data.zip", files())
-    content = bytearray(root.read_bytes())
-    content[100] ^= 0xFF  # within the first image
-    root.write_bytes(content)
-    with pytest.raises(DataError, match=r"data\.zip is damaged at train/train-0/0\.png.*fetch it again"):
-        folder(root=str(root), **SIZES)
 
 
 @pytest.mark.parametrize("options", [{"image_size": -1}, {"channels": 2}, {"ways": 1}, {"queries": 0}])
