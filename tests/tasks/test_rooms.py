@@ -35,18 +35,6 @@ def test_imports_go_down(path: Path) -> None:
             assert parts[1] in BELOW or name in OF_INNER, name
 
 
-def test_no_module_imports_one_that_imports_it() -> None:
-    def name_of(path: Path) -> str:
-        return ".".join(("mtnets", "tasks", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
-
-    arrows = {name_of(path): imported(path) for path in FILES}
-    done: set[str] = set()
-    while len(done) < len(arrows):
-        free = {name for name, below in arrows.items() if name not in done and below & arrows.keys() <= done}
-        assert free, sorted(arrows.keys() - done)  # the rest goes in circles
-        done |= free
-
-
 def test_functions_hide_no_module() -> None:
     functions = [name for name in tasks.__all__ if inspect.isfunction(getattr(tasks, name))]
     assert {"arrays", "folder", "mixture", "sinusoid", "table"} <= set(functions)
