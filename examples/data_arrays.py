@@ -5,14 +5,15 @@ pip install 'mtnets[sklearn]'        python examples/data_arrays.py        (a mi
 
 import sys
 
+import numpy as np
 from sklearn.datasets import load_digits
 
 import mtnets
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 
-digits = load_digits()
-x, y = digits.data / 16, digits.target  # [1797, 64] between 0 and 1, and the digits 0 … 9
+x, y = (np.asarray(values) for values in load_digits(return_X_y=True))
+x = x / 16  # [1797, 64] between 0 and 1, and the digits 0 … 9
 splits = {"train": [0, 1, 2, 3, 4, 5], "validation": [6, 7], "test": [8, 9]}
 tasks = mtnets.tasks.arrays(x, y, ways=2, shots=1, queries=10, splits=splits)
 learner = mtnets.meta_train(None, mtnets.mt_net(), tasks, meta_steps=STEPS, validate_every=min(200, STEPS))

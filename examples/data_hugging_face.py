@@ -17,12 +17,10 @@ import mtnets
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 
-digits = load_digits()
-pixels = np.uint8(digits.images * 255 / 16)  # [1797, 8, 8]
-features = datasets.Features(
-    {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(digits.target_names.astype(str)))}
-)
-columns = {"image": [Image.fromarray(each) for each in pixels], "label": digits.target}
+x, labels = (np.asarray(values) for values in load_digits(return_X_y=True))
+pixels = (x * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
+features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list("0123456789"))})
+columns = {"image": [Image.fromarray(each) for each in pixels], "label": labels}
 dataset = datasets.Dataset.from_dict(columns, features)
 
 tasks = mtnets.tasks.hugging_face(dataset, ways=2, shots=1, queries=10, splits=(0.6, 0.2, 0.2))

@@ -1,6 +1,7 @@
 """The fold."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,13 +49,13 @@ def shapes_of(fold, layers, weights):
     return jax.eval_shape(lambda: fold.init(setting_of(weights, layers)))
 
 
-def whole(kind, arrays):
+def whole(kind: str, arrays: Any) -> Any:
     """The matrices themselves, `[..., n, n]`, of arrays of a metric, as those of a full one."""
     if isinstance(arrays, dict) and not arrays.keys() <= {"U", "V"}:
         return {name: whole(kind, array) for name, array in arrays.items()}
     if kind == "low-rank":
         return np.eye(arrays["U"].shape[-2]) + arrays["U"] @ arrays["V"].mT
-    return arrays[..., None] * np.eye(arrays.shape[-1]) if kind == "diagonal" else arrays
+    return np.asarray(arrays)[..., None] * np.eye(np.shape(arrays)[-1]) if kind == "diagonal" else arrays
 
 
 def blocks(matrices):

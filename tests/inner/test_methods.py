@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pickle
+from typing import Any
 
 import jax
 import numpy as np
@@ -129,7 +130,8 @@ def test_it_can_be_reproduced_from_a_key_and_is_compiled_once(name: str) -> None
         np.testing.assert_array_equal(a, b)
     other = gradient(jax.tree.map(np.copy, meta), 0.2, jax.random.split(jax.random.key(6), 3))
     assert float(first.metrics["post_loss"]) != float(other.metrics["post_loss"])
-    assert gradient_of(offset_mlp(), name)._cache_size() == 1
+    compiled: Any = gradient_of(offset_mlp(), name)
+    assert compiled._cache_size() == 1
 
 
 @cases(CASES)
@@ -216,7 +218,7 @@ def test_it_says_what_it_is(name: str) -> None:
 
 
 def test_records_are_fields() -> None:
-    made = METHODS["mt_net"](0.1, mask="mean", temperature=0.5, adapts=["layers.0"])
+    made: Any = METHODS["mt_net"](0.1, mask="mean", temperature=0.5, adapts=["layers.0"])
     own = {"mask": "mean", "temperature": 0.5, "sides": 1, "rates": "fixed", "metric": "full", "rank": 8}
     common = {"inner_lr": 0.1, "adapts": ("layers.0",), "estimator": {"name": "exact"}, "proximal": 0.0}
     common |= {"inner_clip": None, "inner_optimiser": "sgd", "per_step_offsets": False}
@@ -353,10 +355,10 @@ def test_an_optimiser_of_ones_own_is_recorded_as_such() -> None:
 
 
 def test_clipping_can_be_turned_off() -> None:
-    weights = {"w": np.full(4, 100.0)}
+    weights: Any = {"w": np.full(4, 100.0)}
     for clip, expected in ((None, 100.0), ("off", 100.0), (1.0, 0.5)):
         before = METHODS["maml"](inner_clip=clip).before
-        update, _ = before.update(weights, before.init(weights), weights)
+        update: Any = before.update(weights, before.init(weights), weights)[0]
         np.testing.assert_allclose(update["w"], expected)
 
 

@@ -52,7 +52,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     repositories: ClassVar[dict] = {}
     asked: ClassVar[list] = []
 
-    def log_message(self, *args):
+    def log_message(self, format, *args):
         pass
 
     def answer(self, status, body=b"", **headers):

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -149,10 +150,12 @@ def test_meta_fit_learns_what_tasks_share() -> None:
     assert regressor.learner_ is regressor.meta_learner_
     again = pickle.loads(pickle.dumps(regressor))
     np.testing.assert_array_equal(again.predict(more), regressor.predict(more))
-    assert FewShotRegressor(regressor.meta_learner_).learner.outputs == 1
-    np.testing.assert_array_equal(clone(regressor).fit(few, targets).predict(more), regressor.predict(more))
+    assert regressor.meta_learner_.outputs == 1
+    assert FewShotRegressor(regressor.meta_learner_).learner is regressor.meta_learner_
+    unfitted: Any = clone(regressor)
     with pytest.raises(NotFittedError):
-        clone(regressor).predict(more)
+        unfitted.predict(more)
+    np.testing.assert_array_equal(unfitted.fit(few, targets).predict(more), regressor.predict(more))
 
     labels = np.where(x[:, 0] * np.sign(slopes[tasks]) > 0, "up", "down")
     classifier = FewShotClassifier()

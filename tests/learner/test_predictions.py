@@ -80,7 +80,7 @@ def test_images_are_classified_by_the_folders_of_the_support(tmp_path):
     network = mtnets.models.Conv4(filters=2, norm="support")
     learner = trained(mtnets.tasks.glyphs(ways=3, queries=2, network=network), meta_steps=1, meta_batch=2)
     task = mtnets.tasks.glyphs(ways=2, shots=2, queries=3).test.sample(jax.random.key(1))
-    pixels = {part: np.uint8(255 * (1 - np.asarray(getattr(task, part).x))) for part in ("support", "query")}
+    pixels = {p: (255 * (1 - np.asarray(getattr(task, p).x))).astype(np.uint8) for p in ("support", "query")}
     for part, images in pixels.items():
         for i, (image, label) in enumerate(zip(images, getattr(task, part).y, strict=True)):
             path = tmp_path / part / "ab"[int(label)] / f"{i}.png"

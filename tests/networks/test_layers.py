@@ -95,10 +95,10 @@ def test_leaves_in_one_container() -> None:
     ]
     no_first_bias = {name: params[name] for name in ("w1", "w2", "b2")}
 
-    def forward(p):
+    def without_first_bias(p):
         return jnp.tanh(X @ p["w1"]) @ p["w2"] + p["b2"]
 
-    assert found(forward, no_first_bias) == [("w1", "w1", None), ("w2", "w2", "b2")]
+    assert found(without_first_bias, no_first_bias) == [("w1", "w1", None), ("w2", "w2", "b2")]
     listed = [jnp.ones((3, 4)), jnp.ones(4), jnp.ones((4, 2)), jnp.ones(2)]
     assert found(lambda p: jnp.tanh(X @ p[0] + p[1]) @ p[2] + p[3], listed) == [("0", "0", "1"), ("2", "2", "3")]
 
@@ -498,7 +498,7 @@ def adapted_by(build, method, x, y, **options):
     inner = Inner(model, method, mse, 1)
     folded = starting_point(inner, meta).folded
     after = jax.jit(functools.partial(adapt_at, inner))(meta, state, 0.1, Batch(x, y), jax.random.key(2)).params
-    return model, leaves_by_path(params) | folded, leaves_by_path(after), meta.fold
+    return model, {**leaves_by_path(params), **folded}, leaves_by_path(after), meta.fold
 
 
 def test_a_recurrent_network_adapts_alike_by_scan_and_by_loop() -> None:

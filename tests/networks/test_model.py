@@ -3,11 +3,13 @@
 import copy
 import dataclasses
 import pickle
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.core import Tracer
 
 from mtnets import Model, OptionError, RunError, from_functions
 from mtnets.networks import models
@@ -31,7 +33,7 @@ def test_layers_are_found_once_and_without_running_the_network() -> None:
 
     def traced(params, state, x, key):
         calls.append((x.shape, key, state["seen"].shape))
-        assert isinstance(params["ant"]["w"], jax.core.Tracer)
+        assert isinstance(params["ant"]["w"], Tracer)
         return apply(params, state, x, key)
 
     model = Model(init, traced, (3,))
@@ -67,7 +69,7 @@ def test_built_in_models_are_their_config(build) -> None:
     model, same = build(), build()
     assert model == same
     assert len({model, same}) == 1
-    predict = jax.jit(lambda model, params, x: model.apply(params, {}, x, None)[0], static_argnums=0)
+    predict: Any = jax.jit(lambda model, params, x: model.apply(params, {}, x, None)[0], static_argnums=0)
     params, x = jax.jit(model.init)(jax.random.key(0))[0], jnp.ones((1, *model.input_shape))
     np.testing.assert_array_equal(predict(model, params, x), predict(same, params, x))
     assert predict._cache_size() == 1
@@ -97,12 +99,15 @@ def test_networks_of_the_user_are_registered() -> None:
         again = model_from_config(model.config)
         assert again == model
         np.testing.assert_array_equal(again.apply(*again.init(jax.random.key(0)), jnp.ones((1, 3)), None)[0], [[6, 6]])
-        assert model_from_config({"network": "affine", "sizes": [3, 2]}).config == {**model.config, "scale": 1.0}
+        assert model_from_config({"network": "affine", "sizes": [3, 2]}).config == {
+            **(model.config or {}),
+            "scale": 1.0,
+        }
         with pytest.raises(OptionError, match="affine has no option size; it has sizes, scale"):
             model_from_config({"network": "affine", "size": 3})
         with pytest.raises(OptionError, match=r"affine was called with .* must be plain values"):
             affine(3, 2, scale=jnp.ones(2))
-        assert models.register(affine.__wrapped__)(3, 2, scale=2.0) != model  # as in a notebook, with other code
+        assert models.register(affine.__wrapped__)(3, 2, scale=2.0) != model  # type: ignore[attr-defined]  # as in a notebook, with other code
     finally:
         del NETWORKS["affine"]
 

@@ -1,6 +1,7 @@
 """Masks: how often, for how long and with what gradient."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,8 @@ def test_masks_depend_on_the_key_alone() -> None:
     def draw(key):
         updates = {"a.w": np.ones((1, 400)), "b.w": WEIGHTS["b.w"]}
         transformation = row_mask().begin(layers, zeros, 0.5, jax.random.key(key))
-        return np.asarray(transformation.update(updates, transformation.init(updates), None)[0]["a.w"])
+        moved: Any = transformation.update(updates, transformation.init(updates), None)[0]
+        return np.asarray(moved["a.w"])
 
     np.testing.assert_array_equal(draw(0), draw(0))
     assert 0.3 < (draw(0) != draw(1)).mean() < 0.7
@@ -154,6 +156,7 @@ def test_sparse_masks() -> None:
     zeta = rule.init(setting_of())
     assert {path: np.unique(a).tolist() for path, a in zeta.items()} == {path: [0.2] for path in WEIGHTS}
     zeta, gradient = noise(1), noise(2)
+    update: Any
     update, pullback = jax.vjp(lambda z: begun(rule, z).update(gradient, None, WEIGHTS)[0], zeta)
     (found,) = pullback(jax.tree.map(jnp.asarray, noise(3)))
     for path in WEIGHTS:

@@ -1,5 +1,7 @@
 """Learned maps of gradients, against their definitions in NumPy; GAP's meta-gradient, with singular vectors held."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,6 +54,7 @@ def test_no_gradient_has_no_singular_vectors() -> None:
     zeta = singular_scale().init(setting_of())
     for g in (0.0, 1.0):
         gradient = {path: np.full(leaf.shape, g) for path, leaf in WEIGHTS.items()}
+        update: Any
         update, pullback = jax.vjp(lambda z, g: begun(singular_scale(), z).update(g, None, None)[0], zeta, gradient)
         for leaf in jax.tree.leaves((update, pullback(update))):
             assert np.isfinite(leaf).all()
