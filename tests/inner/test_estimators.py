@@ -225,15 +225,18 @@ def test_they_are_values() -> None:
         assert estimator() == estimator()
         assert hash(estimator()) == hash(estimator())
     assert Truncated(2) != Truncated(1)
+    type("Unnamed", (Truncated,), {})  # takes no name from the list
+    assert ESTIMATORS["truncated"] is Truncated
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Truncated(-1), "last_steps is -1"),
+        (lambda: Truncated(1.5), r"last_steps is 1\.5; it must be a whole number"),
         (lambda: Implicit(proximal=0.0), r"proximal is 0\.0; the implicit estimator needs a pull"),
         (lambda: Implicit(cg_steps=0), "cg_steps is 0"),
-        (lambda: Implicit(damping=-1.0), r"damping -1\.0"),
+        (lambda: Implicit(damping=-1.0), r"damping is -1\.0; it must be a number"),
     ],
 )
 def test_impossible_settings(make, message: str) -> None:

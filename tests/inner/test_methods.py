@@ -371,6 +371,31 @@ def test_bad_records() -> None:
         method_from_json({"name": "maml", "estimator": {"name": "second-order"}})
     with pytest.raises(OptionError, match="estimator was a function of your own"):
         method_from_json({"name": "maml", "meta_gradient": "custom"})
+    with pytest.raises(OptionError, match="truncated has no option 'last_step'; it has last_steps"):
+        method_from_json({"name": "maml", "estimator": {"name": "truncated", "last_step": 2}})
+    with pytest.raises(OptionError, match=r"inner rate is '0\.1'"):
+        method_from_json({"name": "maml", "inner_lr": "0.1"})
+
+
+def test_numbers_of_numpy_and_tuples_are_recorded() -> None:
+    method = METHODS["t_net"](np.float32(0.5), sides=np.int64(2), adapts=["layers.0"])
+    assert method_from_json(json.loads(json.dumps(method_to_json(method)))) == method
+
+
+def test_mistakes_in_a_class_of_ones_own() -> None:
+    """A forgotten decorator, and a name that is taken."""
+
+    class Forgotten(Method, register=False):
+        strength: float = 1.0
+
+        def parts(self) -> Parts:
+            return Parts(identity(), sgd())
+
+    with pytest.raises(OptionError, match=r"Forgotten is not a dataclass; write @dataclasses\.dataclass\(frozen"):
+        Forgotten()
+    with pytest.raises(OptionError, match=r"a method 'maml' already, mtnets\.inner\.methods\.MAML; name the class"):
+        type("MAML", (Method,), {"__module__": __name__})
+    assert METHODS["maml"].__module__ == "mtnets.inner.methods"
 
 
 @pytest.mark.parametrize(
@@ -389,6 +414,10 @@ def test_bad_records() -> None:
         ("maml", {"inner_optimiser": "lbfgs"}, r"'lbfgs'.*sgd, momentum, adam"),
         ("maml", {"inner_clip": 0.0}, r"inner_clip is 0\.0"),
         ("maml", {"inner_clip": math.nan}, "inner_clip is nan"),
+        ("maml", {"inner_clip": "of"}, "inner_clip is 'of'; it must be a number above 0, or 'off'"),
+        ("maml", {"inner_optimiser": None}, r"no inner optimiser None.*Optax transformation"),
+        ("maml", {"adapts": None}, r"adapts is None; it must be one of all, head.*a predicate"),
+        ("meta_curvature", {"factors": ["o", "i"]}, r"factors is \['o', 'i'\]; it must be hashable"),
         ("maml", {"proximal": -1.0}, r"proximal is -1\.0"),
         ("maml", {"estimator": "first-order"}, r"estimator is 'first-order'.*mtnets\.FirstOrder\(\)"),
         ("maml", {"estimator": Implicit(), "proximal": 0.5}, r"own pull of 1\.0.*Implicit\(proximal=0\.5\)"),

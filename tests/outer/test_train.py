@@ -19,6 +19,7 @@ import pytest
 import mtnets
 from mtnets.errors import OptionError, RunError
 from mtnets.inner.task import Batch, Task
+from mtnets.outer.phases import phases
 from mtnets.outer.plan import make_plan
 from mtnets.outer.program import Program
 from mtnets.outer.settings import Training, TrainingOptions
@@ -130,6 +131,14 @@ def test_phases(tasks, tiny):
         meta = jax.tree.map(lambda a, g: a - 0.1 * g, meta, gradients[-1])
     for x, y in zip(jax.tree.leaves(learner.meta), jax.tree.leaves(meta), strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+def test_the_first_order_phase_keeps_the_pull_of_the_inner_problem(tasks, tiny):
+    method = mtnets.imaml(0.05, estimator=mtnets.Implicit(proximal=3.0))
+    plan = make_plan(tiny, method, tasks, options={"meta_steps": 4, "first_order_steps": 2})
+    first, rest = (program.inner.method for _, program in phases(plan))
+    assert (first.estimator, first.proximal) == (mtnets.FirstOrder(), 3.0)
+    assert (rest.estimator, rest.proximal) == (mtnets.Implicit(proximal=3.0), 0.0)
 
 
 def test_resuming_across_the_end_of_a_phase(tasks, tiny, tmp_path):

@@ -6,6 +6,7 @@ rule's.
 """
 
 import dataclasses
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -49,7 +50,7 @@ class Truncated(Estimator):
       last_steps: how many; 0 is first order, all of them exact.
 
     Raises:
-      OptionError: if it is below 0.
+      OptionError: unless it is a whole number of at least 0.
 
     References:
       Shaban, Cheng, Hatch & Boots, Truncated Back-propagation for Bilevel Optimization, AISTATS 2019, arXiv 1810.10667.
@@ -60,8 +61,8 @@ class Truncated(Estimator):
     last_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.last_steps < 0:
-            raise OptionError(f"last_steps is {self.last_steps}; it must be at least 0.")
+        if not (isinstance(self.last_steps, Integral) and self.last_steps >= 0):
+            raise OptionError(f"last_steps is {self.last_steps!r}; it must be a whole number of at least 0.")
 
     def gradient(self, episode: Episode, start: Start) -> Result:
         def objective(start: Start) -> Any:
@@ -120,13 +121,15 @@ class Implicit(Estimator):
     damping: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.proximal < float("inf"):
+        if not (isinstance(self.proximal, Real) and 0 < self.proximal < float("inf")):
             raise OptionError(
-                f"proximal is {self.proximal}; the implicit estimator needs a pull toward the start above 0, for "
+                f"proximal is {self.proximal!r}; the implicit estimator needs a pull toward the start above 0, for "
                 "example Implicit(proximal=1.0)."
             )
-        if self.cg_steps < 1 or not 0 <= self.damping < float("inf"):
-            raise OptionError(f"cg_steps is {self.cg_steps} and damping {self.damping}; they must be at least 1 and 0.")
+        if not (isinstance(self.cg_steps, Integral) and self.cg_steps >= 1):
+            raise OptionError(f"cg_steps is {self.cg_steps!r}; it must be a whole number of at least 1.")
+        if not (isinstance(self.damping, Real) and 0 <= self.damping < float("inf")):
+            raise OptionError(f"damping is {self.damping!r}; it must be a number ≥ 0.")
 
     @property
     def pull(self) -> float:

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, SupportsFloat
 
 import jax
 import optax
@@ -68,8 +68,8 @@ class Method(abc.ABC):
       per_step_offsets: whether each inner step learns its own scales and offsets of normalisation.
 
     Raises:
-      OptionError: for a number or an optimiser that is not possible, or an estimator that gives no gradient to a part
-        that the method learns.
+      OptionError: for a number or an optimiser that is not possible, a value that is not hashable, or an estimator that
+        gives no gradient to a part that the method learns.
     """
 
     name: ClassVar[str] = ""
@@ -90,15 +90,32 @@ class Method(abc.ABC):
         if not cls.__dict__.get("name"):
             cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
         if register:
+            before = METHODS.get(cls.name)
+            if before is not None and before.__module__ != cls.__module__:
+                raise OptionError(
+                    f"There is a method {cls.name!r} already, {before.__module__}.{before.__name__}; name the class "
+                    "otherwise, since learners are saved with the name of their method."
+                )
             METHODS[cls.name] = cls
 
     def __post_init__(self) -> None:
-        if not isinstance(self.adapts, str) and not callable(self.adapts):
+        if "__dataclass_fields__" not in vars(type(self)):
+            raise OptionError(
+                f"{type(self).__name__} is not a dataclass; write @dataclasses.dataclass(frozen=True, kw_only=True) "
+                "above its class."
+            )
+        if isinstance(self.adapts, Sequence) and not isinstance(self.adapts, str):
             object.__setattr__(self, "adapts", tuple(self.adapts))  # compares and hashes by value
-        if self.inner_lr is not None and not 0 <= self.inner_lr < float("inf"):
-            raise OptionError(f"The inner rate is {self.inner_lr}; it must be a number ≥ 0.")
-        if not 0 <= self.proximal < float("inf"):
-            raise OptionError(f"proximal is {self.proximal}; it must be a number ≥ 0.")
+        for field in dataclasses.fields(self):
+            _check_hashable(field.name, getattr(self, field.name))
+        if not (isinstance(self.adapts, str | tuple) or callable(self.adapts)):
+            raise OptionError(
+                f"adapts is {self.adapts!r}; it must be one of {', '.join(PLACES)}, names of layers, or a predicate."
+            )
+        if not (self.inner_lr is None or _is_rate(self.inner_lr)):
+            raise OptionError(f"The inner rate is {self.inner_lr!r}; it must be a number ≥ 0.")
+        if not _is_rate(self.proximal):
+            raise OptionError(f"proximal is {self.proximal!r}; it must be a number ≥ 0.")
         if not isinstance(self.estimator, Estimator):
             raise OptionError(
                 f"The estimator is {self.estimator!r}; it must be a value such as mtnets.FirstOrder() or "
@@ -152,13 +169,13 @@ class Method(abc.ABC):
     def before(self) -> optax.GradientTransformation:
         """What stands before the rule, as one Optax chain: the pull to the start, clipping, the inner optimiser."""
         optimiser = self.inner_optimiser
-        if isinstance(optimiser, str):
-            if optimiser not in INNER_OPTIMISERS:
-                raise OptionError(
-                    f"There is no inner optimiser {optimiser!r}; choose one of {', '.join(INNER_OPTIMISERS)}, or pass "
-                    "an Optax transformation."
-                )
+        if isinstance(optimiser, str) and optimiser in INNER_OPTIMISERS:
             optimiser = INNER_OPTIMISERS[optimiser]()
+        if not isinstance(optimiser, optax.GradientTransformation):
+            raise OptionError(
+                f"There is no inner optimiser {optimiser!r}; choose one of {', '.join(INNER_OPTIMISERS)}, or pass an "
+                "Optax transformation."
+            )
         pull = self.proximal or self.estimator.pull
         parts = [proximal(pull)] if pull else []
         if self.inner_clip not in (None, "off"):
@@ -223,3 +240,17 @@ class Method(abc.ABC):
         setting = Setting(moving, weights, loose, inner_lr, inner_steps, key, model.norm)
         fold = self.fold.init(setting._replace(key=jax.random.fold_in(key, FOLD)))
         return Meta(params, fold, self.rule.init(setting))
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, SupportsFloat) and 0 <= float(value) < float("inf")
+
+
+def _check_hashable(name: str, value: Any) -> None:
+    """Raises OptionError for a value that is not hashable: compiled programs are found by their method."""
+    try:
+        hash(value)
+    except TypeError as error:
+        raise OptionError(
+            f"{name} is {value!r}; it must be hashable, for example a tuple instead of a list."
+        ) from error

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mtnets.errors import OptionError
 from mtnets.inner.method import METHODS, Method
 from mtnets.inner.seams import ESTIMATORS, Estimator
@@ -13,16 +15,14 @@ CUSTOM = "custom"  # a value of the user's that cannot be written down, such as 
 
 def method_to_json(method: Method) -> dict[str, Any]:
     """The name and the fields of a method as plain values."""
-    fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
-    fields["estimator"] = estimator_to_json(method.estimator)
-    return {"name": method.name} | {name: _plain(value) for name, value in fields.items()}
+    return {"name": method.name} | _plain_fields(method) | {"estimator": estimator_to_json(method.estimator)}
 
 
 def estimator_to_json(estimator: Estimator) -> Any:
     """The name and the fields of an estimator as plain values."""
     if type(estimator) is not ESTIMATORS.get(estimator.name):
         return CUSTOM
-    return {"name": estimator.name, **dataclasses.asdict(estimator)}
+    return {"name": estimator.name} | _plain_fields(estimator)
 
 
 def method_from_json(values: Mapping[str, Any]) -> Method:
@@ -42,14 +42,7 @@ def method_from_json(values: Mapping[str, Any]) -> Method:
             raise OptionError(f"{option} was a function of your own, which is not recorded; pass the method again.")
     if isinstance(options.get("estimator"), Mapping):
         options["estimator"] = estimator_from_json(options["estimator"])
-    if isinstance(options.get("adapts"), list):
-        options["adapts"] = tuple(options["adapts"])
-    kind = METHODS[name]
-    known = [field.name for field in dataclasses.fields(kind)]
-    for option in options:
-        if option not in known:
-            raise OptionError(f"{name} has no option {option!r}; it has {', '.join(known)}.")
-    return kind(**options)
+    return _built(name, METHODS[name], options)
 
 
 def estimator_from_json(values: Mapping[str, Any]) -> Estimator:
@@ -58,12 +51,26 @@ def estimator_from_json(values: Mapping[str, Any]) -> Estimator:
     name = options.pop("name", None)
     if name not in ESTIMATORS:
         raise OptionError(f"There is no estimator {name!r}; choose one of {', '.join(ESTIMATORS)}.")
-    return ESTIMATORS[name](**options)
+    return _built(name, ESTIMATORS[name], options)
+
+
+def _built(name: str, kind: Any, options: Mapping[str, Any]) -> Any:
+    """A method or an estimator with these options; JSON has lists for tuples."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    for option in options:
+        if option not in known:
+            raise OptionError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}.")
+    return kind(**{option: tuple(value) if isinstance(value, list) else value for option, value in options.items()})
+
+
+def _plain_fields(values: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(values, field.name)) for field in dataclasses.fields(values)}
 
 
 def _plain(value: Any) -> Any:
-    plain = isinstance(value, str | int | float | list | dict | None) or type(value) is tuple
-    return value if plain else CUSTOM
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str | int | float | None) or type(value) is tuple else CUSTOM
 
 
 def _from_0_1(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,13 +81,13 @@ def _from_0_1(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         return options
     if options.get("inner_clip", "off") is None:  # settled by then: no clipping
         options["inner_clip"] = "off"
-    estimator = options.pop("meta_gradient", METHODS[name]().estimator.name)
+    estimator = options.pop("meta_gradient", None) or METHODS[name]().estimator.name
     if estimator in ESTIMATORS:
         of_estimator = {field.name for field in dataclasses.fields(ESTIMATORS[estimator])}
         if "proximal" in of_estimator and options.get("proximal"):
             beside["proximal"] = options.pop("proximal")
         settings = {n: value for n, value in beside.items() if n in of_estimator and value is not None}
         options["estimator"] = {"name": estimator, **settings}
-    elif estimator is not None:
+    else:
         options["estimator"] = estimator  # "custom", or a name that is none
     return options

@@ -206,8 +206,8 @@ ESTIMATORS: "dict[str, type[Estimator]]" = {}
 
 @dataclasses.dataclass(frozen=True)
 class Estimator(abc.ABC):
-    """How the meta-gradient is taken from one task. A subclass is a frozen dataclass whose fields are its options; it
-    is listed in `ESTIMATORS` by its name.
+    """How the meta-gradient is taken from one task. A subclass is a frozen dataclass whose fields are its options. One
+    that sets `name` is listed in `ESTIMATORS` by it.
 
     Attributes:
       name: on the command line and in saved learners.
@@ -220,7 +220,7 @@ class Estimator(abc.ABC):
     weighs_steps: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
-        if cls.name:
+        if "name" in vars(cls):
             ESTIMATORS[cls.name] = cls
 
     @abc.abstractmethod

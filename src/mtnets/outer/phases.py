@@ -63,7 +63,8 @@ def phases(plan: Plan) -> list[tuple[int, Program]]:
     """The programs of a training with the meta-step at which each ends: a first-order phase and one with a multi-step
     loss, which may overlap, and the rest."""
     training, program = plan.training, plan.program
-    first_order = dataclasses.replace(plan.method, estimator=FirstOrder())
+    pull = plan.method.proximal or plan.method.estimator.pull  # the inner problem stays as it is
+    first_order = dataclasses.replace(plan.method, estimator=FirstOrder(), proximal=pull)
     total = training.meta_steps
     ends = sorted({e for e in (training.first_order_steps, training.multi_step_loss, total) if 0 < e <= total})
     programs = []

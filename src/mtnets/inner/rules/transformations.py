@@ -1,6 +1,7 @@
 """Optax transformations for use within a task, with derivatives that are finite wherever they may be needed."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -28,8 +29,8 @@ def clip_norm(most: float) -> optax.GradientTransformation:
     Raises:
       OptionError: unless c is above 0.
     """
-    if not 0 < most < float("inf"):
-        raise OptionError(f"inner_clip is {most}; it must be a number above 0.")
+    if not (isinstance(most, Real) and 0 < most < float("inf")):
+        raise OptionError(f"inner_clip is {most!r}; it must be a number above 0, or 'off'.")
 
     def clip(updates: Any, params: Any) -> Any:
         leaves = jax.tree.leaves(updates)
