@@ -96,7 +96,7 @@ def test_images_are_classified_by_the_folders_of_the_support(tmp_path):
     assert predictions.score == f"accuracy {right:.4f} on 3 images of known class"  # of a class that was learned
     for name in "cde":
         (tmp_path / "support" / name).symlink_to(tmp_path / "support" / "a")
-    with pytest.raises(OptionError, match=r"has 5 classes and this learner tells 3 apart; .* ways=5"):
+    with pytest.raises(OptionError, match=r"has 5 classes and this learner tells 3 apart; .* --ways 5"):
         predict_files(learner, tmp_path / "support", tmp_path / "query")
 
 

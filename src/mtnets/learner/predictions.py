@@ -63,7 +63,7 @@ def predict_files(
     if ways > learner.outputs:
         raise OptionError(
             f"{support} has {ways} classes and this learner tells {learner.outputs} apart; remove some, or train a "
-            f"learner with ways={ways}."
+            f"learner that tells more apart: `mtnets train FAMILY --ways {ways}`."
         )
     answers = np.empty((len(files.queries), ways or learner.outputs))
     for task in files.tasks:
