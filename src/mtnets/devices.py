@@ -70,6 +70,19 @@ def map_over(
     return jax.shard_map(stacked, mesh=mesh, **specs, check_vma=False)(context, keys)
 
 
+def chosen_at_once(choice: AtOnce, params: Any, tasks: int, *, most: int = ALL_TASKS) -> int:
+    """How many tasks a device runs at the same time: the number chosen; for `"auto"` that of `default_at_once`.
+
+    Raises:
+      OptionError: for a number below 1.
+    """
+    if choice == "auto":
+        return default_at_once(params, tasks, most=most)
+    if choice < 1:
+        raise OptionError(f"tasks_at_once is {choice}; it must be at least 1, or 'auto'.")
+    return choice
+
+
 def default_at_once(params: Any, tasks: int, *, most: int = ALL_TASKS) -> int:
     """How many tasks a device runs at the same time by default.
 
@@ -94,14 +107,18 @@ def use_cores(devices: Devices = "all") -> None:
     Raises:
       OptionError: for a number below 1.
     """
-    if devices != "all" and devices < 1:
-        raise OptionError(f"devices is {devices}; it must be at least 1, or 'all'.")
+    _check(devices)
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", cores() if devices == "all" else devices)
 
 
 def task_mesh(devices: Devices = "all", tasks: int = 1) -> Mesh | None:
-    """A mesh over as many of the first `devices` devices as divide the number of tasks; None for a single one."""
+    """A mesh over as many of the first `devices` devices as divide the number of tasks; None for a single one.
+
+    Raises:
+      OptionError: for a number below 1.
+    """
+    _check(devices)
     present = jax.devices()
     wanted = len(present) if devices == "all" else min(devices, len(present))
     count = largest_divisor(tasks, wanted)
@@ -111,3 +128,8 @@ def task_mesh(devices: Devices = "all", tasks: int = 1) -> Mesh | None:
 def largest_divisor(n: int, limit: int) -> int:
     """The largest divisor of `n` that is at most `limit`."""
     return next(d for d in range(max(1, min(n, limit)), 0, -1) if n % d == 0)
+
+
+def _check(devices: Devices) -> None:
+    if devices != "all" and devices < 1:
+        raise OptionError(f"devices is {devices}; it must be at least 1, or 'all'.")

@@ -136,6 +136,29 @@ def test_a_task_file_knows_its_inner_steps(per_step, tmp_path) -> None:
     same(learner.with_task(tmp_path / "task"), adapted)
 
 
+@pytest.fixture(scope="module")
+def patients():
+    """Ten rows of five numbers, in units of their own, of each of two tasks."""
+    x = 50 * np.random.default_rng(0).normal(size=(2, 10, 5)) + 3
+    return x, 7 * x[:, :, 0]
+
+
+def test_rows_that_a_task_standardises_by_itself(patients, tmp_path) -> None:
+    """What goes on, what is read from a file and what is one of many keeps the scale of its own support set."""
+    learner = mtnets.load("tabular-regression")
+    (x, other), (y, other_y) = patients
+    model, second = learner.adapt(x, y), learner.adapt(other, other_y)
+    model.save_task(tmp_path / "task")
+    again = learner.with_task(tmp_path / "task")
+    assert again.inputs == model.inputs != second.inputs
+    np.testing.assert_array_equal(again(x), model(x))
+    np.testing.assert_array_equal(model.update(3 * x[:4], y[:4], inner_steps=0)(x), model(x))
+    many = learner.adapt_many(*patients)
+    for i, alone in enumerate((model, second)):
+        np.testing.assert_allclose(many(patients[0])[i], alone(patients[0][i]), rtol=1e-4)
+        np.testing.assert_allclose(many[i](patients[0][i]), alone(patients[0][i]), rtol=1e-4)
+
+
 def test_exported_program(characters, tmp_path) -> None:
     pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
     x, y = examples(2)
@@ -195,3 +218,5 @@ def test_bad_tasks(learner) -> None:
         many(X[None])
     with pytest.raises(OptionError, match="inner_steps is -1"):
         learner.adapt_many(X[None], Y[None], inner_steps=-1)
+    with pytest.raises(OptionError, match="tasks_at_once is 0; it must be at least 1, or 'auto'"):
+        learner.adapt_many(X[None], Y[None], tasks_at_once=0)

@@ -89,6 +89,10 @@ def test_bad_options(learner, tasks):
         evaluate(learner, tasks, 0)
     with pytest.raises(OptionError, match="inner_steps is -1"):
         evaluate(learner, tasks, 5, inner_steps=-1)
+    with pytest.raises(OptionError, match="tasks_at_once is 0; it must be at least 1, or 'auto'"):
+        evaluate(learner, tasks, 5, tasks_at_once=0)
+    with pytest.raises(OptionError, match="devices is 0; it must be at least 1, or 'all'"):
+        evaluate(learner, tasks, 5, devices=0)
     maml = dataclasses.replace(learner, method=mtnets.maml())
     with pytest.raises(OptionError, match="maml has no masks, and mask is 'mean'"):
         evaluate(maml, tasks, 5, mask="mean")

@@ -166,6 +166,21 @@ def test_networks_and_methods_of_the_user_are_asked_for(sine, tmp_path):
     with pytest.raises(RunError, match=r"'_mine'.*method="):
         mtnets.load(tmp_path / "method")
     assert mtnets.load(tmp_path / "method", method=method).method is method
+    chosen = mtnets.mt_net(sine.inner_lr, adapts=lambda layer: layer.units == 1)
+    dataclasses.replace(sine, method=chosen).save(tmp_path / "chosen")
+    with pytest.raises(RunError, match=r"has adapts of your own, which is not recorded.*method="):
+        mtnets.load(tmp_path / "chosen")
+
+
+def test_a_network_that_is_not_registered_here(sine, tmp_path):
+    sine.save(tmp_path)
+    file = tmp_path / "learner.safetensors"
+    with safetensors.safe_open(file, "numpy") as opened:
+        card = json.loads(opened.metadata()["mtnets"])
+    card["model"]["network"] = "elsewhere"
+    file.write_bytes(safetensors.numpy.save(safetensors.numpy.load_file(file), {"mtnets": json.dumps(card)}))
+    with pytest.raises(RunError, match=r"'elsewhere', which is not registered; import the module.*model="):
+        mtnets.load(tmp_path)
 
 
 @pytest.mark.parametrize("which", ["sine", "glyphs"])

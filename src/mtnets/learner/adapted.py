@@ -66,16 +66,17 @@ class AdaptedModel:
     def update(
         self, x: Any, y: Any = None, *, inner_steps: int | None = None, key: Array | None = None
     ) -> "AdaptedModel":
-        """Goes on adapting, from where it is, with these examples; all that are to count, old ones too.
+        """Goes on adapting, from where it is, with these examples: all that are to count, old ones too.
 
         Args:
-          x, y, inner_steps, key: as in `Learner.adapt`; the same key draws the same masks.
+          x, y, inner_steps, key: as in `Learner.adapt`; the same key draws the same masks. Features are scaled as they
+            were.
 
         Raises:
           RunError: for a model that was read from a file of its own, without its learner; and as `Learner.adapt`.
         """
-        learner, moved = self._origin("adapt anew: learner.adapt(x, y), or keep a task file: learner.with_task(path)")
-        return learner.adapt(x, y, inner_steps=inner_steps, key=key, start=moved)
+        learner, _ = self._origin("adapt anew: learner.adapt(x, y), or keep a task file: learner.with_task(path)")
+        return learner.adapt(x, y, inner_steps=inner_steps, key=key, start=self)
 
     # --- files
 
@@ -141,13 +142,15 @@ class AdaptedModels:
       params: their weights, stacked, `[tasks, ...]`.
       state: their state, stacked.
       moved: the weights that moved, before folding, stacked.
-      used: which outputs each uses, `[tasks, outputs]`.
+      inputs: how raw data become inputs of each.
+      used: which outputs each uses, `[tasks, outputs]`; None for all.
     """
 
     like: AdaptedModel
     params: Any
     state: Any
     moved: Mapping[str, Array]
+    inputs: tuple[Inputs, ...]
     used: Array | None = None
 
     def __len__(self) -> int:
@@ -158,7 +161,7 @@ class AdaptedModels:
             raise IndexError(f"There are {len(self)} models and no number {i}.")
         params, state, moved, used = jax.tree.map(lambda a: a[i], (self.params, self.state, self.moved, self.used))
         used = None if used is None or bool(used.all()) else used
-        return dataclasses.replace(self.like, params=params, state=state, moved=moved, used=used)
+        return dataclasses.replace(self.like, params=params, state=state, moved=moved, inputs=self.inputs[i], used=used)
 
     def __iter__(self) -> Iterator[AdaptedModel]:
         return (self[i] for i in range(len(self)))
@@ -168,9 +171,11 @@ class AdaptedModels:
         array = np.asarray(x)
         if len(array) != len(self) or array.ndim < 2:
             raise DataError(f"x has shape {array.shape}; these are {len(self)} tasks: ({len(self)}, examples, ...).")
-        flat = to_inputs(self.like.model, array.reshape(-1, *array.shape[2:]), self.like.inputs, "x")
-        inputs = flat.reshape(*array.shape[:2], *self.like.model.input_shape)
-        predictions = self.like.inputs.unscale(predict_each(self.like.model, self.params, self.state, inputs))
+        tasks = zip(array, self.inputs, strict=True)
+        x = np.stack([to_inputs(self.like.model, examples, inputs, "x") for examples, inputs in tasks])
+        outputs = np.asarray(predict_each(self.like.model, self.params, self.state, x))
+        scaled = [inputs.unscale(each) for each, inputs in zip(outputs, self.inputs, strict=True)]
+        predictions = jnp.asarray(np.stack(scaled), outputs.dtype)
         return predictions if self.used is None else jnp.where(self.used[:, None], predictions, -jnp.inf)
 
 

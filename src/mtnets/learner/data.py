@@ -57,8 +57,8 @@ def to_labels(y: Any, inputs: Inputs, examples: int, outputs: int) -> tuple[Arra
             f"y has labels from {labels.min()} to {labels.max()}; this learner tells {outputs} classes apart, labelled "
             f"0 to {outputs - 1}."
         )
-    occur = jnp.isin(jnp.arange(outputs), jnp.asarray(labels))
-    return jnp.asarray(labels, jnp.int32), None if inputs.shared_classes else occur
+    occur = np.isin(np.arange(outputs), labels)  # by NumPy, which compiles nothing
+    return jnp.asarray(labels, jnp.int32), None if inputs.shared_classes else jnp.asarray(occur)
 
 
 def check_finite(array: np.ndarray, name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from mtnets.devices import AtOnce, Devices, default_at_once, map_over, task_mesh
+from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, task_mesh
 from mtnets.errors import OptionError
 from mtnets.files import replacing
 from mtnets.inner import Distribution, Inner, Learned, Method, adapt
@@ -132,9 +132,7 @@ def evaluate(
     if mask is not None:
         inner = dataclasses.replace(inner, method=_with_mask(inner.method, mask))
     keys = jax.random.split(jax.random.key(seed), num_tasks)
-    at_once = tasks_at_once
-    if at_once == "auto":
-        at_once = default_at_once(learner.meta.params, num_tasks, most=MOST_AT_ONCE)
+    at_once = chosen_at_once(tasks_at_once, learner.meta.params, num_tasks, most=MOST_AT_ONCE)
     distribution = tasks.test if isinstance(tasks, Family) else tasks
     with surfacing():
         mesh = task_mesh(devices, num_tasks)

@@ -13,16 +13,17 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.devices import AtOnce, default_at_once
+from mtnets.devices import AtOnce, chosen_at_once
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.files import write_json
 from mtnets.inner import LOSSES, METHODS, Batch, Inner, Learned, Meta, Method, method_from_json, method_to_json
+from mtnets.inner.records import CUSTOM
 from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
 from mtnets.learner.data import to_inputs, to_labels, to_targets
 from mtnets.learner.task_files import fingerprint, read_task
 from mtnets.learner.tensors import FORMAT, fill, read_tensors, write_tensors
-from mtnets.networks.model import Model
+from mtnets.networks.model import NETWORKS, Model
 from mtnets.networks.models import model_from_config
 from mtnets.shipped import learners
 from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
@@ -99,7 +100,7 @@ class Learner:
         *,
         inner_steps: int | None = None,
         key: Array | None = None,
-        start: Mapping[str, Array] | None = None,
+        start: AdaptedModel | Mapping[str, Array] | None = None,
     ) -> AdaptedModel:
         """Learns a task from its examples.
 
@@ -111,7 +112,8 @@ class Learner:
             table, the target column: numbers, or the classes of training. Defaults to the target column of x.
           inner_steps: gradient steps. Defaults to those of training.
           key: for masks and everything else that is random. Defaults to a fixed one.
-          start: weights to begin from (`AdaptedModel.moved`). Defaults to what was meta-learned.
+          start: a model to go on from, whose scale of features is kept; or weights alone (`AdaptedModel.moved`).
+            Defaults to what was meta-learned.
 
         Returns:
           A plain network with adapted weights.
@@ -122,9 +124,11 @@ class Learner:
         """
         self._warn_of_batches()
         y = self.inputs.target_of(x) if y is None else y
-        inputs = self.inputs.for_task(x, y)
-        support = self._batch(to_inputs(self.model, x, inputs, "x"), y, inputs)
-        return self.adapt_batch(support, inputs, inner_steps=inner_steps, key=key, start=start)
+        if isinstance(start, AdaptedModel):
+            inputs, moved = start.inputs, start.moved
+        else:
+            inputs, moved = self.inputs.for_task(x, y), start
+        return self.adapt_batch(self._batch(x, y, inputs), inputs, inner_steps=inner_steps, key=key, start=moved)
 
     def adapt_batch(
         self,
@@ -140,7 +144,8 @@ class Learner:
         Args:
           support: `[examples, ...]`.
           inputs: how the adapted model converts raw data. Defaults to those of the learner.
-          inner_steps, key, start: as in `adapt`.
+          inner_steps, key: as in `adapt`.
+          start: weights to begin from, by path. Defaults to what was meta-learned.
 
         Raises:
           RunError: if adaptation diverges.
@@ -182,18 +187,16 @@ class Learner:
         inner, x, y = self._inner(inner_steps), np.asarray(x), np.asarray(y)
         if x.ndim < 2 or y.ndim < 2 or x.shape[:2] != y.shape[:2] or not len(x):
             raise DataError(f"x has shape {x.shape} and y {y.shape}; they must be [tasks, examples, ...] alike.")
-        inputs = to_inputs(self.model, x.reshape(-1, *x.shape[2:]), self.inputs, "x")
-        batches = []
-        for i, each in enumerate(zip(inputs.reshape(*x.shape[:2], *self.model.input_shape), y, strict=True)):
+        inputs, batches = [], []
+        for i, task in enumerate(zip(x, y, strict=True)):
             try:
-                batches.append(self._batch(*each, self.inputs))
+                inputs.append(self.inputs.for_task(*task))
+                batches.append(self._batch(*task, inputs[-1]))
             except DataError as error:
                 raise DataError(f"Task {i}: {error}") from error
-        support = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
+        support = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)  # JAX would compile for this many tasks
         keys = jax.random.split(jax.random.key(0) if key is None else key, len(x))
-        at_once = tasks_at_once
-        if at_once == "auto":
-            at_once = default_at_once(self.meta.params, len(x), most=MOST_AT_ONCE)
+        at_once = chosen_at_once(tasks_at_once, self.meta.params, len(x), most=MOST_AT_ONCE)
         moved, state, finite = compiled.adapt_each(inner, at_once, self.learned, support, keys)
         if not finite.all():
             which = np.flatnonzero(~np.asarray(finite))
@@ -201,7 +204,7 @@ class Learner:
             raise RunError(f"Task {some}: {_diverged(inner.steps)}")
         params = compiled.fold_each(inner, self.meta, moved)
         like = AdaptedModel(self.model, None, None, None, self.inputs, self, None, inner.steps)
-        return AdaptedModels(like, params, state, moved, support.outputs)
+        return AdaptedModels(like, params, state, moved, tuple(inputs), support.outputs)
 
     def with_task(self, path: str | Path) -> AdaptedModel:
         """The model that `AdaptedModel.save_task` wrote a file of, which must have been adapted by this learner.
@@ -211,7 +214,7 @@ class Learner:
         """
         task = read_task(path, self)
         params = compiled.fold(dataclasses.replace(self.inner, steps=task.inner_steps), self.meta, task.moved)
-        return AdaptedModel(self.model, params, task.state, task.used, self.inputs, self, task.moved, task.inner_steps)
+        return AdaptedModel(self.model, params, task.state, task.used, task.inputs, self, task.moved, task.inner_steps)
 
     def _warn_of_batches(self) -> None:
         if self.model.norm == "transductive":
@@ -228,12 +231,13 @@ class Learner:
             raise OptionError(f"inner_steps is {steps}; it must be at least 0.")
         return dataclasses.replace(self.inner, steps=steps)
 
-    def _batch(self, inputs: Array, y: Any, kind: Inputs) -> Batch:
-        """Inputs of the network with their targets, and the outputs that the task uses."""
+    def _batch(self, x: Any, y: Any, inputs: Inputs) -> Batch:
+        """Raw examples and targets as a batch of the network, with the outputs that the task uses."""
+        examples = to_inputs(self.model, x, inputs, "x")
         if self.loss == "mse":
-            return Batch(inputs, to_targets(y, kind, len(inputs), self.outputs))
-        labels, used = to_labels(y, kind, len(inputs), self.outputs)
-        return Batch(inputs, labels, outputs=used)
+            return Batch(examples, to_targets(y, inputs, len(examples), self.outputs))
+        labels, used = to_labels(y, inputs, len(examples), self.outputs)
+        return Batch(examples, labels, outputs=used)
 
     # --- files
 
@@ -308,12 +312,22 @@ def _read(
     if model is None:
         if card["model"] is None:
             raise RunError(f"The network in {file} is not a built-in one; pass it: load(path, model=...).")
+        if card["model"]["network"] not in NETWORKS:
+            raise RunError(
+                f"The network in {file} is {card['model']['network']!r}, which is not registered; import the module "
+                "that registers it, or pass it: load(path, model=...)."
+            )
         model = model_from_config(card["model"])
     if method is None:
-        name = card["method"]["name"]
+        name, custom = card["method"]["name"], [n for n, value in card["method"].items() if value == CUSTOM]
         if name not in METHODS:
             raise RunError(
                 f"The method in {file} is {name!r}, which is not registered; pass it: load(path, method=...)."
+            )
+        if custom:
+            raise RunError(
+                f"The method in {file} has {custom[0]} of your own, which is not recorded; pass the method: "
+                "load(path, method=...)."
             )
         method = method_from_json(card["method"])
     network, inner_lr = model, card["inner_lr"]

@@ -15,6 +15,7 @@ from jax import Array
 from mtnets.errors import RunError
 from mtnets.inner import Implicit, Truncated, method_to_json
 from mtnets.learner.tensors import read_tensors, write_tensors
+from mtnets.tasks import Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path, path_of
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class MovedTask(NamedTuple):
       state: of the network.
       used: outputs that the task uses; None for all.
       inner_steps: that were taken.
+      inputs: how raw data become inputs of this task's network.
     """
 
     moved: dict[str, Array]
     state: Any
     used: Array | None
     inner_steps: int
+    inputs: Inputs
 
 
 def write_task(path: str | Path, adapted: "AdaptedModel", learner: "Learner", moved: Mapping[str, Array]) -> None:
@@ -53,7 +56,9 @@ def write_task(path: str | Path, adapted: "AdaptedModel", learner: "Learner", mo
             arrays[f"state.{name}"] = np.asarray(leaf)
     if adapted.used is not None:
         arrays["used."] = np.asarray(adapted.used)
-    card = {"kind": "task", "learner": learner.fingerprint, "inner_steps": adapted.inner_steps}
+    card: dict[str, Any] = {"kind": "task", "learner": learner.fingerprint, "inner_steps": adapted.inner_steps}
+    if adapted.inputs != learner.inputs:  # with the scale of the support set
+        card["inputs"] = adapted.inputs.to_json()
     write_tensors(path, arrays, card)
 
 
@@ -82,7 +87,8 @@ def read_task(path: str | Path, learner: "Learner") -> MovedTask:
     if arrays:
         raise RunError(f"{path} has {', '.join(sorted(arrays))}, which this learner does not know; adapt it anew.")
     state = jax.tree.map_with_path(lambda keys, leaf: jnp.asarray(changed.get(path_of(keys), leaf)), learner.state)
-    return MovedTask(moved, state, None if used is None else jnp.asarray(used), card["inner_steps"])
+    inputs = inputs_from_json(card["inputs"]) if "inputs" in card else learner.inputs
+    return MovedTask(moved, state, None if used is None else jnp.asarray(used), card["inner_steps"], inputs)
 
 
 def _merged(start: Any, values: Any, places: Any, path: str | Path, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from mtnets.devices import default_at_once, largest_divisor, task_mesh
+from mtnets.devices import chosen_at_once, largest_divisor, task_mesh
 from mtnets.errors import OptionError
 from mtnets.inner import LOSSES, Distribution, Inner, Loss, Method, method_to_json
 from mtnets.networks.model import Model
@@ -73,9 +73,8 @@ class Plan:
         # side by side, runs fill the device better than tasks shared over devices would
         mesh = None if self.runs > 1 else task_mesh(training.devices, training.meta_batch)
         per_device = training.meta_batch // (1 if mesh is None else mesh.size)
-        at_once = training.tasks_at_once
-        if at_once == "auto":
-            at_once = default_at_once(jax.eval_shape(self.model.init, jax.random.key(0))[0], per_device)
+        params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
+        at_once = chosen_at_once(training.tasks_at_once, params, per_device)
         return Program(
             Inner(self.model, self.method, self.loss, training.inner_steps),
             self.optimiser,
