@@ -83,4 +83,5 @@ def _gradients(ax: Any, numbers: Measurements) -> None:
     ax.set_yticks(range(len(shown)), labels, fontsize=6)
     if np.nanmax(np.where(norms > 0, norms, np.nan), initial=0) > 0:
         ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter("")  # its labels would overlap where there is less than a decade
     ax.set(title="Meta-gradient by leaf", xlabel="norm")
