@@ -10,7 +10,8 @@ from PIL import Image
 import mtnets
 from mtnets.cli import main
 from mtnets.cli.messages import in_flags
-from mtnets.inner import method_to_json
+from mtnets.cli.train import taken
+from mtnets.inner import ESTIMATORS, method_to_json
 
 SMALL = ["--filters", "4", "--norm", "support", "--meta-steps", "4", "--meta-batch", "2", "--validation-tasks", "4"]
 SMALL += ["--test-tasks", "8", "--quiet"]
@@ -121,6 +122,11 @@ def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
         capsys, "train", "glyphs", "--out", run, *SMALL
     )
     assert "There is no method 'mamml'" in fails(capsys, "train", "sinusoid", "--method", "mamml")
+    assert "There is no estimator 'exakt'" in fails(capsys, "train", "sinusoid", "--estimator", "exakt")
+    assert "--config needs a value" in fails(capsys, "train", "sinusoid", "--config=")
+    assert "--last-steps is -1" in fails(
+        capsys, "train", "sinusoid", "--estimator", "truncated", "--last-steps", "-1", "--out", tmp_path / "new"
+    )
     assert "There is no learner in" in fails(capsys, "evaluate", tmp_path)
     assert "--data x is given, but glyphs tasks are made without data" in fails(capsys, "evaluate", run, "--data", "x")
     assert "tasks is 0" in fails(capsys, "evaluate", run, "--tasks", "0")
@@ -136,6 +142,15 @@ def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
     (tmp_path / "bad.json").write_text("{")
     assert "bad.json is not a configuration" in fails(capsys, "train", "glyphs", "--config", tmp_path / "bad.json")
     assert "is for glyphs tasks" in fails(capsys, "train", "sinusoid", "--config", run / "config.json")
+    for part, value, words in (
+        ("training", {"meta_stepz": 3}, "has meta_stepz, which no training has"),
+        ("training", 3, "is not a configuration"),
+        ("method", {"name": "maml", "estimator": {"name": "truncated", "last_step": 2}}, "no option 'last_step'"),
+        ("method", 3, "is not a configuration"),
+    ):
+        changed = json.loads((run / "config.json").read_text()) | {part: value}
+        (tmp_path / "bad.json").write_text(json.dumps(changed))
+        assert words in fails(capsys, "train", "glyphs", "--config", tmp_path / "bad.json"), value
     assert not (tmp_path / "new").exists()
 
 
@@ -233,6 +248,23 @@ def test_options_of_other_methods_are_refused(arguments, option, capsys):
     assert option in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_each_estimator_shows_its_own_options_and_no_other(name, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "sinusoid", "--method", "maml", "--estimator", name, "--help"])
+    text = capsys.readouterr().out
+    options = {field.name for field in dataclasses.fields(ESTIMATORS[name])}
+    for option in ("last_steps", "cg_steps", "damping"):
+        assert (f"--{option.replace('_', '-')} " in text) == (option in options), option
+
+
+def test_the_last_of_several_methods_counts():
+    arguments = ["--method", "maml", "--hidden", "4", "--method=t-net", "--config", "a"]
+    assert taken(arguments, "method") == ("t-net", ["--hidden", "4", "--config", "a"])
+    assert taken(arguments, "config")[0] == "a"
+    assert taken(arguments, "estimator") == (None, arguments)
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
@@ -246,11 +278,26 @@ def test_options_of_other_methods_are_refused(arguments, option, capsys):
         ("seed is 3; the rank", "seed is 3; the rank"),
         ("learner.adapt(x, y), or load(path, model=...)", "learner.adapt(x, y), or load(path, model=...)"),
         ("estimator=Implicit(proximal=1.0)", "estimator=Implicit(proximal=1.0)"),
+        (
+            "use norm='support', or rank=3; it has seed, clip_norm.",
+            "use norm='support', or --rank 3; it has seed, --clip-norm.",
+        ),
+        ("model='mlp', or resume=False", "--model mlp, or --no-resume"),
+        ("num_tasks is 0", "--tasks is 0"),
     ],
 )
 def test_errors_name_flags(message, expected):
     names = {"resume", "overwrite", "meta_steps", "clip_norm", "skip_nonfinite", "seed", "rank", "proximal", "model"}
     assert in_flags(message, names) == expected
+
+
+def test_errors_name_estimators_as_options():
+    calls = {kind.__name__: f"--estimator {name}" for name, kind in ESTIMATORS.items()}
+    message = "set estimator=Implicit(proximal=0.5, cg_steps=3); or use mtnets.Exact() or FirstOrder()."
+    expected = (
+        "set --estimator implicit --proximal 0.5 --cg-steps 3; or use --estimator exact or --estimator first-order."
+    )
+    assert in_flags(message, {"proximal", "cg_steps"}, calls) == expected
 
 
 def test_another_method_than_that_of_a_config_keeps_its_own_options(capsys, tmp_path):

@@ -13,6 +13,7 @@ from rich.table import Table
 from mtnets.devices import Devices, use_cores
 from mtnets.inner.rules import MaskUse
 
+FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
 TEST_SEED = 20180605  # mtnets.learner.TEST_SEED, without importing it for every command
 
 
@@ -308,7 +309,7 @@ def _tasks(learner: Any, data: str | None, **changes: Any) -> Any:
     """The tasks of a learner's training, their data read from where they are now."""
     from mtnets.tasks import family_from_record
 
-    return family_from_record(learner.record["tasks"], data=data, **changes)
+    return family_from_record(learner.record.get("tasks", {}), data=data, **changes)
 
 
 def _folder(run: str) -> Path:

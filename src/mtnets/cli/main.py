@@ -1,18 +1,17 @@
 """The entry point: from arguments to a command, and from an error to one sentence."""
 
 import dataclasses
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Union, get_type_hints
 
 import tyro
 
-from mtnets.cli.commands import COMMANDS
+from mtnets.cli.commands import COMMANDS, FLAT
 from mtnets.cli.messages import in_flags
 from mtnets.errors import MtnetsError, OptionError
-
-FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -31,8 +30,11 @@ def main(args: list[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_: print(f"mtnets: {message}", file=sys.stderr)
             _parse(args)()
     except MtnetsError as error:
-        print(f"mtnets: {in_flags(str(error), set(_names(args)))}", file=sys.stderr)
+        print(f"mtnets: {in_flags(str(error), *_words(args))}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
+        return 0
     except OSError as error:
         print(f"mtnets: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
         return 1
@@ -78,26 +80,33 @@ def _train(args: list[str]) -> Callable[[], object]:
     raise OptionError(f"Name a family of tasks: mtnets train {' | '.join(FAMILIES)}.{given}")
 
 
-def _names(args: list[str]) -> Iterator[str]:
-    """The names of the options of a command."""
+def _words(args: list[str]) -> tuple[set[str], dict[str, str]]:
+    """The names of the options of a command, and the flags for calls that its errors may name."""
     kind = COMMANDS.get(args[0]) if args else None
     if kind is not None:
-        yield from (field.name for field in dataclasses.fields(kind))
-    elif args[:1] == ["train"] and len(args) > 1:
-        from mtnets.cli.options import RunOptions, method_options, training_options
-        from mtnets.inner import METHODS
-        from mtnets.tasks import FAMILIES
+        return set(_names(kind)), {}
+    if args[:1] != ["train"] or len(args) == 1:
+        return set(), {}
+    from mtnets.cli.options import RunOptions
+    from mtnets.inner import ESTIMATORS, METHODS
+    from mtnets.outer import Training
+    from mtnets.tasks import FAMILIES
 
-        kinds: list[Any] = [RunOptions, training_options(), *(method_options(name) for name in METHODS)]
-        kinds += [FAMILIES[args[1]]] if args[1] in FAMILIES else []
-        for each in kinds:
-            yield from (field.name for field in dataclasses.fields(each))
+    kinds = [RunOptions, Training, *METHODS.values(), *ESTIMATORS.values()]
+    kinds += [FAMILIES[args[1]]] if args[1] in FAMILIES else []
+    calls = {kind.__name__: f"--estimator {name}" for name, kind in ESTIMATORS.items()}
+    return {name for each in kinds for name in _names(each)}, calls
+
+
+def _names(kind: Any) -> Iterator[str]:
+    """The names of the fields of a dataclass, and of those within it."""
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from _names(hints[field.name])
+        yield field.name
 
 
 @dataclasses.dataclass(frozen=True)
 class _Train:
     """Meta-trains a learner on a family of tasks; mtnets train --help lists the families."""
-
-    def __call__(self) -> None:
-        """Runs the command."""
-        _train([])

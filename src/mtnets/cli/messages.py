@@ -1,31 +1,44 @@
 """Errors that name Python arguments, in the words of the command line."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+
+RENAMED = {"num_tasks": "tasks"}  # arguments whose option has another name
 
 
-def in_flags(message: str, names: Collection[str]) -> str:
+def in_flags(message: str, names: Collection[str], calls: Mapping[str, str] | None = None) -> str:
     """A message with arguments as flags: `clip_norm=10` as `--clip-norm 10`, `resume=True` as `--resume`, and names of
     several words, which are no words of the language, wherever they stand.
 
     Args:
       message: that was raised in Python.
       names: the options of the command.
+      calls: flags for the calls of Python that a message may name, `{"Implicit": "--estimator implicit"}`: then
+        `Implicit(proximal=1.0)` is `--estimator implicit --proximal 1.0`.
     """
     if not names:
         return message
-    alternatives = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
 
     def flag(name: str) -> str:
-        return f"--{name.replace('_', '-')}"
+        return f"--{RENAMED.get(name, name).replace('_', '-')}"
 
     def argument(match: re.Match[str]) -> str:
         name, value = match.groups()
-        return flag(name) if value == "True" else f"{flag(name)} {value}"
+        if value in ("True", "False"):
+            return flag(name if value == "True" else f"no_{name}")
+        return f"{flag(name)} {value.strip(QUOTE)}"
 
-    message = re.sub(rf"(?<![\w.(-])({alternatives})=(True|[\w./-]*[\w/-]|'[^']*')", argument, message)
-    of_several_words = [name for name in names if "_" in name]
-    if of_several_words:
-        longest_first = "|".join(sorted(map(re.escape, of_several_words), key=len, reverse=True))
-        message = re.sub(rf"(?<![\w.(-])({longest_first})(?![\w=.(])", lambda match: flag(match[1]), message)
-    return message
+    if calls:
+        call = rf"(?:estimator=)?(?:mtnets\.)?\b({_any_of(calls)})\(([^()]*)\)"
+        message = re.sub(call, lambda match: f"{calls[match[1]]} {match[2].replace(',', '')}".strip(), message)
+    message = re.sub(rf"(?<![\w.(-])({_any_of(names)})=(True|False|[\w./-]*[\w/-]|'[^']*')", argument, message)
+    of_several_words = [name for name in (*names, *RENAMED) if "_" in name]
+    return re.sub(rf"(?<![\w.(-])({_any_of(of_several_words)})(?![\w=(]|\.\w)", lambda match: flag(match[1]), message)
+
+
+QUOTE = "'"
+
+
+def _any_of(names: Collection[str]) -> str:
+    """A pattern for any of these names, the longest first."""
+    return "|".join(sorted(map(re.escape, names), key=len, reverse=True))

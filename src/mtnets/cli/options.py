@@ -51,12 +51,11 @@ def method_options(name: str, estimator: str | None = None) -> type:
     of_estimator = [field.name for field in dataclasses.fields(chosen)]
     of_method = [f.name for f in dataclasses.fields(kind) if f.name not in ("estimator", *of_estimator)]
     hints = get_type_hints(kind) | get_type_hints(type(chosen)) | {n: hint for n, (hint, _) in WRITABLE.items()}
-    help_ = (
-        _attributes(Method) | _attributes(kind) | _attributes(type(chosen)) | {n: h for n, (_, h) in WRITABLE.items()}
-    )
-    help_ |= {
+    about = _attributes(Method) | _attributes(kind) | _attributes(type(chosen))
+    about |= {n: text for n, (_, text) in WRITABLE.items()}
+    about |= {
         "method": "--help after --method NAME shows the options of that one.",
-        "estimator": "how the meta-gradient is taken.",
+        "estimator": "how the meta-gradient is taken. --help after --estimator NAME shows the options of that one.",
     }
     defaults = {n: getattr(method, n) for n in of_method} | {n: getattr(chosen, n) for n in of_estimator}
     if isinstance(defaults.get("adapts"), str):
@@ -71,10 +70,8 @@ def method_options(name: str, estimator: str | None = None) -> type:
         ],
         frozen=True,
     )
-    lines = [f"  {option}: {help_.get(option, '')}" for option in ("method", "estimator", *defaults)]
-    options.__doc__ = "\n".join(
-        [f"{_dashed(name)}: {kind.equation}. Learned besides the start: {kind.learned}.\n\nAttributes:", *lines]
-    )
+    title = f"{_dashed(name)}: {kind.equation}. Learned besides the start: {kind.learned}."
+    options.__doc__ = _docstring(title, {n: about.get(n, "") for n in ("method", "estimator", *defaults)})
     return options
 
 
@@ -113,7 +110,7 @@ def training_options() -> type:
         [(field.name, *_open(hints[field.name], field)) for field in dataclasses.fields(Training)],
         frozen=True,
     )
-    options.__doc__ = Training.__doc__
+    options.__doc__ = _docstring("Settings of the outer loop.", _attributes(Training))
     return options
 
 
@@ -126,6 +123,11 @@ def _open(hint: Any, field: Any) -> tuple[Any, Any]:
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _docstring(title: str, attributes: Mapping[str, str]) -> str:
+    """A docstring from which tyro takes the help of each option."""
+    return "\n".join([f"{title}\n\nAttributes:", *(f"  {name}: {about}" for name, about in attributes.items())])
 
 
 def _attributes(kind: type) -> dict[str, str]:

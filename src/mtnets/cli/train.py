@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
+from mtnets.cli.commands import FLAT
 from mtnets.cli.options import (
     RunOptions,
     build_method,
@@ -18,22 +19,21 @@ from mtnets.cli.options import (
 )
 from mtnets.devices import use_cores
 from mtnets.errors import MtnetsError, OptionError
-from mtnets.inner import METHODS, Method, method_from_json, method_to_json
-from mtnets.outer import run_training
+from mtnets.inner import ESTIMATORS, METHODS, Method, method_from_json, method_to_json
+from mtnets.outer import Training, run_training
 from mtnets.outer.settings import training_from_json
 from mtnets.shipped import recipes
 from mtnets.tasks import FAMILIES, Options, options_from_record
 
-FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
-
 
 def train(family: str, args: list[str]) -> None:
     """Meta-trains a learner on a family of tasks."""
+    # these three decide which other options there are, and their defaults
     path, args = taken(args, "config")
+    method, args = taken(args, "method")
+    estimator, args = taken(args, "estimator")
     config = None if path is None else read_config(family, path)
-    method = taken(args, "method")[0]
-    method = None if method is None else method.replace("-", "_")
-    kind, default = options_kind(family, config, method, taken(args, "estimator")[0])
+    kind, default = options_kind(family, config, _method(method), _estimator(estimator))
     about = (
         f"Meta-trains a learner on {family} tasks. --config FILE starts from a recipe (mtnets recipes) or the "
         "config.json of a run."
@@ -66,20 +66,21 @@ def train(family: str, args: list[str]) -> None:
 
 
 def taken(args: list[str], name: str) -> tuple[str | None, list[str]]:
-    """The value of `--name VALUE` or `--name=VALUE`, and the other arguments.
+    """The value of `--name VALUE` or `--name=VALUE`, the last one of several, and the other arguments.
 
     Raises:
       OptionError: for the flag without a value.
     """
-    for i, arg in enumerate(args):
-        flag, equals, value = arg.partition("=")
-        if flag == f"--{name}" and equals:
-            return value, args[:i] + args[i + 1 :]
-        if flag == f"--{name}":
-            if i + 1 == len(args):
-                raise OptionError(f"--{name} needs a value.")
-            return args[i + 1], args[:i] + args[i + 2 :]
-    return None, args
+    value, others, left = None, [], iter(args)
+    for arg in left:
+        flag, equals, text = arg.partition("=")
+        if flag != f"--{name}":
+            others.append(arg)
+            continue
+        value = text if equals else next(left, "")
+        if not value:
+            raise OptionError(f"--{name} needs a value.")
+    return value, others
 
 
 class Configuration(NamedTuple):
@@ -100,15 +101,19 @@ def read_config(family: str, path: str) -> Configuration:
     try:
         shipped = path in recipes.names() and not Path(path).exists()
         config = recipes.read(path) if shipped else json.loads(Path(path).read_text())
-        config = config.get("config", config)  # a result holds its configuration
-        if not config.keys() >= {"tasks", "method", "training"}:
-            raise OptionError(
-                f"{path} is not a configuration; name the config.json or result.json of a run, or a recipe."
-            )
-    except (OSError, ValueError, AttributeError) as error:
+        return _configuration(family, path, config.get("config", config))  # a result holds its configuration
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:  # a file may hold anything
         if isinstance(error, MtnetsError):
             raise
-        raise OptionError(f"{path} is not a configuration ({error}); name a config.json of a run.") from error
+        raise OptionError(
+            f"{path} is not a configuration ({error}); name the config.json or result.json of a run, or a recipe."
+        ) from error
+
+
+def _configuration(family: str, path: str, config: Mapping[str, Any]) -> Configuration:
+    """The values of a configuration, checked."""
+    if not config.keys() >= {"tasks", "method", "training"}:
+        raise OptionError(f"{path} is not a configuration; name the config.json or result.json of a run, or a recipe.")
     if not config["tasks"].get("family"):
         raise OptionError(f"{path} is of a run on tasks of its own; repeat it in Python.")
     tasks = options_from_record(config["tasks"])
@@ -119,9 +124,11 @@ def read_config(family: str, path: str) -> Configuration:
     name = config["method"].get("name")
     if name not in METHODS:
         raise OptionError(f"{path} is of a run with a method of its own, {name!r}; repeat it in Python.")
-    return Configuration(
-        tasks, method_from_json(config["method"]), training_from_json(config["training"]), config.get("seed", 0)
-    )
+    unknown = config["training"].keys() - {field.name for field in dataclasses.fields(Training)}
+    if unknown:
+        raise OptionError(f"{path} has {', '.join(sorted(unknown))}, which no training has; take it out.")
+    seed = int(config.get("seed", 0))
+    return Configuration(tasks, method_from_json(config["method"]), training_from_json(config["training"]), seed)
 
 
 def options_kind(
@@ -143,7 +150,7 @@ def options_kind(
         estimator = estimator or of_estimator["name"]
     elif config is not None:  # the options of another method mean nothing to this one
         values = {"inner_lr": config.method.inner_lr}
-    of_method, of_training = method_options(_known(method or "mt_net"), estimator), training_options()
+    of_method, of_training = method_options(method or "mt_net", estimator), training_options()
     of_tasks = task_options(FAMILIES[family])
     kinds = {"tasks": of_tasks, "method": of_method, "training": of_training, "run": RunOptions}
     fields = [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in kinds.items()]
@@ -163,8 +170,16 @@ def options_kind(
     )
 
 
-def _known(method: str) -> str:
-    if method not in METHODS:
+def _method(name: str | None) -> str | None:
+    """The name of a method, as in `METHODS`, from that of the command line."""
+    known = None if name is None else name.replace("-", "_")
+    if known is not None and known not in METHODS:
         names = ", ".join(name.replace("_", "-") for name in METHODS)
-        raise OptionError(f"There is no method {method.replace('_', '-')!r}; choose one of {names}.")
-    return method
+        raise OptionError(f"There is no method {name!r}; choose one of {names}.")
+    return known
+
+
+def _estimator(name: str | None) -> str | None:
+    if name is not None and name not in ESTIMATORS:
+        raise OptionError(f"There is no estimator {name!r}; choose one of {', '.join(ESTIMATORS)}.")
+    return name
