@@ -341,6 +341,17 @@ def test_a_run_of_an_earlier_version_is_resumed(tasks, network, tmp_path):
     del config["tasks"]["network"]["warp"]
     (out / "config.json").write_text(json.dumps(config))
     assert same(run(resume=True), first)
+    config["training"]["tomorrow"] = 1
+    (out / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"has training\.tomorrow = 1 and this one None"):
+        run(resume=True)
+    config["training"].pop("tomorrow")
+    config["method"]["temperature"] = "high"  # damaged
+    (out / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=r"has method\.[\w.]+ = "):
+        run(resume=True)
+    config["method"]["temperature"] = 1.0
+    (out / "config.json").write_text(json.dumps(config))
     with pytest.raises(RunError, match=r"has method\.sides = 1 and this one 2"):
         mtnets.meta_train(network, mtnets.mt_net(sides=2), tasks, out=out, resume=True, **FAST)
 
@@ -363,6 +374,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one(tasks, network, tmp_path):
         mtnets.meta_train(
             network, mtnets.mt_net(), tasks, out=tmp_path / "run", resume=True, **{**settings, "meta_steps": 6}
         )
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["meta_steps"] == 12
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
     assert steps.count(6) == 2  # its metrics and its validation, once each
@@ -444,6 +456,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
         ({"loss": "hinge"}, "no loss 'hinge'"),
         ({"seed": []}, r"seed is \[\]"),
         ({"seed": [1, 2], "out": "somewhere"}, "it must be one seed for a run with a folder"),
+        ({"resume": True}, "resume and overwrite need the folder of a run"),
         ({"inner_lr": [0.1]}, r"inner_lr is \[0\.1\]; name several rates together with a list of seeds"),
         ({"inner_lr": [], "seed": [1]}, r"inner_lr is \[\]"),
         ({"inner_lr": [0.1, -1.0], "seed": [1]}, r"inner rate is -1\.0"),
@@ -485,6 +498,18 @@ def test_the_result_of_a_run_comes_back_as_a_value(tasks, network, tmp_path):
     assert result.test.num_tasks == 20
     again = mtnets.run_training(network, mtnets.maml(), tasks, out=tmp_path / "run", resume=True, **FAST)
     assert again.seconds_per_meta_step == result.seconds_per_meta_step
+
+
+def test_a_learner_is_kept_where_its_test_is_stopped(tasks, network, tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mtnets.outer.train.evaluate", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        mtnets.run_training(network, mtnets.maml(), tasks, out=tmp_path / "run", **FAST)
+    assert mtnets.load(tmp_path / "run").record["meta_step"] > 0
+    with pytest.raises(OptionError, match="it must be one seed for a run with a folder"):
+        mtnets.run_training(network, mtnets.maml(), tasks, out=tmp_path / "more", seed=[0, 1], **FAST)
 
 
 def test_starting_weights_and_tasks_do_not_share_a_key(tasks, network):

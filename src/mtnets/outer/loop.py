@@ -107,8 +107,8 @@ def begin(plan: Plan) -> Position:
     return Position(0, outer, Best(nothing, jnp.zeros(plan.runs, jnp.int32), outer.meta, outer.state))
 
 
-def train(plan: Plan, position: Position, phases: Phases) -> Iterator[Event]:
-    """Trains from a position to the end of the plan."""
+def training_events(plan: Plan, position: Position, phases: Phases) -> Iterator[Event]:
+    """Trains from a position to the end of the plan, and tells what happens."""
     training = plan.training
     total, every = training.meta_steps, training.validate_every
     if position.step < total:

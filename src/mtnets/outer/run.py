@@ -107,7 +107,8 @@ class RunFolder:
             )
         elif path.exists() and any(path.iterdir()):
             raise RunError(f"{path} is not empty and holds no run; name a new or empty folder.")
-        write_json(path / "config.json", plan.config)
+        if old is None or overwrite:
+            write_json(path / "config.json", plan.config)  # before anything else: a folder that has it holds a run
         self.checkpoints = Checkpoints(path / "checkpoints")
         latest, total = self.checkpoints.latest or 0, plan.training.meta_steps
         if latest > total:
@@ -115,6 +116,7 @@ class RunFolder:
                 f"The run in {path} has a checkpoint of meta-step {latest} and meta_steps is {total}; ask for at least "
                 "as many, or name another folder."
             )
+        write_json(path / "config.json", plan.config)
 
     def begin_log(self, step: int) -> None:
         """Drops the lines of the log beyond the meta-step that the run goes on from."""
@@ -140,13 +142,12 @@ class RunFolder:
             file.write(json.dumps(finite(line), allow_nan=False) + "\n")
 
     def finish(self, result: RunResult) -> RunResult:
-        """Writes the learner, the scores of every test task and the result."""
+        """Writes the scores of every test task and the result."""
         path = self.path / "result.json"
         if result.seconds_per_meta_step is None and path.exists():  # a finished run, resumed: nothing new to time
             before = json.loads(path.read_text())
             names = ("seconds_per_meta_step", "compile_seconds", "peak_memory_bytes")
             result = result._replace(**{name: before[name] for name in names})
-        result.learner.save(self.path)
         result.test.save(self.path / "scores.npz")
         write_json(path, result.to_json())
         return result
@@ -203,10 +204,10 @@ def _compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> No
 def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of an earlier version, with the defaults of options that it did not know."""
     complete = dict(config)
-    fields = Training.__dataclass_fields__
-    with contextlib.suppress(OptionError, RunError):  # an option that is not possible any more is compared as it is
-        training = training_from_json(config["training"])
-        complete["training"] = {name: training.get(name, field.default) for name, field in fields.items()}
+    # what is damaged, or not possible any more, is compared as it is
+    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError, RunError):
+        defaults = {name: field.default for name, field in Training.__dataclass_fields__.items()}
+        complete["training"] = defaults | training_from_json(config["training"])
         if config["method"].get("name") in METHODS:
             complete["method"] = method_to_json(method_from_json(config["method"]))
         if config["model"] is not None:

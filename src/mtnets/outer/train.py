@@ -12,7 +12,7 @@ from mtnets.inner import Distribution, Method
 from mtnets.learner.evaluate import evaluate
 from mtnets.learner.learner import Learner
 from mtnets.networks.model import Model
-from mtnets.outer.loop import Position, Validated, begin, learners, learners_now, train
+from mtnets.outer.loop import Position, Validated, begin, learners, learners_now, training_events
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan, make_plan
 from mtnets.outer.progress import Display
@@ -98,18 +98,17 @@ def meta_train(
       RunError: if the folder cannot be used, or a loss or gradient is not finite more often than `skip_nonfinite`
         allows.
     """
-    several = isinstance(seed, Sequence)
-    if out is not None and several:
-        raise OptionError(
-            f"seed is {seed}; it must be one seed for a run with a folder, or several without (out=None)."
-        )
+    if out is not None:
+        _check_one(seed)
+    elif resume or overwrite:
+        raise OptionError("resume and overwrite need the folder of a run; name it (out=...), or leave them out.")
     choices = {"seed": seed, "inner_lr": inner_lr, "loss": loss, "optimiser": optimiser}
     plan = make_plan(model, method, tasks, **choices, options=options)  # type: ignore[arg-type]
     if out is not None:
         folder = RunFolder(Path(out), plan, resume=resume, overwrite=overwrite)
         return _run_in(folder, plan, progress, callback).learner
     result, _ = _follow(plan, None, progress, callback)
-    return result if several else result[0]
+    return result if isinstance(seed, Sequence) else result[0]
 
 
 def run_training(
@@ -131,13 +130,22 @@ def run_training(
 
     The arguments, and the errors raised, are those of `meta_train`.
     """
+    _check_one(seed)
     plan = make_plan(model, method, tasks, seed=seed, loss=loss, optimiser=optimiser, options=options)
     return _run_in(RunFolder(Path(out), plan, resume=resume, overwrite=overwrite), plan, progress, callback)
+
+
+def _check_one(seed: int | Sequence[int]) -> None:
+    if isinstance(seed, Sequence):
+        raise OptionError(
+            f"seed is {seed}; it must be one seed for a run with a folder, or several without (out=None)."
+        )
 
 
 def _run_in(folder: RunFolder, plan: Plan, progress: bool, callback: Callback | None) -> RunResult:
     """Trains in a folder, and tests what was learned."""
     (learner,), phases = _follow(plan, folder, progress, callback)
+    learner.save(folder.path)  # before the test, which may take long or be stopped
     training = plan.training
     test = evaluate(
         learner,
@@ -171,7 +179,7 @@ def _follow(
     with Display(position.step, plan.training.meta_steps, progress) as display:
         if plan.model.own_weights and plan.runs > 1:
             display.note("The network keeps its own starting weights: seeds differ in their tasks alone.")
-        for event in train(plan, position, phases):
+        for event in training_events(plan, position, phases):
             position = event.position
             _check(position, folder)
             display.show(event)
