@@ -27,7 +27,7 @@ class Evaluate:
       inner_steps: gradient steps. Defaults to those of training.
       shots: support examples (of each class). Defaults to those of training.
       queries: query examples (of each class). Defaults to those of training.
-      data: where the data are now, if not where they were.
+      data: where the data are now. Defaults to where they were in training.
       mask: how masks are used: sample, mean or threshold. Defaults to the learner's own choice.
       seed: of the tasks; the default is one fixed stream, the same for all methods.
       devices: CPU devices that share the tasks.
@@ -108,11 +108,11 @@ class Doctor:
     Attributes:
       run: folder of a run, or the name of a learner that ships (`mtnets learners`).
       tasks: number of test tasks.
-      inner_steps: how far the curve goes. Defaults to twice the steps of training, and at least 5.
-      data: where the data are now, if not where they were.
+      inner_steps: steps of the learning curve. Defaults to twice the steps of training, and at least 5.
+      data: where the data are now. Defaults to where they were in training.
       skip_differences: do not check the meta-gradient by finite differences, which takes longest.
       json: print one JSON object.
-      out: picture. Defaults to doctor.png in the run's folder.
+      out: file for the picture. Defaults to doctor.png in the run's folder.
     """
 
     run: tyro.conf.Positional[str]
@@ -172,10 +172,10 @@ class Methods:
     """Lists the methods: one inner step, what is learned, how many numbers for a network, options, paper.
 
     Attributes:
-      mlp: sizes of a multilayer perceptron to count for.
-      conv4: ways of a conv-4 for Omniglot to count for, instead.
-      run: a run whose network to count for, instead.
-      inner_steps: of training; some methods learn something for each.
+      mlp: count for a multilayer perceptron of these sizes.
+      conv4: count for a conv-4 for Omniglot with this many ways instead.
+      run: count for the network of this run instead.
+      inner_steps: of training; some methods learn numbers for each step.
       json: print one JSON object.
     """
 
@@ -267,7 +267,7 @@ class Data:
     """Fetches the archives of a data set over HTTPS, checks them, and unpacks them once into a cache.
 
     Attributes:
-      name: of the data set.
+      name: the data set.
       root: folder for the archives. Defaults to $MTNETS_DATA, then to data.
     """
 
@@ -313,5 +313,5 @@ def _tasks(learner: Any, data: str | None, **changes: Any) -> Any:
 
 
 def _folder(run: str) -> Path:
-    """Where what is found out about a learner is written: into its folder; below `runs` for one that ships."""
+    """The folder for reports on a learner: its own, or one below `runs` for a learner that ships."""
     return Path(run) if Path(run).is_dir() else Path("runs") / run

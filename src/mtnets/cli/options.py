@@ -12,7 +12,7 @@ from mtnets.inner.rules.transformations import InnerOptimiser
 from mtnets.outer import Training
 from mtnets.tasks import Family, Options
 
-# Fields for which Python takes more than a command line can write: their types here, and what is said of them.
+# Options that take more in Python than a command line can write, with their types and their help here.
 WRITABLE: Mapping[str, tuple[Any, str]] = {
     "adapts": (tuple[str, ...], "which layers move: all, head (the last used), body (all others), first, or names."),
     "inner_optimiser": (InnerOptimiser, "turns a task's gradients into directions, before α or learned rates."),
@@ -86,7 +86,7 @@ def build_method(options: Any) -> Method:
 
 
 def task_options(kind: type[Options]) -> type:
-    """The options of a family; the data, where they are an option called so, come without a flag."""
+    """The options of a family. One that is named `data` is given without a flag."""
     if kind.data_option != "data":
         return kind
     hints = get_type_hints(kind)
@@ -131,7 +131,7 @@ def _docstring(title: str, attributes: Mapping[str, str]) -> str:
 
 
 def _attributes(kind: type) -> dict[str, str]:
-    """What a docstring says of each attribute, without the marks of Python."""
+    """The text of each attribute in a docstring, without backticks and quotes."""
     text = inspect.cleandoc(kind.__dict__.get("__doc__") or "").partition("Attributes:\n")[2]
     attributes: dict[str, str] = {}
     name = ""

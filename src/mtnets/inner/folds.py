@@ -27,8 +27,8 @@ def identity() -> Fold:
 
 
 class Square(NamedTuple):
-    """How a square matrix M is stored that is the identity at the start, and multiplied without being put together.
-    Leading axes are as many matrices at once, one for each group of a convolution.
+    """A way to store a square matrix M, which is the identity at the start, and to multiply by it without forming it.
+    Arrays with leading axes hold several matrices, one for each group of a convolution.
 
     Attributes:
       init: `init(shape, key, dtype) -> stored` for matrices `[..., n, n]`, `shape` being `(..., n)`.
@@ -93,7 +93,7 @@ def metric(sides: Sides = 1, kind: Kind = "full", rank: int = 8) -> Fold:
     """`W, b ↦ W T, b T` with one square T per layer, the identity at the start.
 
     On the folded weights A = W T a gradient step of W reads `A ← A − α G Tᵀ T`: steepest descent under a metric.
-    Layers with several output axes have one T on their flattening. A grouped convolution has one T for each group,
+    Layers with several output axes have one T on these axes flattened. A grouped convolution has one T for each group,
     `[groups, units / groups, units / groups]`: a block-diagonal one, since its groups see different inputs and only
     outputs of the same group can be mixed by its weights. For a depthwise convolution that is a diagonal.
 
@@ -102,7 +102,7 @@ def metric(sides: Sides = 1, kind: Kind = "full", rank: int = 8) -> Fold:
         input more, so that a step reads `A ← A − α S Sᵀ G Tᵀ T`. In a grouped convolution each group has its own S.
       kind: how T (and S) is stored. `full`: all of it, units² numbers. `low-rank`: `T = I + U Vᵀ` with U and V
         `[units, rank]`, for wide layers: time and memory are of order units · rank. `diagonal`: `T = diag(d)`.
-      rank: of `low-rank`; in a layer (or group) with fewer units, as many as those.
+      rank: columns of U and V for `low-rank`; at most the units of the layer (or group).
 
     Raises:
       OptionError: for other sides or kinds, or a rank that is no whole number above 0.
@@ -164,8 +164,8 @@ def _side_by_side(layer: Layer, blocks: Array) -> Array:
 
 
 def step_offsets(fold: Fold) -> Fold:
-    """A fold with other values for each inner step in all vectors that belong to no layer: the offsets (and scales) of
-    normalisation. They do not move within a task; steps beyond those of training use the last values.
+    """A fold with separate values for each inner step of all vectors that belong to no layer: the offsets (and scales)
+    of normalisation. They do not move within a task. Steps beyond those of training use the last values.
 
     References:
       Antoniou, Edwards & Storkey, How to train your MAML, ICLR 2019, arXiv 1810.09502, section 4 (BNWB).

@@ -78,7 +78,7 @@ def adapt(
       learned: what a training gives: meta-parameters, network state, inner rate.
       support: the examples of the task.
       key: for masks, dropout and everything else that is random.
-      training: whether the method's rule for training is used; its rule for test otherwise.
+      training: whether to use the method's rule for training. Defaults to its rule for test.
       start: where the task starts, if that is computed already. Defaults to the folded weights of `learned`.
       last_steps: how many of the last steps have gradients that are differentiated; those of earlier steps enter the
         rule as constants. Defaults to all.
@@ -133,7 +133,7 @@ def adapt(
 
 
 def ready(model: Model, params: Any, state: Any, support: Batch, key: Array) -> tuple[Any, Any]:
-    """A network ready to be judged: with statistics of the support set, where the network wants those."""
+    """A network ready to be judged: with statistics of the support set, where its batch norm uses those."""
     if model.norm == "support":
         _, state = model.apply(params, state, support.x, key)
     return params, state

@@ -20,7 +20,7 @@ from mtnets.networks.layers import Layer
 from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path
 
-Off = Literal["off"]  # a choice of its own, where None leaves the choice to the task family
+Off = Literal["off"]  # None leaves the choice to the task family
 Adapts = str | Sequence[str] | Callable[[Layer], bool]
 PLACES: dict[str, Callable[[tuple[Layer, ...]], tuple[Layer, ...]]] = {
     "all": tuple,
@@ -28,7 +28,7 @@ PLACES: dict[str, Callable[[tuple[Layer, ...]], tuple[Layer, ...]]] = {
     "body": lambda layers: layers[:-1],
     "first": lambda layers: layers[:1],
 }
-FOLD = 1_000_000  # makes a key for the fold, unlike those of rules, which fold in small numbers
+FOLD = 1_000_000  # derives the key of the fold; rules derive theirs from small numbers
 
 
 class Parts(NamedTuple):
@@ -63,8 +63,8 @@ class Method(abc.ABC):
       estimator: how the meta-gradient is taken.
       proximal: λ of a pull `λ/2 |w − θ|²` on the weights toward their start, a part of the inner loss.
       inner_clip: clips the norm of a task's gradient; `"off"` does not. Defaults to that of the task family.
-      inner_optimiser: `"sgd"`, `"momentum"`, `"adam"`, or an Optax transformation from gradients to directions, on
-        which the rule then acts (so that α or learned rates follow it).
+      inner_optimiser: `"sgd"`, `"momentum"`, `"adam"`, or an Optax transformation from gradients to directions. The
+        rule, with α or learned rates, acts on these directions.
       per_step_offsets: whether each inner step learns its own scales and offsets of normalisation.
 
     Raises:
@@ -152,7 +152,7 @@ class Method(abc.ABC):
 
     @functools.cached_property
     def fold(self) -> Fold:
-        """From weights that move to leaves of the network, with offsets for each inner step if those are asked for."""
+        """From weights that move to leaves of the network, with offsets for each inner step if `per_step_offsets`."""
         return step_offsets(self._parts.fold) if self.per_step_offsets else self._parts.fold
 
     @property
@@ -162,7 +162,7 @@ class Method(abc.ABC):
 
     @property
     def test_rule(self) -> Rule:
-        """From gradients to updates in use."""
+        """From gradients to updates at test and in use."""
         return self._parts.test_rule or self._parts.rule
 
     @functools.cached_property

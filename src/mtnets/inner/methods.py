@@ -55,7 +55,7 @@ LEE_CHOI = "Lee & Choi 2018, arXiv 1801.05558"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MAML(Method):
-    """`A ← A − α G`. Learned: the start; with `rates`, those.
+    """`A ← A − α G`. Learned: the start, and rates if `rates` says so.
 
     Attributes:
       rates: `fixed` (α itself), or learned: one per `weight` (Meta-SGD), or per layer and inner step (`layer-step`,
@@ -67,7 +67,7 @@ class MAML(Method):
     """
 
     equation: ClassVar[str] = "A ← A − α G"
-    learned: ClassVar[str] = "nothing; with rates, those"
+    learned: ClassVar[str] = "nothing, or rates"
     paper: ClassVar[str] = "Finn et al. 2017, arXiv 1703.03400"
 
     rates: Rates = "fixed"
@@ -139,8 +139,8 @@ class IMAML(Method):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ANIL(Method):
-    """`A ← A − α G` for the head, the layer used last; the body does not move within a task. Learned: the start; with
-    `rates`, those.
+    """`A ← A − α G` for the head, the layer used last; the body does not move within a task. Learned: the start, and
+    rates if `rates` says so.
 
     Attributes:
       rates: as in `maml`.
@@ -150,7 +150,7 @@ class ANIL(Method):
     """
 
     equation: ClassVar[str] = "A ← A − α G for the head alone"
-    learned: ClassVar[str] = "nothing; with rates, those"
+    learned: ClassVar[str] = "nothing, or rates"
     paper: ClassVar[str] = "Raghu et al. 2020, arXiv 1909.09157"
 
     adapts: Adapts = "head"
@@ -163,7 +163,7 @@ class ANIL(Method):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BOIL(Method):
     """`A ← A − α G` for the body, all layers but the last used; the head does not move within a task. Learned: the
-    start; with `rates`, those.
+    start, and rates if `rates` says so.
 
     Attributes:
       rates: as in `maml`.
@@ -173,7 +173,7 @@ class BOIL(Method):
     """
 
     equation: ClassVar[str] = "A ← A − α G for the body alone"
-    learned: ClassVar[str] = "nothing; with rates, those"
+    learned: ClassVar[str] = "nothing, or rates"
     paper: ClassVar[str] = "Oh et al. 2021, arXiv 2008.08882"
 
     adapts: Adapts = "body"
@@ -341,14 +341,14 @@ class GAP(Method):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TNet(Method):
-    """`W ← W − α ∇L(W T)`; on the folded weights A = W T, `A ← A − α G Tᵀ T`. Learned: the start and T per layer; with
-    `sides=2` S too; with `rates`, those.
+    """`W ← W − α ∇L(W T)`; on the folded weights A = W T, `A ← A − α G Tᵀ T`. Learned: the start and T per layer, S too
+    with `sides=2`, and rates if `rates` says so.
 
     Attributes:
       sides: 1 for the paper's metric T on outputs; 2 for one on inputs as well, A = S W T.
       rates: as in `maml`, for W.
       metric: how T is stored: `full`, units² numbers; `low-rank`, `T = I + U Vᵀ`; or `diagonal`.
-      rank: of a low-rank metric; in layers with fewer units, as many as those.
+      rank: of a low-rank metric; at most the units of the layer.
 
     References:
       Lee & Choi, Gradient-Based Meta-Learning with Learned Layerwise Metric and Subspace, ICML 2018,
@@ -356,7 +356,7 @@ class TNet(Method):
     """
 
     equation: ClassVar[str] = "A ← A − α (G Tᵀ) T"
-    learned: ClassVar[str] = "T per layer; with sides=2 S too; with rates, those"
+    learned: ClassVar[str] = "T per layer (S too with sides=2), and rates if chosen"
     paper: ClassVar[str] = LEE_CHOI
 
     sides: Sides = 1
@@ -370,8 +370,8 @@ class TNet(Method):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WarpGrad(Method):
-    """`W ← W − α ∇L(W T)`; T, and a network's own warp layers, learn from each step of the trajectory apart. Learned:
-    the start and T per layer.
+    """`W ← W − α ∇L(W T)`; T, and warp layers of the network, learn from each step of the trajectory by itself.
+    Learned: the start, T per layer, warp layers.
 
     T is the linear case of a warp layer; for non-linear ones see `mtnets.models.Warp`.
 
@@ -398,8 +398,8 @@ class WarpGrad(Method):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MNet(Method):
-    """`A ← A − α m ⊙ G`: the mask of an MT-net without its metric (an ablation). Learned: the start and ζ per unit;
-    with `rates`, those.
+    """`A ← A − α m ⊙ G`: the mask of an MT-net without its metric (an ablation). Learned: the start and ζ per unit,
+    and rates if `rates` says so.
 
     Attributes:
       mask: how masks are used at test: `sample`, `mean` or `threshold`; training always samples.
@@ -411,7 +411,7 @@ class MNet(Method):
     """
 
     equation: ClassVar[str] = "A ← A − α m ⊙ G"
-    learned: ClassVar[str] = "ζ per unit; with rates, those"
+    learned: ClassVar[str] = "ζ per unit, and rates if chosen"
     paper: ClassVar[str] = LEE_CHOI
 
     mask: MaskUse = "sample"
@@ -425,7 +425,7 @@ class MNet(Method):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MTNet(Method):
     """`W ← W − α m ⊙ ∇L(W T)`; on the folded weights A = W T, `A ← A − α (m ⊙ (G Tᵀ)) T`. Learned: the start, T per
-    layer and ζ per unit; with `sides=2` S too; with `rates`, those.
+    layer and ζ per unit, S too with `sides=2`, and rates if `rates` says so.
 
     This is gradient descent in the span of the unmasked rows of T, under the metric that T defines. A unit moves with
     probability σ(ζ): one mask per output unit, drawn once per task.
@@ -443,7 +443,7 @@ class MTNet(Method):
     """
 
     equation: ClassVar[str] = "A ← A − α (m ⊙ (G Tᵀ)) T"
-    learned: ClassVar[str] = "T per layer and ζ per unit; with sides=2 S too; with rates, those"
+    learned: ClassVar[str] = "T per layer (S too with sides=2) and ζ per unit, and rates if chosen"
     paper: ClassVar[str] = LEE_CHOI
 
     mask: MaskUse = "sample"
@@ -460,8 +460,8 @@ class MTNet(Method):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MTNetFull(Method):
-    """`W ← W − α M_t ⊙ ∇L(W T)`: an MT-net that masks every element of W and b apart, redrawn at each inner step t.
-    Learned: the start, T per layer and ζ per weight; with `rates`, those.
+    """`W ← W − α M_t ⊙ ∇L(W T)`: an MT-net with a mask for every element of W and b, redrawn at each inner step t.
+    Learned: the start, T per layer and ζ per weight, and rates if `rates` says so.
 
     Attributes:
       mask: how masks are used at test: `sample`, `mean` or `threshold`; training always samples.
@@ -474,8 +474,8 @@ class MTNetFull(Method):
       Lee & Choi 2018, arXiv 1801.05558; the authors' code.
     """
 
-    equation: ClassVar[str] = "W ← W − α M_t ⊙ ∇L(W T), every element masked apart"
-    learned: ClassVar[str] = "T per layer and ζ per weight; with rates, those"
+    equation: ClassVar[str] = "W ← W − α M_t ⊙ ∇L(W T), with a mask for every element"
+    learned: ClassVar[str] = "T per layer and ζ per weight, and rates if chosen"
     paper: ClassVar[str] = f"{LEE_CHOI}, code"
 
     mask: MaskUse = "sample"

@@ -1,4 +1,4 @@
-"""The contracts of the inner problem: what is learned, and what a fold, a rule and an estimator are.
+"""The contracts of the inner problem: what is learned, and what a fold, a rule and an estimator must provide.
 
 The fourth seam, which layers move, is a choice among them: `Method.adapts`.
 """
@@ -69,8 +69,8 @@ class Adapted(NamedTuple):
     Attributes:
       params: plain parameters of the original architecture, folded.
       state: its state.
-      weights: those that have moved, not folded.
-      support_loss: before each inner step, `[steps]`.
+      weights: the weights that move, before folding.
+      support_loss: loss on the support set before each inner step, `[steps]`.
       probed: what `probe` returned before the first step and after each, stacked, `[steps + 1, ...]`.
     """
 
@@ -85,12 +85,12 @@ class Adapted(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What meta-learned arrays start from.
+    """What the meta-learned arrays of a fold or a rule are made from.
 
     Attributes:
       layers: the layers that move, in the order of their first use.
       weights: their leaves, by path.
-      loose: vectors that belong to no layer, by path: scales and offsets of normalisation, for example.
+      loose: vectors that belong to no layer, by path, such as scales and offsets of normalisation.
       inner_lr: α.
       steps: inner steps of training.
       key: for arrays that start at random.
@@ -128,8 +128,8 @@ class Fold(NamedTuple):
       apply: `apply(layers, arrays, weights, step) -> leaves`: the network's own weights, and all other leaves that
         differ at this inner step.
       learns: whether it has arrays.
-      spectra: `spectra(layers, arrays) -> {name: singular values of a metric, from the largest}`, for reports, with
-        concrete arrays; metrics that are not finite are left out.
+      spectra: `spectra(layers, arrays) -> {name: singular values of a metric, from the largest}`, for reports. It takes
+        concrete arrays and leaves out metrics that are not finite.
     """
 
     init: Callable[[Setting], Arrays]
@@ -149,9 +149,9 @@ class Rule(NamedTuple):
       begin: `begin(layers, arrays, inner_lr, key) -> optax.GradientTransformation` for one task.
       moving: `moving(layers, arrays) -> {layer name: share of its units that a task moves}`.
       learns: whether it has arrays.
-      surrogate: where automatic differentiation of its updates is not their derivative, by design, so that finite
-        differences disagree: with respect to its `arrays` (straight through a mask) or to the `gradient` (singular
-        vectors held constant).
+      surrogate: `"arrays"` or `"gradient"` if automatic differentiation does not give the derivative of the updates
+        with respect to these, on purpose, so that finite differences disagree. Masks with a straight-through gradient
+        are an example of the first, singular vectors held constant of the second.
     """
 
     init: Callable[[Setting], Arrays]
@@ -182,13 +182,14 @@ class Episode(Protocol):
         ...
 
     def judge(self, params: Any, state: Any, support_loss: Array | None = None) -> tuple[Array, tuple[Any, Metrics]]:
-        """Query loss of a network; beside it its new state and metrics, the first of the support losses among them."""
+        """`(query loss of a network, (its new state, metrics))`. The first of the support losses is the metric
+        `pre_loss`."""
         ...
 
     def objective(
         self, start: Start, *, last_steps: int | None = None, one_by_one: bool = False
     ) -> tuple[Array, tuple[Any, Metrics]]:
-        """The meta-loss as a function of the start, with the same values beside it."""
+        """The meta-loss as a function of the start, in the form of `judge`."""
         ...
 
     def support_loss(self, meta: Meta, weights: Weights, state: Any) -> Array:

@@ -44,7 +44,7 @@ CHUNK = 128  # rows predicted at once, always as many, so that a prediction does
 class _FewShot(BaseEstimator):
     """What both estimators share: a learner, and the model that it has adapted."""
 
-    _loss: Literal["mse", "cross-entropy"]  # of learners that fit
+    _loss: Literal["mse", "cross-entropy"]  # which its learner must have
     _shipped: str  # the default learner
 
     def __init__(
@@ -160,7 +160,7 @@ class _FewShot(BaseEstimator):
         for _ in range(blocks):
             try:
                 candidate, loss = self._block(support, start, seed)
-            except RunError:  # more steps than training took, and too many
+            except RunError:  # more steps than in training may diverge: the last good block counts
                 if adapted is None:
                     raise
                 break
@@ -185,7 +185,7 @@ class _FewShot(BaseEstimator):
         return adapted, loss
 
     def _rows_of_training(self) -> int:
-        """How many rows the learner's tasks had in training, if that is known; as if endless otherwise."""
+        """How many rows the learner's tasks had in training; a huge number where that is not known."""
         if hasattr(self, "meta_rows_"):
             return self.meta_rows_
         tasks: Mapping[str, Any] = self.learner_.record.get("tasks") or {}

@@ -156,7 +156,7 @@ class Learner:
         if not finite:
             raise RunError(_diverged(inner.steps))
         used = None if support.outputs is None or support.outputs.all() else jnp.asarray(support.outputs)
-        params = compiled.fold(inner, self.meta, moved)  # by the program of with_task, to the last bit
+        params = compiled.fold(inner, self.meta, moved)  # the program of with_task, so that both give the same bits
         return AdaptedModel(self.model, params, state, used, inputs or self.inputs, self, moved, inner.steps)
 
     def adapt_many(

@@ -47,7 +47,7 @@ class Checkpoints:
             return
         try:
             self._checkpointer.save_checkpointables(step, {ITEM: arrays})
-        except Exception as error:  # the backends of Orbax raise what they like, RuntimeError and OSError among it
+        except Exception as error:  # of many kinds, depending on Orbax's backend
             kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
             raise RunError(
                 f"The checkpoint of meta-step {step} could not be written to {self.folder} ({first_line(error)}); "

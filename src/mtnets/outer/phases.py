@@ -1,4 +1,4 @@
-"""The phases of a training, each a program of its own, compiled when the training gets there."""
+"""The phases of a training. Each is a separate program, which is compiled when the training reaches it."""
 
 import dataclasses
 import time
@@ -29,7 +29,7 @@ class Phases:
         self.meta_steps = 0
         self._plan = plan
         self._phases = phases(plan)
-        self._compiled: dict[int, Callable[..., Any]] = {}  # by the last meta-step of a phase
+        self._compiled: dict[int, Callable[..., Any]] = {}  # by the meta-step at which the phase ends
 
     def end(self, step: int) -> int:
         """Where the phase of a meta-step ends."""

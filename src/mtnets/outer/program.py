@@ -1,4 +1,4 @@
-"""The outer loop as one compiled program: many meta-steps between two visits of the host."""
+"""The outer loop as one compiled program, which takes many meta-steps in one call."""
 
 import dataclasses
 import functools
@@ -25,7 +25,8 @@ class Outer(NamedTuple):
       optimiser: state of the meta-optimiser.
       state: state of the network.
       skipped: meta-steps left out so far because a loss or gradient was not finite.
-      failed: the meta-step at which this training ended early, one skip too many; −1 while it has not.
+      failed: the meta-step at which this training ended early, having skipped more than `Program.skip`; −1 if it has
+        not.
     """
 
     meta: Meta

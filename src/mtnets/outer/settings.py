@@ -1,4 +1,4 @@
-"""Settings of the outer loop. They are settled once, before a training: nothing is left open afterwards."""
+"""Settings of the outer loop. They are settled once, before a training; afterwards no choice is open."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ class Training:
       meta_batch: tasks per meta-step. Defaults to that of the task family.
       inner_steps: gradient steps within a task. Defaults to those of the task family.
       meta_lr: rate of the meta-optimiser.
-      schedule: of that rate: constant, or cosine to zero over the training.
+      schedule: of that rate: constant, or cosine, which falls to zero over the training.
       multi_step_loss: meta-steps over which the meta-loss passes from the mean of the query losses after each inner
         step to the last alone (MAML++); 0 for the last alone from the start.
       first_order_steps: meta-steps to begin with that take the first-order meta-gradient (MAML++).
@@ -75,7 +75,7 @@ class Training:
       validate_every: meta-steps between two validations; the best learner is kept. 0 keeps the last one.
       validation_tasks: tasks of a validation.
       test_tasks: tasks of the test at the end of a run with a folder.
-      log_every: meta-steps that one line of metrics.jsonl is a mean of.
+      log_every: meta-steps between two lines of metrics.jsonl; each line is a mean over them.
       checkpoint_seconds: time between two checkpoints.
       devices: how many share the tasks of a meta-step; all takes as many as divide their number.
       tasks_at_once: tasks that a device runs at the same time; auto takes measured values, see
@@ -150,5 +150,5 @@ def settle(options: Mapping[str, Any], recipe: Recipe | None) -> Training:
 
 
 def training_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as options, from a record; version 0.1 wrote None where there is a word of its own now."""
+    """Settings as options, from a record. Where there is a word such as "off" now, version 0.1 wrote None."""
     return {name: WORDS.get(name) if value is None else value for name, value in values.items()}
