@@ -199,8 +199,8 @@ def test_the_doctor_examines_a_run(capsys, tmp_path):
     assert "Units that a task moves" in captured.out
     assert str(picture) in captured.err
     assert picture.read_bytes().startswith(b"\x89PNG")
-    found = json.loads((out / "doctor.json").read_text())
-    assert found["units"] == {"layers.0": 4, "layers.1": 1}
+    report = json.loads((out / "doctor.json").read_text())
+    assert report["units"] == {"layers.0": 4, "layers.1": 1}
     assert "no learner" in fails(capsys, "doctor", tmp_path)
 
 
@@ -232,9 +232,9 @@ def test_each_method_shows_its_own_options_and_no_other(name, capsys):
         main(["train", "sinusoid", "--method", name.replace("_", "-"), "--help"])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
-    own = {field.name for kind in (mtnets.METHODS[name],) for field in dataclasses.fields(kind)}
+    options = {field.name for kind in (mtnets.METHODS[name],) for field in dataclasses.fields(kind)}
     for option in ("sides", "rates", "metric", "rank", "mask", "temperature", "factors", "context", "start"):
-        assert (f"--{option} " in text) == (option in own), option
+        assert (f"--{option} " in text) == (option in options), option
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def weights_of(meta):
     return [pair(meta.params, f"layers.{i}") for i in range(2)]
 
 
-def found(name, meta, **options):
+def estimated(name, meta, **options):
     gradient = gradient_of(small_mlp(), name, STEPS, **options)
     return gradient(meta, {}, INNER_LR, tasks_for(small_mlp()), KEY[None])
 
@@ -71,14 +71,14 @@ def test_truncation(last_steps: int) -> None:
             weights = naive_step(meta, weights, hold=step < STEPS - last_steps)
         return naive_loss(meta, weights, task().query)
 
-    result = found("t_net", t_net(), estimator=Truncated(last_steps))
+    result = estimated("t_net", t_net(), estimator=Truncated(last_steps))
     assert_trees_close(result.gradient, jax.jit(jax.grad(naive))(t_net()), rtol=1e-9, atol=1e-13)
 
 
 def test_truncation_between_exact_and_first_order() -> None:
     """All steps are exact, none is first order; the default is one."""
     for same, last_steps in ((Exact(), STEPS), (FirstOrder(), 0)):
-        result, expected = (found("t_net", t_net(), estimator=e) for e in (Truncated(last_steps), same))
+        result, expected = (estimated("t_net", t_net(), estimator=e) for e in (Truncated(last_steps), same))
         assert_trees_close(result, expected, rtol=1e-12)
     assert Truncated() == Truncated(last_steps=1)
 
@@ -96,7 +96,7 @@ def test_trajectory() -> None:
             total += naive_loss(meta, weights, task().query)
         return total / STEPS
 
-    result = found("warp_grad", t_net())
+    result = estimated("warp_grad", t_net())
     assert_trees_close(result.gradient, jax.jit(jax.grad(naive))(t_net()), rtol=1e-9, atol=1e-13)
     weights = weights_of(t_net())
     for _ in range(STEPS):
@@ -124,7 +124,7 @@ def test_reptile_goes_where_the_weights_have_gone() -> None:
         last = jax.jit(jax.grad(lambda weights: naive_loss(meta, weights, task().query)))(weights)
         way = jax.tree.map(lambda start, w, g: start - w + INNER_LR * g, start_weights, weights, last)
         options = {} if adapts == "all" else {"adapts": adapts}
-        params = found("reptile", meta, **options).gradient.params
+        params = estimated("reptile", meta, **options).gradient.params
         for i in range(2):
             for leaf, expected in zip(pair(params, f"layers.{i}"), way[i], strict=True):
                 np.testing.assert_allclose(leaf, expected, rtol=1e-10, atol=1e-14)
@@ -194,8 +194,8 @@ def test_what_does_not_move_gets_an_implicit_gradient_too() -> None:
     """The body of a network whose head alone solves a quadratic problem: finite differences of the solution."""
     model = small_mlp()
     meta, _ = start(model, "maml", spread=0.2)
-    made = METHODS["anil"](estimator=Implicit(PULL, 30))
-    gradient = jax.jit(functools.partial(gradient_at, inner_for(model, made, 300)))
+    method = METHODS["anil"](estimator=Implicit(PULL, 30))
+    gradient = jax.jit(functools.partial(gradient_at, inner_for(model, method, 300)))
     args = ({}, INNER_LR, tasks_for(model), KEY[None])
     result = gradient(meta, *args).gradient
     direction = like(meta, 3)

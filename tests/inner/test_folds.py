@@ -55,7 +55,7 @@ def whole(kind: str, arrays: Any) -> Any:
         return {name: whole(kind, array) for name, array in arrays.items()}
     if kind == "low-rank":
         return np.eye(arrays["U"].shape[-2]) + arrays["U"] @ arrays["V"].mT
-    return np.asarray(arrays)[..., None] * np.eye(np.shape(arrays)[-1]) if kind == "diagonal" else arrays
+    return jnp.asarray(arrays)[..., None] * np.eye(np.shape(arrays)[-1]) if kind == "diagonal" else arrays
 
 
 def blocks(matrices):
@@ -86,12 +86,12 @@ def test_gradient_through_the_fold(sides) -> None:
     arrays = METRICS if sides == 1 else {"outputs": METRICS, "inputs": INPUTS}
     gradient = {path: RANDOM.normal(size=leaf.shape) for path, leaf in WEIGHTS.items()}
     folded, pullback = jax.vjp(lambda weights: metric(sides).apply(LAYERS, arrays, weights, 0), WEIGHTS)
-    (found,) = pullback(jax.tree.map(jnp.asarray, gradient))
+    (actual,) = pullback(jax.tree.map(jnp.asarray, gradient))
     for layer in LAYERS:
         s = INPUTS[layer.name] if sides == 2 else np.eye(layer.rows)
         weights, g = (np.asarray(layer.matrix(leaves)) for leaves in (WEIGHTS, gradient))
         np.testing.assert_allclose(layer.matrix(folded), s @ weights @ METRICS[layer.name], rtol=1e-12)
-        np.testing.assert_allclose(layer.matrix(found), s.T @ g @ METRICS[layer.name].T, rtol=1e-12)
+        np.testing.assert_allclose(layer.matrix(actual), s.T @ g @ METRICS[layer.name].T, rtol=1e-12)
 
 
 def test_all_folds_start_by_changing_nothing() -> None:
@@ -149,7 +149,7 @@ def test_the_fold_has_full_precision() -> None:
 def test_every_kind_is_its_matrix(kind, sides) -> None:
     """Weights, and gradients of W and of whatever the matrix is stored as, are those of a full metric; with groups, of
     each of them."""
-    own, full = KINDS[kind](sides), metric(sides)
+    stored, full = KINDS[kind](sides), metric(sides)
     for layers, weights in ((LAYERS, WEIGHTS), (GROUPED, GROUPED_WEIGHTS)):
         arrays = away(kind, sides, layers, weights)
         direction = {path: RANDOM.normal(size=leaf.shape) for path, leaf in weights.items()}
@@ -161,7 +161,7 @@ def test_every_kind_is_its_matrix(kind, sides) -> None:
                 return sum(jnp.vdot(folded[path], direction[path]) for path in folded), folded
 
             return (
-                jax.grad(lambda a, w: product(own, a, w), (0, 1), has_aux=True)(arrays, weights),
+                jax.grad(lambda a, w: product(stored, a, w), (0, 1), has_aux=True)(arrays, weights),
                 jax.grad(lambda a, w: product(full, whole(kind, a), w), (0, 1), has_aux=True)(arrays, weights),
             )
 
@@ -209,10 +209,10 @@ def test_a_metric_after_a_grouped_convolution(kind, layer) -> None:
     for group in range(layer.groups):
         seen = np.moveaxis(windows[..., group * inputs : (group + 1) * inputs, :, :], 3, -1).reshape(2, 4, 4, -1)
         seen = np.concatenate([seen, np.ones((2, 4, 4, 1))], -1)
-        own = slice(group * units, (group + 1) * units)
-        matrix = np.asarray(layer.matrix(weights))[:, own]
+        outputs = slice(group * units, (group + 1) * units)
+        matrix = np.asarray(layer.matrix(weights))[:, outputs]
         expected = seen @ matrices["inputs"][group] @ matrix @ matrices["outputs"][group]
-        np.testing.assert_allclose(folded[..., own], expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(folded[..., outputs], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_what_is_stored() -> None:
@@ -259,15 +259,15 @@ def test_spectra(kind, sides) -> None:
     """The singular values of the matrices themselves."""
     layers, weights = LAYERS + GROUPED, WEIGHTS | GROUPED_WEIGHTS
     fold, arrays = KINDS[kind](sides), away(kind, sides, layers, weights)
-    found = fold.spectra(layers, arrays)
+    actual = fold.spectra(layers, arrays)
     matrices = whole(kind, arrays)
     matrices = matrices if sides == 1 else {f"{s}.{n}": m for s, named in matrices.items() for n, m in named.items()}
-    assert found.keys() == matrices.keys()
+    assert actual.keys() == matrices.keys()
     for name, m in matrices.items():
         expected = np.linalg.svd(m if m.ndim == 2 else blocks(m), compute_uv=False)
-        np.testing.assert_allclose(found[name], expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(actual[name], expected, rtol=1e-9, atol=1e-12)
     offsets = step_offsets(fold).spectra(layers, {"offsets": OFFSETS, "fold": arrays})
-    assert offsets.keys() == found.keys()
+    assert offsets.keys() == actual.keys()
     broken = jax.tree.map(lambda a: a * np.nan, arrays)
     assert fold.spectra(layers, broken) == {} == identity().spectra(layers, {})
 

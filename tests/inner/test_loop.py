@@ -126,9 +126,9 @@ def test_scaling_t_scales_the_step_by_its_square(name: str) -> None:
     scaled = meta._replace(
         params=jax.tree.map(lambda a: a / c, meta.params), fold=jax.tree.map(lambda a: c * a, meta.fold)
     )
-    found, same = adapted(name, scaled), adapted(name, meta, inner_lr=INNER_LR * c**2)
-    assert_trees_close(found, same, rtol=1e-11)
-    assert not np.allclose(jax.tree.leaves(found)[1][-1], jax.tree.leaves(adapted(name, meta))[1][-1])
+    actual, same = adapted(name, scaled), adapted(name, meta, inner_lr=INNER_LR * c**2)
+    assert_trees_close(actual, same, rtol=1e-11)
+    assert not np.allclose(jax.tree.leaves(actual)[1][-1], jax.tree.leaves(adapted(name, meta))[1][-1])
 
 
 def test_a_rotation_changes_mt_nets_but_not_t_nets() -> None:
@@ -178,8 +178,8 @@ def test_steepest_descent_in_any_subspace_under_any_metric() -> None:
     expected = plain.params
     for step in range(STEPS + 1):
         for name in projections:
-            for found, leaf in zip(pair(trajectory, name), pair(expected, name), strict=True):
-                np.testing.assert_allclose(found[step], leaf, rtol=1e-10, atol=1e-13)
+            for actual, leaf in zip(pair(trajectory, name), pair(expected, name), strict=True):
+                np.testing.assert_allclose(actual[step], leaf, rtol=1e-10, atol=1e-13)
         g = gradient(expected)
         expected = {
             "layers": {
@@ -200,8 +200,8 @@ def test_no_inner_steps() -> None:
     result = adaptation(model, "mt_net", 0)(meta, state, INNER_LR, support, KEY)
     assert result.support_loss.shape == (0,)
     for i in range(2):
-        for found, leaf in zip(pair(result.params, f"layers.{i}"), pair(meta.params, f"layers.{i}"), strict=True):
-            np.testing.assert_allclose(found, leaf @ meta.fold[f"layers.{i}"], rtol=1e-12)
+        for actual, leaf in zip(pair(result.params, f"layers.{i}"), pair(meta.params, f"layers.{i}"), strict=True):
+            np.testing.assert_allclose(actual, leaf @ meta.fold[f"layers.{i}"], rtol=1e-12)
     assert [leaf.shape[0] for leaf in jax.tree.leaves(result.probed)] == [1] * 4
 
 
@@ -248,10 +248,10 @@ def test_a_metric_on_inputs_that_is_the_identity_changes_nothing() -> None:
     assert_trees_close(adapted("t_net", two, sides=2), adapted("t_net", one), rtol=1e-12)
     args = (state, INNER_LR, tasks_for(model), KEY[None])
     expected = gradient_of(model, "t_net", STEPS)(one, *args).gradient
-    found = gradient_of(model, "t_net", STEPS, sides=2)(two, *args).gradient
-    assert_trees_close(found.params, expected.params, rtol=1e-10)
-    assert_trees_close(found.fold["outputs"], expected.fold, rtol=1e-10)
-    for leaf in jax.tree.leaves(found.fold["inputs"]):
+    actual = gradient_of(model, "t_net", STEPS, sides=2)(two, *args).gradient
+    assert_trees_close(actual.params, expected.params, rtol=1e-10)
+    assert_trees_close(actual.fold["outputs"], expected.fold, rtol=1e-10)
+    for leaf in jax.tree.leaves(actual.fold["inputs"]):
         assert np.abs(leaf).max() > 1e-4
 
 
@@ -278,8 +278,8 @@ def test_cavia_is_gradient_descent_on_a_context() -> None:
     np.testing.assert_allclose(pair(way, "layers.0")[1][1:], biases, rtol=1e-12)
     for leaf in (pair(way, "layers.0")[0], *pair(way, "layers.1")):
         np.testing.assert_array_equal(leaf[1:], leaf[:-1])  # nothing else moves
-    found = gradient_of(model, "cavia", STEPS)(meta, state, INNER_LR, tasks, KEY[None]).gradient
-    assert_trees_close(found, gradient, rtol=1e-9)
+    actual = gradient_of(model, "cavia", STEPS)(meta, state, INNER_LR, tasks, KEY[None]).gradient
+    assert_trees_close(actual, gradient, rtol=1e-9)
 
 
 def test_offsets_of_each_step() -> None:
@@ -302,9 +302,9 @@ def test_offsets_of_each_step() -> None:
         return loss(weights, steps, task.query), weights
 
     (_, weights), gradient = jax.jit(jax.value_and_grad(lambda meta: naive(meta, STEPS), has_aux=True))(meta)
-    found = gradient_of(model, "maml_plus_plus", STEPS)(meta, state, INNER_LR, tasks, KEY[None]).gradient
-    assert_trees_close(found, gradient, rtol=1e-9)
-    for leaf in (*found.rule.values(), *found.fold["offsets"].values()):  # each of them
+    actual = gradient_of(model, "maml_plus_plus", STEPS)(meta, state, INNER_LR, tasks, KEY[None]).gradient
+    assert_trees_close(actual, gradient, rtol=1e-9)
+    for leaf in (*actual.rule.values(), *actual.fold["offsets"].values()):  # each of them
         assert np.abs(leaf).reshape(len(leaf), -1).max(1).min() > 1e-6
     # more steps than in training use the last
     weights = jax.jit(lambda meta: naive(meta, STEPS + 2)[1])(meta)
@@ -331,8 +331,8 @@ def test_what_comes_before_the_rule() -> None:
         speed = add(jax.tree.map(lambda g: g * min(1, 1.0 / lengths[-1]), pulled), speed, 0.9)
         params = add(params, speed, -INNER_LR)
     assert min(lengths) < 1 < max(lengths)
-    found = adapted("maml", meta, proximal=2.0, inner_clip=1.0, inner_optimiser="momentum")
-    assert_trees_close(jax.tree.map(lambda leaf: leaf[-1], found), params, rtol=1e-10)
+    actual = adapted("maml", meta, proximal=2.0, inner_clip=1.0, inner_optimiser="momentum")
+    assert_trees_close(jax.tree.map(lambda leaf: leaf[-1], actual), params, rtol=1e-10)
 
 
 def test_adam_within_a_task() -> None:
@@ -345,6 +345,6 @@ def test_adam_within_a_task() -> None:
         assert (np.isclose(moved, INNER_LR, rtol=0.05) | (moved < 1e-12)).all()
     dead = meta._replace(params=jax.tree.map(np.zeros_like, meta.params))  # no gradient but the last bias's
     gradient = gradient_of(model, "maml", STEPS, inner_optimiser="adam", inner_clip=10.0)
-    found = gradient(dead, state, INNER_LR, tasks_for(model), KEY[None]).gradient
-    for leaf in jax.tree.leaves(found):
+    actual = gradient(dead, state, INNER_LR, tasks_for(model), KEY[None]).gradient
+    for leaf in jax.tree.leaves(actual):
         assert np.isfinite(leaf).all()

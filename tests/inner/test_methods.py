@@ -74,8 +74,8 @@ def cases(chosen):
 
 
 def learns(name, options):
-    made = METHODS[name](**options)
-    return made.fold.learns or made.rule.learns
+    method = METHODS[name](**options)
+    return method.fold.learns or method.rule.learns
 
 
 def case(name, options):
@@ -137,11 +137,11 @@ def test_it_can_be_reproduced_from_a_key_and_is_compiled_once(name: str) -> None
 @cases(CASES)
 def test_it_starts_as_the_network_that_it_was_given(name: str, options: dict) -> None:
     """At every inner step, and beyond those of training."""
-    meta, made = start(offset_mlp(), name, **options)[0], METHODS[name](**options)
-    layers, leaves = made.choose(offset_mlp().layers), leaves_by_path(meta.params)
+    meta, method = start(offset_mlp(), name, **options)[0], METHODS[name](**options)
+    layers, leaves = method.choose(offset_mlp().layers), leaves_by_path(meta.params)
     weights = {path: leaves[path] for layer in layers for path in layer.paths}
     for step in (0, STEPS, STEPS + 3):
-        folded = made.fold.apply(layers, meta.fold, weights, step)
+        folded = method.fold.apply(layers, meta.fold, weights, step)
         assert folded.keys() >= weights.keys()
         assert_trees_close(folded, {path: leaves[path] for path in folded})
 
@@ -150,45 +150,45 @@ def test_it_starts_as_the_network_that_it_was_given(name: str, options: dict) ->
 def test_its_neutral_point_is_maml(name: str, options: dict) -> None:
     """With T = I, all units moving, scales 1, factors I, rates α, a method is MAML with the same estimator: it goes the
     same way, and its meta-gradient for the parameters is the same."""
-    model, made = offset_mlp(), METHODS[name](**options)
+    model, method = offset_mlp(), METHODS[name](**options)
     params = add(start_of(model)[0], like(start_of(model)[0], 0), 0.2)
     meta, plain = (to_float64(init(params)) for init in (init_of(model, name, **options), init_of(model, "maml")))
     if "mask" in meta.rule:  # open
         mask = jax.tree.map(lambda zeta: np.full(zeta.shape, 100.0), meta.rule["mask"])
         meta = meta._replace(rule=meta.rule | {"mask": mask})
-    same = {f.name: getattr(made, f.name) for f in dataclasses.fields(Method) if f.name != "per_step_offsets"}
+    same = {f.name: getattr(method, f.name) for f in dataclasses.fields(Method) if f.name != "per_step_offsets"}
     same = {n: value for n, value in same.items() if value != getattr(METHODS["maml"](), n)}
     reference = adapted("maml", same, plain)
     assert_trees_close(adapted(name, options, meta).probed, reference.probed, rtol=1e-10, atol=1e-12)
-    found, expected = case(name, options)(meta), case("maml", same)(plain)
-    np.testing.assert_allclose(found.metrics["post_loss"], expected.metrics["post_loss"], rtol=1e-10)
-    gradient = leaves_by_path(found.gradient.params)
-    if made.per_step_offsets:  # one leaf is now several
-        gradient |= {path: leaf.sum(0) for path, leaf in found.gradient.fold["offsets"].items()}
+    actual, expected = case(name, options)(meta), case("maml", same)(plain)
+    np.testing.assert_allclose(actual.metrics["post_loss"], expected.metrics["post_loss"], rtol=1e-10)
+    gradient = leaves_by_path(actual.gradient.params)
+    if method.per_step_offsets:  # one leaf is now several
+        gradient |= {path: leaf.sum(0) for path, leaf in actual.gradient.fold["offsets"].items()}
     assert_trees_close(gradient, leaves_by_path(expected.gradient.params), rtol=1e-9, atol=1e-12)
 
 
 def differentiable(name, options):
     """Not with singular vectors held, which follow the weights; `tests/rules/test_preconditioners.py` holds them."""
-    made = METHODS[name](**options)
-    return made.estimator.name == "exact" and made.rule.surrogate != "gradient"
+    method = METHODS[name](**options)
+    return method.estimator.name == "exact" and method.rule.surrogate != "gradient"
 
 
 @cases([case for case in CASES if differentiable(*case)])
 def test_meta_gradient_against_finite_differences(name: str, options: dict) -> None:
     """In each part of what is meta-learned and in all of it; not along masks, whose gradient goes straight through."""
-    made, (meta, _) = METHODS[name](**options), start(offset_mlp(), name, spread=0.2, **options)
+    method, (meta, _) = METHODS[name](**options), start(offset_mlp(), name, spread=0.2, **options)
     gradient = case(name, options)
-    found = gradient(meta).gradient
+    actual = gradient(meta).gradient
     direction = like(meta, 7)
-    if made.rule.surrogate:
+    if method.rule.surrogate:
         masks = {"mask": direction.rule["mask"]} if "mask" in direction.rule else direction.rule
         direction = direction._replace(rule=direction.rule | jax.tree.map(np.zeros_like, masks))
     still = jax.tree.map(np.zeros_like, direction)
     alone = [still._replace(**{part: getattr(direction, part)}) for part in meta._fields]
     for along in (direction, *(d for d in alone if dot(d, d))):
         expected = slope(lambda changed: gradient(changed).metrics["post_loss"], meta, along)
-        np.testing.assert_allclose(dot(found, along), expected, rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(dot(actual, along), expected, rtol=1e-5, atol=1e-8)
         assert abs(expected) > 1e-6
 
 
@@ -196,15 +196,15 @@ def test_meta_gradient_against_finite_differences(name: str, options: dict) -> N
 def test_its_record_makes_it_again(name: str) -> None:
     """As JSON and as a pickle; it compares and hashes by value."""
     for options in ({}, {"inner_lr": 0.5}, {"estimator": FirstOrder()}, {"inner_clip": "off"}):
-        made = METHODS[name](**options)
-        assert made == METHODS[name](**options)
-        assert hash(made) == hash(METHODS[name](**options))
-        written = json.loads(json.dumps(method_to_json(made)))
-        assert written["name"] == made.name == name
-        assert method_from_json(written) == made
-        assert pickle.loads(pickle.dumps(made)) == made
-        assert dataclasses.replace(made, inner_lr=0.7) == METHODS[name](**options | {"inner_lr": 0.7})
-        assert dataclasses.replace(made, inner_lr=0.7) != made
+        method = METHODS[name](**options)
+        assert method == METHODS[name](**options)
+        assert hash(method) == hash(METHODS[name](**options))
+        written = json.loads(json.dumps(method_to_json(method)))
+        assert written["name"] == method.name == name
+        assert method_from_json(written) == method
+        assert pickle.loads(pickle.dumps(method)) == method
+        assert dataclasses.replace(method, inner_lr=0.7) == METHODS[name](**options | {"inner_lr": 0.7})
+        assert dataclasses.replace(method, inner_lr=0.7) != method
     assert METHODS[name](0.5).inner_lr == 0.5  # the one argument that needs no name
 
 
@@ -218,12 +218,12 @@ def test_it_says_what_it_is(name: str) -> None:
 
 
 def test_records_are_fields() -> None:
-    made: Any = METHODS["mt_net"](0.1, mask="mean", temperature=0.5, adapts=["layers.0"])
-    own = {"mask": "mean", "temperature": 0.5, "sides": 1, "rates": "fixed", "metric": "full", "rank": 8}
+    method: Any = METHODS["mt_net"](0.1, mask="mean", temperature=0.5, adapts=["layers.0"])
+    of_mt_nets = {"mask": "mean", "temperature": 0.5, "sides": 1, "rates": "fixed", "metric": "full", "rank": 8}
     common = {"inner_lr": 0.1, "adapts": ("layers.0",), "estimator": {"name": "exact"}, "proximal": 0.0}
     common |= {"inner_clip": None, "inner_optimiser": "sgd", "per_step_offsets": False}
-    assert method_to_json(made) == {"name": "mt_net"} | common | own
-    assert dataclasses.replace(made, mask="threshold").temperature == 0.5
+    assert method_to_json(method) == {"name": "mt_net"} | common | of_mt_nets
+    assert dataclasses.replace(method, mask="threshold").temperature == 0.5
     assert METHODS["fomaml"]().estimator == FirstOrder()
 
 
@@ -256,9 +256,9 @@ def test_masks_are_sampled_in_training_whatever_their_use_at_test() -> None:
         transformation = rule.begin(layers, arrays, 1.0, jax.random.key(0))
         return -np.asarray(transformation.update(ones, transformation.init(ones), ones)[0]["layers.0.kernel"])
 
-    made = METHODS["mt_net"](mask="mean")
-    assert np.isin(factors(made.rule), [0, 1]).all()
-    np.testing.assert_allclose(factors(made.test_rule), 1 / (1 + math.exp(-0.3)))
+    method = METHODS["mt_net"](mask="mean")
+    assert np.isin(factors(method.rule), [0, 1]).all()
+    np.testing.assert_allclose(factors(method.test_rule), 1 / (1 + math.exp(-0.3)))
     np.testing.assert_array_equal(factors(METHODS["mt_net"](mask="threshold").test_rule), 1)
     np.testing.assert_array_equal(factors(METHODS["mt_net"]().test_rule), factors(METHODS["mt_net"]().rule))
 
@@ -336,11 +336,11 @@ def test_a_method_of_ones_own_is_registered_with_all_common_options() -> None:
             def parts(self) -> Parts:
                 return Parts(identity(), sgd())
 
-        made = HeadGAP(0.1, strength=2.0, inner_clip=0.5)
+        method = HeadGAP(0.1, strength=2.0, inner_clip=0.5)
         assert METHODS["head_gap"] is HeadGAP
-        assert (made.name, made.adapts, made.strength, made.inner_clip) == ("head_gap", "head", 2.0, 0.5)
-        assert method_from_json(method_to_json(made)) == made
-        assert dataclasses.replace(made, adapts="all").adapts == "all"
+        assert (method.name, method.adapts, method.strength, method.inner_clip) == ("head_gap", "head", 2.0, 0.5)
+        assert method_from_json(method_to_json(method)) == method
+        assert dataclasses.replace(method, adapts="all").adapts == "all"
         with pytest.raises(TypeError, match="strenght"):
             HeadGAP(strenght=1.0)  # pyright: ignore[reportCallIssue]
     finally:
@@ -349,9 +349,9 @@ def test_a_method_of_ones_own_is_registered_with_all_common_options() -> None:
 
 
 def test_an_optimiser_of_ones_own_is_recorded_as_such() -> None:
-    made = METHODS["maml"](inner_optimiser=optax.scale_by_sign())
-    assert method_to_json(made)["inner_optimiser"] == "custom"
-    assert dataclasses.replace(made, inner_lr=1.0).inner_optimiser is made.inner_optimiser
+    method = METHODS["maml"](inner_optimiser=optax.scale_by_sign())
+    assert method_to_json(method)["inner_optimiser"] == "custom"
+    assert dataclasses.replace(method, inner_lr=1.0).inner_optimiser is method.inner_optimiser
 
 
 def test_clipping_can_be_turned_off() -> None:

@@ -166,9 +166,9 @@ def test_exported_program(characters, tmp_path) -> None:
     model.export(tmp_path / "model.stablehlo")
     run = jax.export.deserialize((tmp_path / "model.stablehlo").read_bytes())
     for count in (1, 4):  # any number of examples
-        found, expected = np.asarray(run.call(jnp.asarray(x[:count]))), np.asarray(model(x[:count]))
-        np.testing.assert_allclose(found[:, :2], expected[:, :2], rtol=1e-4, atol=1e-4)
-        assert (found[:, 2:] < -1e8).all()
+        actual, expected = np.asarray(run.call(jnp.asarray(x[:count]))), np.asarray(model(x[:count]))
+        np.testing.assert_allclose(actual[:, :2], expected[:, :2], rtol=1e-4, atol=1e-4)
+        assert (actual[:, 2:] < -1e8).all()
 
 
 def test_onnx(characters, tmp_path) -> None:
@@ -179,8 +179,8 @@ def test_onnx(characters, tmp_path) -> None:
     model.export_onnx(tmp_path / "model.onnx")
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for count in (1, 5):
-        (found,) = session.run(None, {session.get_inputs()[0].name: x[:count]})
-        np.testing.assert_allclose(found, model(x[:count]), rtol=1e-5, atol=1e-5)
+        (actual,) = session.run(None, {session.get_inputs()[0].name: x[:count]})
+        np.testing.assert_allclose(actual, model(x[:count]), rtol=1e-5, atol=1e-5)
 
 
 def test_bad_files(learner, characters, tmp_path) -> None:

@@ -156,11 +156,11 @@ class _Mine(mtnets.Method, register=False):
 
 
 def test_networks_and_methods_of_the_user_are_asked_for(sine, tmp_path):
-    own = dataclasses.replace(sine.model)
-    dataclasses.replace(sine, model=own).save(tmp_path / "model")
+    unregistered = dataclasses.replace(sine.model)
+    dataclasses.replace(sine, model=unregistered).save(tmp_path / "model")
     with pytest.raises(RunError, match=r"not a built-in one.*model="):
         mtnets.load(tmp_path / "model")
-    assert mtnets.load(tmp_path / "model", model=own).model is own
+    assert mtnets.load(tmp_path / "model", model=unregistered).model is unregistered
     method = _Mine(sine.inner_lr)
     dataclasses.replace(sine, method=method).save(tmp_path / "method")
     with pytest.raises(RunError, match=r"'_mine'.*method="):
@@ -193,9 +193,9 @@ def test_it_pickles_and_copies_by_itself(which, request):
         assert again.method == learner.method
         assert again.fingerprint == learner.fingerprint
         jax.tree.map(np.testing.assert_array_equal, again.learned, learner.learned)
-    own = dataclasses.replace(learner, model=dataclasses.replace(learner.model))
+    unregistered = dataclasses.replace(learner, model=dataclasses.replace(learner.model))
     with pytest.raises(RunError, match=r"cannot be pickled.*save\(path\)"):
-        pickle.dumps(own)
+        pickle.dumps(unregistered)
 
 
 def test_arrays_of_every_shape_are_saved(tmp_path):

@@ -62,18 +62,20 @@ def test_meta_gradient_is_that_of_naive_code(name: str, network: str, estimator:
 
     naive_and_gradient = jax.jit(jax.value_and_grad(naive))
     loss, gradient = naive_and_gradient(meta)
-    found = jax.jit(functools.partial(gradient_at, inner_for(model, method, steps)))(meta, state, INNER_LR, tasks, keys)
-    np.testing.assert_allclose(found.metrics["post_loss"], loss, rtol=1e-12)
-    assert_trees_close(found.gradient, gradient, rtol=1e-8, atol=1e-12)
+    actual = jax.jit(functools.partial(gradient_at, inner_for(model, method, steps)))(
+        meta, state, INNER_LR, tasks, keys
+    )
+    np.testing.assert_allclose(actual.metrics["post_loss"], loss, rtol=1e-12)
+    assert_trees_close(actual.gradient, gradient, rtol=1e-8, atol=1e-12)
     if name not in {"maml", "fomaml"}:  # the fold and the rule learn, with every estimator
-        for leaf in jax.tree.leaves((found.gradient.fold, found.gradient.rule)):
+        for leaf in jax.tree.leaves((actual.gradient.fold, actual.gradient.rule)):
             assert np.abs(leaf).max() > 1e-8
     if method.estimator == Exact():
         for part in meta._fields:  # along random directions in each part and in all together
             direction = meta._replace(**{p: jax.tree.map(np.zeros_like, getattr(meta, p)) for p in meta._fields})
             direction = direction._replace(**{part: like(getattr(meta, part), 7)})
             expected = slope(lambda changed: naive_and_gradient(changed)[0], meta, direction)
-            np.testing.assert_allclose(dot(found.gradient, direction), expected, rtol=1e-5, atol=1e-9)
+            np.testing.assert_allclose(dot(actual.gradient, direction), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_one_step_of_a_linear_model() -> None:
@@ -81,7 +83,7 @@ def test_one_step_of_a_linear_model() -> None:
     model = linear_model()
     meta, state = start(model, "maml")
     tasks, key = tasks_for(model), jax.random.key(2)
-    found = gradient_at(inner_for(model, METHODS["maml"](), 1), meta, state, INNER_LR, tasks, key[None])
+    actual = gradient_at(inner_for(model, METHODS["maml"](), 1), meta, state, INNER_LR, tasks, key[None])
     task = task_of(tasks, key)
 
     def with_ones(x):
@@ -95,8 +97,8 @@ def test_one_step_of_a_linear_model() -> None:
     adapted = weight - INNER_LR * (hessian @ weight - 2 * support.T @ task.support.y / (len(support) * outputs))
     query_gradient = 2 * query.T @ (query @ adapted - task.query.y) / (len(query) * outputs)
     expected = step.T @ query_gradient
-    np.testing.assert_allclose(found.gradient.params["w"], expected[:-1], rtol=1e-12)
-    np.testing.assert_allclose(found.gradient.params["b"], expected[-1], rtol=1e-12)
+    np.testing.assert_allclose(actual.gradient.params["w"], expected[:-1], rtol=1e-12)
+    np.testing.assert_allclose(actual.gradient.params["b"], expected[-1], rtol=1e-12)
 
 
 def linear_model(input_shape: tuple[int, ...] = (3,)) -> Model:
@@ -111,7 +113,7 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
     inner = inner_for(model, method, steps)
     meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 3)
-    found = jax.jit(functools.partial(gradient_at, inner))(meta, state, INNER_LR, tasks, keys)
+    actual = jax.jit(functools.partial(gradient_at, inner))(meta, state, INNER_LR, tasks, keys)
     gradients = []
     for key in keys:
         task = task_of(tasks, key)
@@ -121,7 +123,7 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights() -> None:
             jax.grad(lambda params, q=query: inner.loss(model.apply(params, state, q.x, None)[0], q))(adapted.params)
         )
     expected = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *gradients)
-    assert_trees_close(found.gradient.params, expected, rtol=1e-12)
+    assert_trees_close(actual.gradient.params, expected, rtol=1e-12)
 
 
 def test_batching_and_sharding_change_nothing() -> None:
@@ -156,7 +158,7 @@ def test_running_statistics_are_averaged_over_tasks() -> None:
     inner = inner_for(model, method, 1)
     meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 3)
-    found = gradient_at(inner, meta, state, 0.0, tasks, keys).state  # α = 0: the same weights all along
+    actual = gradient_at(inner, meta, state, 0.0, tasks, keys).state  # α = 0: the same weights all along
     w, b = (meta.params["layers"][0][k] for k in ("kernel", "bias"))
     means, variances = [], []
     for key in keys:
@@ -167,16 +169,16 @@ def test_running_statistics_are_averaged_over_tasks() -> None:
             mean, var = 0.99 * mean + 0.01 * h.mean(0), 0.99 * var + 0.01 * h.var(0)
         means.append(mean)
         variances.append(var)
-    np.testing.assert_allclose(found["norms"][0]["mean"], np.mean(means, 0), rtol=1e-12)
-    np.testing.assert_allclose(found["norms"][0]["var"], np.mean(variances, 0), rtol=1e-12)
+    np.testing.assert_allclose(actual["norms"][0]["mean"], np.mean(means, 0), rtol=1e-12)
+    np.testing.assert_allclose(actual["norms"][0]["var"], np.mean(variances, 0), rtol=1e-12)
 
 
 def test_statistics_of_a_support_set_do_not_reach_the_next_task() -> None:
     model, method = small_mlp("support"), METHODS["maml"]()
     meta, state = start(model, method.name)
     keys = jax.random.split(jax.random.key(5), 3)
-    found = gradient_at(inner_for(model, method), meta, state, INNER_LR, tasks_for(model), keys)
-    assert_trees_close(found.state, state)
+    actual = gradient_at(inner_for(model, method), meta, state, INNER_LR, tasks_for(model), keys)
+    assert_trees_close(actual.state, state)
 
 
 def test_meta_gradient_flows_through_statistics_of_the_support_set() -> None:
@@ -209,10 +211,10 @@ def test_meta_gradient_flows_through_statistics_of_the_support_set() -> None:
             ]
         return loss(weights, task.query)
 
-    found = jax.jit(functools.partial(gradient_at, inner))(meta, state, INNER_LR, tasks, key[None])
-    np.testing.assert_allclose(found.metrics["post_loss"], naive(meta), rtol=1e-12)
+    actual = jax.jit(functools.partial(gradient_at, inner))(meta, state, INNER_LR, tasks, key[None])
+    np.testing.assert_allclose(actual.metrics["post_loss"], naive(meta), rtol=1e-12)
     direction = like(meta, 3)
-    np.testing.assert_allclose(dot(found.gradient, direction), slope(jax.jit(naive), meta, direction), rtol=1e-6)
+    np.testing.assert_allclose(dot(actual.gradient, direction), slope(jax.jit(naive), meta, direction), rtol=1e-6)
 
 
 def test_metrics() -> None:
@@ -223,15 +225,15 @@ def test_metrics() -> None:
     task = task_of(tasks, key)
     for steps in (0, 1):
         inner = inner_for(model, method, steps)
-        found = gradient_at(inner, meta, state, INNER_LR, tasks, key[None]).metrics
-        assert found.keys() == {"pre_loss", "post_loss", "accuracy"}
+        actual = gradient_at(inner, meta, state, INNER_LR, tasks, key[None]).metrics
+        assert actual.keys() == {"pre_loss", "post_loss", "accuracy"}
         adapted = adapt_at(inner, meta, state, INNER_LR, task.support, inner_key(key)).params
         logits = np.asarray(model.apply(adapted, state, task.query.x, None)[0])
-        assert found["accuracy"] == np.mean(logits.argmax(1) == task.query.y)
-        np.testing.assert_allclose(found["post_loss"], inner.loss(logits, task.query), rtol=1e-12)
+        assert actual["accuracy"] == np.mean(logits.argmax(1) == task.query.y)
+        np.testing.assert_allclose(actual["post_loss"], inner.loss(logits, task.query), rtol=1e-12)
         before = task.support if steps else task.query
         expected = inner.loss(model.apply(meta.params, state, before.x, None)[0], before)
-        np.testing.assert_allclose(found["pre_loss"], expected, rtol=1e-12)
+        np.testing.assert_allclose(actual["pre_loss"], expected, rtol=1e-12)
 
 
 def test_mean_and_map_over_keys() -> None:
@@ -243,8 +245,8 @@ def test_mean_and_map_over_keys() -> None:
     stacked = np.stack([f(3.0, key)["x"] for key in keys])
     for at_once, mesh in ((1, None), (4, None), (9, None), (2, task_mesh(2, 6))):
         np.testing.assert_allclose(map_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"], stacked, rtol=1e-12)
-        found = mean_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"]
-        np.testing.assert_allclose(found, stacked.mean(0), rtol=1e-12)
+        actual = mean_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"]
+        np.testing.assert_allclose(actual, stacked.mean(0), rtol=1e-12)
 
 
 def test_how_many_at_once() -> None:
@@ -273,8 +275,8 @@ def test_multi_step_loss_is_a_weighted_sum_of_query_losses() -> None:
         return sum(w * naive_loss(model, meta, *d, n) / len(keys) for n, w in enumerate(weights) for d in drawn)
 
     gradient = gradient_of(model, "t_net", steps)
-    found = gradient(meta, state, INNER_LR, tasks, keys, weights)
-    assert_trees_close(found.gradient, jax.jit(jax.grad(naive))(meta), rtol=1e-9)
+    actual = gradient(meta, state, INNER_LR, tasks, keys, weights)
+    assert_trees_close(actual.gradient, jax.jit(jax.grad(naive))(meta), rtol=1e-9)
     last, plain = (gradient(meta, state, INNER_LR, tasks, keys, w) for w in (np.array([0.0, 0.0, 1.0]), None))
     assert_trees_close(last, plain, rtol=1e-10)
-    np.testing.assert_allclose(found.metrics["post_loss"], plain.metrics["post_loss"], rtol=1e-12)
+    np.testing.assert_allclose(actual.metrics["post_loss"], plain.metrics["post_loss"], rtol=1e-12)

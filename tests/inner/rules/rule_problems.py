@@ -22,13 +22,13 @@ def setting_of(layers=LAYERS, weights=WEIGHTS, inner_lr=0.5, steps=3, key=0):
 
 def updates_of(transformation, gradients, params=WEIGHTS, move=False):
     """What an Optax transformation makes of a sequence of gradients, the weights moving along or not."""
-    state, found = transformation.init(params), []
+    state, updates = transformation.init(params), []
     for gradient in gradients:
         update, state = transformation.update(gradient, state, params)
-        found.append({path: np.asarray(u) for path, u in update.items()})
+        updates.append({path: np.asarray(u) for path, u in update.items()})
         if move:
-            params = {path: params[path] + found[-1][path] for path in params}
-    return found
+            params = {path: params[path] + updates[-1][path] for path in params}
+    return updates
 
 
 def begun(rule, arrays, inner_lr=0.5, key=0):

@@ -158,10 +158,10 @@ def test_sparse_masks() -> None:
     zeta, gradient = noise(1), noise(2)
     update: Any
     update, pullback = jax.vjp(lambda z: begun(rule, z).update(gradient, None, WEIGHTS)[0], zeta)
-    (found,) = pullback(jax.tree.map(jnp.asarray, noise(3)))
+    (actual,) = pullback(jax.tree.map(jnp.asarray, noise(3)))
     for path in WEIGHTS:
         np.testing.assert_array_equal(update[path], np.where(zeta[path] > 0, gradient[path], 0))
-        np.testing.assert_allclose(found[path], noise(3)[path] * gradient[path], rtol=1e-12)
+        np.testing.assert_allclose(actual[path], noise(3)[path] * gradient[path], rtol=1e-12)
     shares = rule.moving(LAYERS, zeta)
     assert {name: float(share) for name, share in shares.items()} == {
         "a": (zeta["a.w"] > 0).mean(),

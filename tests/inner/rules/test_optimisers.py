@@ -57,9 +57,9 @@ def test_derivatives_are_finite_at_a_gradient_of_zero(transformation) -> None:
 def test_a_pull_toward_the_start() -> None:
     """`G + λ (w − θ)`, as the weights move."""
     gradients, params = [noise(seed) for seed in range(3)], noise(5)
-    found = updates_of(optax.chain(proximal(0.7), optax.scale(-0.1)), gradients, params, move=True)
+    actual = updates_of(optax.chain(proximal(0.7), optax.scale(-0.1)), gradients, params, move=True)
     w = params
-    for g, update in zip(gradients, found, strict=True):
+    for g, update in zip(gradients, actual, strict=True):
         for path in WEIGHTS:
             expected = -0.1 * (g[path] + 0.7 * (w[path] - params[path]))
             np.testing.assert_allclose(update[path], expected, rtol=1e-12, atol=1e-14)
@@ -77,9 +77,9 @@ def test_a_pull_toward_the_start() -> None:
 def test_optimisers_are_those_of_optax(name, optax_s) -> None:
     gradients = [noise(seed) for seed in range(4)]
     ours = updates_of(optax.chain(INNER_OPTIMISERS[name](), optax.scale(-0.1)), gradients)
-    for found, expected in zip(ours, updates_of(optax_s, gradients), strict=True):
+    for actual, expected in zip(ours, updates_of(optax_s, gradients), strict=True):
         for path in WEIGHTS:
-            np.testing.assert_allclose(found[path], expected[path], rtol=1e-12)
+            np.testing.assert_allclose(actual[path], expected[path], rtol=1e-12)
 
 
 def test_bad_options() -> None:

@@ -91,9 +91,9 @@ def test_meta_gradient_of_gap_with_singular_vectors_held() -> None:
     grad = jax.jit(jax.grad(loss))
     expected_loss, vectors = adapt(meta, None)
     expected = jax.jit(jax.grad(lambda changed: adapt(changed, vectors)[0]))(meta)
-    found = gradient_of(model, "gap", steps)(meta, state, INNER_LR, tasks, key[None])
-    np.testing.assert_allclose(found.metrics["post_loss"], expected_loss, rtol=1e-10)
-    assert_trees_close(found.gradient, expected, rtol=1e-8, atol=1e-11)
+    actual = gradient_of(model, "gap", steps)(meta, state, INNER_LR, tasks, key[None])
+    np.testing.assert_allclose(actual.metrics["post_loss"], expected_loss, rtol=1e-10)
+    assert_trees_close(actual.gradient, expected, rtol=1e-8, atol=1e-11)
 
 
 @pytest.mark.parametrize("factors", ["oif", "o", "if"])

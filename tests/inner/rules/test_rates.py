@@ -48,8 +48,8 @@ def test_generated_rates() -> None:
 
     arrays = {path: a + random.normal(size=a.shape) for path, a in arrays.items()}
     params, gradients = noise(10), [noise(seed) for seed in range(5)]
-    found = updates_of(begun(rule, _nested(arrays)), gradients, params, move=True)
-    for step, (g, update) in enumerate(zip(gradients, found, strict=True)):
+    actual = updates_of(begun(rule, _nested(arrays)), gradients, params, move=True)
+    for step, (g, update) in enumerate(zip(gradients, actual, strict=True)):
         x = np.array([_mean(leaves, layer) for leaves in (g, params) for layer in "ab"])
         for name in ("first", "second"):
             x = np.maximum(x @ arrays[f"{name}.w"] + arrays[f"{name}.b"], 0)
