@@ -70,7 +70,8 @@ def method_options(name: str, estimator: str | None = None) -> type:
         ],
         frozen=True,
     )
-    title = f"{_dashed(name)}: {kind.equation}. Learned besides the start: {kind.learned}."
+    title = f"{_dashed(name)}: {kind.equation}." if kind.equation else f"{_dashed(name)}."
+    title += f" Learned besides the start: {kind.learned}." if kind.learned else ""
     options.__doc__ = _docstring(title, {n: about.get(n, "") for n in ("method", "estimator", *defaults)})
     return options
 

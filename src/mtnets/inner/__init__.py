@@ -1,6 +1,6 @@
 """The inner problem: how a network learns one task. Everything that a new method needs is here.
 
-Reading order: task, seams, losses, folds, rules, estimators, method, methods, loop, episode.
+Reading order: task, seams, losses, folds, rules, estimators, method, methods, records, loop, episode.
 """
 
 from mtnets.inner.episode import TaskEpisode

@@ -1,6 +1,6 @@
 """The outer loop: settings, the meta-gradient, the compiled program, the loop, the run folder.
 
-Reading order: gradient, program, settings, plan, phases, loop, run, train.
+Reading order: gradient, program, settings, plan, phases, loop, checkpoints, run, progress, train.
 """
 
 from mtnets.outer.gradient import MetaStep, meta_gradient
