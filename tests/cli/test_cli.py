@@ -300,6 +300,21 @@ def test_errors_name_estimators_as_options():
     assert in_flags(message, {"proximal", "cg_steps"}, calls) == expected
 
 
+def test_another_estimator_than_that_of_a_config_keeps_its_own_options(tmp_path):
+    small = ["--hidden", "4", "--meta-steps", "1", "--validation-tasks", "4", "--test-tasks", "4", "--quiet"]
+    first = tmp_path / "first"
+    assert main(["train", "sinusoid", "--method", "maml", "--out", str(first), *small]) == 0
+    for estimator, expected in (
+        (["implicit"], mtnets.Implicit()),
+        (["implicit", "--proximal", "3"], mtnets.Implicit(proximal=3.0)),
+        (["truncated"], mtnets.Truncated()),
+    ):
+        config = ["--config", str(first / "config.json"), "--estimator", *estimator]
+        out = tmp_path / f"{len(estimator)}{estimator[0]}"
+        assert main(["train", "sinusoid", *config, "--out", str(out), "--quiet"]) == 0
+        assert mtnets.load(out).method.estimator == expected
+
+
 def test_another_method_than_that_of_a_config_keeps_its_own_options(capsys, tmp_path):
     """Only the inner rate is taken over; a layer named in the config is read back; other JSON is refused."""
     small = ["--hidden", "4", "--meta-steps", "1", "--validation-tasks", "4", "--test-tasks", "4", "--quiet"]

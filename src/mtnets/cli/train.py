@@ -144,10 +144,13 @@ def options_kind(
     """
     values: dict[str, Any] = {}
     if config is not None and method in (None, config.method.name):
-        method, recorded = config.method.name, method_to_json(config.method)
-        of_estimator = recorded.pop("estimator")
-        values = recorded | (of_estimator if estimator in (None, of_estimator["name"]) else {})
-        estimator = estimator or of_estimator["name"]
+        method, values = config.method.name, method_to_json(config.method)
+        recorded = values.pop("estimator")
+        estimator = estimator or recorded["name"]
+        if estimator == recorded["name"]:
+            values |= recorded
+        elif not config.method.proximal:
+            del values["proximal"]  # no pull was chosen: an estimator that needs one has its default
     elif config is not None:  # the options of another method mean nothing to this one
         values = {"inner_lr": config.method.inner_lr}
     of_method, of_training = method_options(method or "mt_net", estimator), training_options()
