@@ -35,7 +35,8 @@ test-wheel: $(STAMP)
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install -q --disable-pip-version-check uv
-	.venv-oldest/bin/uv pip install -q --python .venv-oldest/bin/python --resolution lowest-direct -e . --group test 'pyparsing>=3.2,<3.3'
+	.venv-oldest/bin/uv pip install -q --python .venv-oldest/bin/python --resolution lowest-direct \
+		-e '.[plot,sklearn,export,table,experiments]' --group test 'pyparsing>=3.2,<3.3'
 	.venv-oldest/bin/$(PYTEST)
 
 # PyTorch, ONNX, Grain and Hugging Face's libraries, which are large: the tests that need them, the slow ones, and the
