@@ -284,6 +284,10 @@ def test_the_last_of_several_methods_counts():
         ),
         ("model='mlp', or resume=False", "--model mlp, or --no-resume"),
         ("num_tasks is 0", "--tasks is 0"),
+        (
+            "runs/meta_steps, meta_steps/a and clip_norm-3.csv are there",
+            "runs/meta_steps, meta_steps/a and clip_norm-3.csv are there",
+        ),
     ],
 )
 def test_errors_name_flags(message, expected):

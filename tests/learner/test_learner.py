@@ -232,6 +232,7 @@ def test_damaged_learners_are_named(sine, tmp_path):
         {"format": 2},
         card | {"model": {"network": "mlp", "sizes": [1, 2], "depth": 3}},
         card | {"inputs": 3},
+        card | {"loss": "hinge"},
     ):
         file.write_bytes(safetensors.numpy.save(arrays, {"mtnets": json.dumps(record)}))
         with pytest.raises(RunError, match=r"is not a learner that this version of mtnets reads"):

@@ -31,9 +31,10 @@ def in_flags(message: str, names: Collection[str], calls: Mapping[str, str] | No
     if calls:
         call = rf"(?:estimator=)?(?:mtnets\.)?\b({_any_of(calls)})\(([^()]*)\)"
         message = re.sub(call, lambda match: f"{calls[match[1]]} {match[2].replace(',', '')}".strip(), message)
-    message = re.sub(rf"(?<![\w.(-])({_any_of(names)})=(True|False|[\w./-]*[\w/-]|'[^']*')", argument, message)
+    message = re.sub(rf"(?<![\w.(/-])({_any_of(names)})=(True|False|[\w./-]*[\w/-]|'[^']*')", argument, message)
     of_several_words = [name for name in (*names, *RENAMED) if "_" in name]
-    return re.sub(rf"(?<![\w.(-])({_any_of(of_several_words)})(?![\w=(]|\.\w)", lambda match: flag(match[1]), message)
+    alone = rf"(?<![\w.(/-])({_any_of(of_several_words)})(?![\w=(/-]|\.\w)"  # not as a part of a path
+    return re.sub(alone, lambda match: flag(match[1]), message)
 
 
 QUOTE = "'"

@@ -45,6 +45,9 @@ class Learner:
       loss: `"mse"` or `"cross-entropy"`.
       inputs: how raw data, such as images or tables, become inputs of the network.
       record: where the learner comes from: tasks with their classes, training, score on validation tasks.
+
+    Raises:
+      OptionError: for another loss.
     """
 
     model: Model
@@ -54,6 +57,10 @@ class Learner:
     loss: str
     inputs: Inputs = AS_THEY_ARE
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise OptionError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # without what is cached
