@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import experiments.__main__ as experiments
 import mtnets
 from mtnets import METHODS
 
@@ -127,7 +128,9 @@ def test_what_pages_take_for_granted_belongs_to_a_page() -> None:
     assert {path.stem for path in (ROOT / "tests" / "docs").glob("*.py")} <= set(PAGES)
 
 
-COMMANDS = [line for path in PAGES.values() for line in re.findall(r"^    (mtnets .*)", path.read_text("utf-8"), re.M)]
+TEXT = "\n".join(path.read_text("utf-8") for path in PAGES.values())
+COMMANDS = re.findall(r"^    mtnets (.*)", TEXT, re.M)
+EXPERIMENTS = sorted({" ".join(words.split()) for words in re.findall(r"python -m experiments ([a-z][^`#\n]*)", TEXT)})
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -139,11 +142,16 @@ def test_command_line_has_these_options(command: str, monkeypatch) -> None:
         raise Parsed
 
     monkeypatch.setattr(TRAIN, "use_cores", parsed)  # the first call after options are read
-    args = shlex.split(command, comments=True)[1:]
+    args = shlex.split(command, comments=True)
     run = CLI._parse(args)
     if args[0] == "train":
         with pytest.raises(Parsed):
             run()
+
+
+@pytest.mark.parametrize("command", EXPERIMENTS)
+def test_experiment_has_these_options(command: str) -> None:
+    experiments._parse(*shlex.split(command))
 
 
 def test_the_page_on_methods_adds_one_and_shows_that_it_is_right(pages, small, monkeypatch) -> None:
