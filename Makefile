@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PYTEST := python -m pytest -n 2 --dist loadfile
 FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_train.py tests/cli
-EXTRAS := tests/networks tests/interop tests/learner tests/tasks tests/test_docs.py tests/test_examples.py
+EXTRAS := tests/networks/adapters tests/networks/test_exports.py tests/networks/test_state_dict.py \
+	tests/interop/test_hub.py tests/interop/test_model_card.py tests/learner/test_adapted.py tests/tasks/sampling \
+	tests/tasks/families/test_hugging_face.py tests/test_docs.py tests/test_examples.py
 
 .PHONY: demo test test-fast test-wheel test-oldest test-extras check lint types clean
 
