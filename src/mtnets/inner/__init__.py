@@ -1,8 +1,9 @@
 """The inner problem: how a network learns one task. Everything that a new method needs is here.
 
-Reading order: task, seams, losses, folds, rules, estimators, method, methods, records, loop, episode.
+Reading order: task, seams, losses, folds, rules, estimators, method, methods, records, loop, episode, causes.
 """
 
+from mtnets.inner.causes import cause_in_training, cause_in_use, uses_float16
 from mtnets.inner.episode import TaskEpisode
 from mtnets.inner.estimators import Displacement, Exact, FirstOrder, Implicit, Trajectory, Truncated
 from mtnets.inner.folds import identity, metric, product, step_offsets
@@ -87,6 +88,8 @@ __all__ = [
     "anil",
     "approximate_gap",
     "boil",
+    "cause_in_training",
+    "cause_in_use",
     "cavia",
     "chain",
     "clip_norm",
@@ -126,6 +129,7 @@ __all__ = [
     "straight_through_mask",
     "t_net",
     "unit_scale",
+    "uses_float16",
     "warp_grad",
     "weight_rates",
 ]

@@ -41,7 +41,7 @@ class TaskEpisode(NamedTuple):
         """Loss on the query set; beside it the network's new state and metrics."""
         # With statistics of the support set, the network predicts the query set, as in use. Otherwise the query set is
         # a batch to learn from, with statistics of its own.
-        predicts = self.inner.model.norm == "support"
+        predicts = self.inner.model.predicts_from_support
         key = None if predicts else self.query_key
         prediction, new_state = self.inner.model.apply(params, state, self.task.query.x, key)
         loss = self.inner.loss(prediction, self.task.query)

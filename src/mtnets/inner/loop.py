@@ -134,7 +134,7 @@ def adapt(
 
 def ready(model: Model, params: Any, state: Any, support: Batch, key: Array) -> tuple[Any, Any]:
     """A network ready to be judged: with statistics of the support set, where its batch norm uses those."""
-    if model.norm == "support":
+    if model.predicts_from_support:
         _, state = model.apply(params, state, support.x, key)
     return params, state
 

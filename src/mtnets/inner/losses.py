@@ -23,6 +23,7 @@ class Loss(NamedTuple):
       score_name: `"loss"` or `"accuracy"`.
       score_per_example: the same for the score.
       more_is_better: whether a larger score is better.
+      labels: whether targets are labels of classes; otherwise they are numbers.
     """
 
     name: LossName
@@ -30,6 +31,7 @@ class Loss(NamedTuple):
     score_name: str
     score_per_example: PerExample
     more_is_better: bool
+    labels: bool
 
     def __call__(self, prediction: Array, batch: Batch) -> Array:
         """Mean loss over the examples of a batch."""
@@ -63,6 +65,6 @@ def _masked(logits: Array, batch: Batch) -> Array:
     return logits if batch.outputs is None else jnp.where(batch.outputs, logits, MASKED)
 
 
-mse = Loss("mse", squared_error, "loss", squared_error, more_is_better=False)
-cross_entropy = Loss("cross-entropy", negative_log_likelihood, "accuracy", correct, more_is_better=True)
+mse = Loss("mse", squared_error, "loss", squared_error, more_is_better=False, labels=False)
+cross_entropy = Loss("cross-entropy", negative_log_likelihood, "accuracy", correct, more_is_better=True, labels=True)
 LOSSES: Mapping[str, Loss] = {loss.name: loss for loss in (mse, cross_entropy)}

@@ -1,6 +1,6 @@
 """What a user holds after a training: the learner, the models that it adapts, their evaluation and files.
 
-Reading order: tensors, data, compiled, task_files, adapted, learner, evaluate, predictions.
+Reading order: tensors, data, compiled, task_files, adapted, learner, meeting, evaluate, predictions.
 """
 
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels, load_adapted

@@ -11,8 +11,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.errors import DataError, RunError
-from mtnets.inner.losses import MASKED
+from mtnets.errors import DataError, OptionError, RunError
+from mtnets.inner.losses import LOSSES, MASKED
 from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import to_inputs
 from mtnets.learner.task_files import write_task
@@ -41,6 +41,7 @@ class AdaptedModel:
       learner: what it was adapted by; None for a model that was read from a file of its own.
       moved: the weights that moved, before folding, by path; None as above.
       inner_steps: how many it took; None as above.
+      loss: that of the learner; None for a model from a file of version 0.1, which does not say it.
     """
 
     model: Model
@@ -51,6 +52,7 @@ class AdaptedModel:
     learner: "Learner | None" = None
     moved: Mapping[str, Array] | None = None
     inner_steps: int | None = None
+    loss: str | None = None
 
     def __call__(self, x: Any) -> Array:
         """Predictions `[examples, outputs]` for inputs `[examples, ...]` or a table; logits of unused outputs are
@@ -60,7 +62,16 @@ class AdaptedModel:
         return prediction if self.used is None else jnp.where(self.used, prediction, -jnp.inf)
 
     def probabilities(self, x: Any) -> Array:
-        """Class probabilities `[examples, ways]`."""
+        """Class probabilities `[examples, ways]`.
+
+        Raises:
+          OptionError: for a model of regression.
+        """
+        if self.loss is not None and not LOSSES[self.loss].labels:
+            raise OptionError(
+                f"This model was trained with {self.loss}: its outputs are numbers, not classes. Call the model "
+                "itself: model(x)."
+            )
         return jax.nn.softmax(self(x), axis=-1)
 
     def update(
@@ -87,6 +98,7 @@ class AdaptedModel:
             "kind": "adapted model",
             "model": None if self.model.config is None else dict(self.model.config),
             "inputs": self.inputs.to_json(),
+            "loss": self.loss,
         }
         parts = {"params": self.params, "state": self.state} | ({} if self.used is None else {"used": self.used})
         arrays = {f"{part}.{name}": leaf for part in parts for name, leaf in leaves_by_path(parts[part]).items()}
@@ -198,4 +210,5 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
     used = arrays.pop("used.", None)
     trees = fill({"params": params, "state": state}, arrays, Path(path))
     used = None if used is None else jnp.asarray(used)
-    return AdaptedModel(model, trees["params"], trees["state"], used, inputs_from_json(card["inputs"]))
+    inputs = inputs_from_json(card["inputs"])
+    return AdaptedModel(model, trees["params"], trees["state"], used, inputs, loss=card.get("loss"))

@@ -20,10 +20,13 @@ def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Array:
     array = inputs.prepare(x)
     if array.ndim == len(model.input_shape) and model.input_shape == (1,):
         array = array[:, None]
+    if array.ndim > 1 and array.shape[1:] == model.channels_last_shape:
+        array = np.moveaxis(array, -1, 1)
     if array.shape[1:] != model.input_shape or len(array.shape) == 0 or len(array) == 0:
+        several = array.ndim > 1 and array.shape[2:] == model.input_shape
         raise DataError(
             f"{name} has shape {array.shape}; this learner needs (examples, {', '.join(map(str, model.input_shape))}) "
-            "with at least one example."
+            f"with at least one example{'. For several tasks at once, use adapt_many' * several}."
         )
     return jnp.asarray(inputs.scale(check_finite(array, name)), model.input_dtype)
 

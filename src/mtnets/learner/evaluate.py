@@ -16,6 +16,7 @@ from mtnets.errors import OptionError
 from mtnets.files import replacing
 from mtnets.inner import Distribution, Inner, Learned, Method, adapt
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
+from mtnets.learner.meeting import fitted
 from mtnets.tasks import Family
 from mtnets.tasks.sampling import surfacing
 
@@ -134,6 +135,7 @@ def evaluate(
     keys = jax.random.split(jax.random.key(seed), num_tasks)
     at_once = chosen_at_once(tasks_at_once, learner.meta.params, num_tasks, most=MOST_AT_ONCE)
     distribution = tasks.test if isinstance(tasks, Family) else tasks
+    distribution = fitted(learner.model, inner.loss, distribution, "The tasks")
     with surfacing():
         mesh = task_mesh(devices, num_tasks)
         losses, scores = score_tasks(inner, at_once, mesh, learner.learned, distribution, keys)

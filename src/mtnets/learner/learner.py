@@ -16,7 +16,18 @@ from jax.typing import ArrayLike
 from mtnets.devices import AtOnce, chosen_at_once
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.files import write_json
-from mtnets.inner import LOSSES, METHODS, Batch, Inner, Learned, Meta, Method, method_from_json, method_to_json
+from mtnets.inner import (
+    LOSSES,
+    METHODS,
+    Batch,
+    Inner,
+    Learned,
+    Meta,
+    Method,
+    cause_in_use,
+    method_from_json,
+    method_to_json,
+)
 from mtnets.inner.records import CUSTOM
 from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
@@ -27,7 +38,7 @@ from mtnets.networks.model import NETWORKS, Model
 from mtnets.networks.models import model_from_config
 from mtnets.shipped import learners
 from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
-from mtnets.trees import leaves_by_path
+from mtnets.trees import leaves_by_path, replace_leaves
 
 WEIGHTS, CARD = "learner.safetensors", "learner.json"
 MOST_AT_ONCE = 1000  # tasks of one call that a device runs at the same time
@@ -161,10 +172,10 @@ class Learner:
         key = jax.random.key(0) if key is None else key
         moved, state, finite = compiled.adapt_one(inner, self.learned, start, support, key)
         if not finite:
-            raise RunError(_diverged(inner.steps))
+            raise RunError(f"Adaptation failed. {self._cause(inner, start, support, key)}")
         used = None if support.outputs is None or support.outputs.all() else jnp.asarray(support.outputs)
         params = compiled.fold(inner, self.meta, moved)  # the program of with_task, so that both give the same bits
-        return AdaptedModel(self.model, params, state, used, inputs or self.inputs, self, moved, inner.steps)
+        return AdaptedModel(self.model, params, state, used, inputs or self.inputs, self, moved, inner.steps, self.loss)
 
     def adapt_many(
         self,
@@ -208,9 +219,10 @@ class Learner:
         if not finite.all():
             which = np.flatnonzero(~np.asarray(finite))
             some = ", ".join(map(str, which[:10])) + " …" * (len(which) > 10)
-            raise RunError(f"Task {some}: {_diverged(inner.steps)}")
+            first, first_key = jax.tree.map(lambda leaf: leaf[which[0]], (support, keys))
+            raise RunError(f"Adaptation failed for task {some}. {self._cause(inner, None, first, first_key)}")
         params = compiled.fold_each(inner, self.meta, moved)
-        like = AdaptedModel(self.model, None, None, None, self.inputs, self, None, inner.steps)
+        like = AdaptedModel(self.model, None, None, None, self.inputs, self, None, inner.steps, self.loss)
         return AdaptedModels(like, params, state, moved, tuple(inputs), support.outputs)
 
     def with_task(self, path: str | Path) -> AdaptedModel:
@@ -221,7 +233,9 @@ class Learner:
         """
         task = read_task(path, self)
         params = compiled.fold(dataclasses.replace(self.inner, steps=task.inner_steps), self.meta, task.moved)
-        return AdaptedModel(self.model, params, task.state, task.used, task.inputs, self, task.moved, task.inner_steps)
+        return AdaptedModel(
+            self.model, params, task.state, task.used, task.inputs, self, task.moved, task.inner_steps, self.loss
+        )
 
     def _warn_of_batches(self) -> None:
         if self.model.norm == "transductive":
@@ -230,6 +244,12 @@ class Learner:
                 "its batch. For use, train with norm='support'.",
                 stacklevel=3,
             )
+
+    def _cause(self, inner: Inner, start: Mapping[str, Array] | None, support: Batch, key: Array) -> str:
+        """Why adaptation gave weights that are not finite."""
+        params = self.meta.params if start is None else replace_leaves(self.meta.params, start)
+        learned = self.learned._replace(meta=self.meta._replace(params=params))
+        return cause_in_use(inner, learned, support, key)
 
     def _inner(self, inner_steps: int | None) -> Inner:
         """The inner problem with another number of steps, for use."""
@@ -241,10 +261,10 @@ class Learner:
     def _batch(self, x: Any, y: Any, inputs: Inputs) -> Batch:
         """Raw examples and targets as a batch of the network, with the outputs that the task uses."""
         examples = to_inputs(self.model, x, inputs, "x")
-        if self.loss == "mse":
-            return Batch(examples, to_targets(y, inputs, len(examples), self.outputs))
-        labels, used = to_labels(y, inputs, len(examples), self.outputs)
-        return Batch(examples, labels, outputs=used)
+        if self.inner.loss.labels:
+            labels, used = to_labels(y, inputs, len(examples), self.outputs)
+            return Batch(examples, labels, outputs=used)
+        return Batch(examples, to_targets(y, inputs, len(examples), self.outputs))
 
     # --- files
 
@@ -348,10 +368,3 @@ def _read(
     learned = Learned(Meta(trees["params"], trees["fold"], trees["rule"]), trees["state"], inner_lr)
     inputs = inputs_from_json(card["inputs"], card["record"].get("tasks"))
     return Learner(model, method, learned, card["inner_steps"], card["loss"], inputs, card["record"])
-
-
-def _diverged(steps: int) -> str:
-    return (
-        f"Adaptation diverged within {steps} inner steps: the adapted weights are not finite. "
-        "Use fewer inner steps, or look for inputs or targets far outside those of training."
-    )

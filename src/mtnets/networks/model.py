@@ -4,8 +4,9 @@ import dataclasses
 import functools
 import inspect
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, ParamSpec
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, ParamSpec, get_args
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,10 @@ class Model:
         `AdaptedModel.state_dict` needs it, since PyTorch flattens images with channels first.
       config: the call that builds the model again, `{"network": name, **arguments}`; None unless a registered function
         built the model.
+
+    Raises:
+      OptionError: for an `input_shape` that is no tuple of sizes, a `norm` that does not exist, or an `init` or `apply`
+        that is no function.
     """
 
     init: Callable[[Array], tuple[Any, Any]]
@@ -60,6 +65,25 @@ class Model:
     naming: Mapping[str, tuple[str, str | None]] | None = None
     flattened: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     config: Mapping[str, Any] | None = dataclasses.field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", checked_shape(self.input_shape))
+        check_norm(self.norm)
+        for name in ("init", "apply"):
+            if not callable(getattr(self, name)):
+                raise OptionError(f"{name} is {getattr(self, name)!r}; it must be a function.")
+
+    @property
+    def predicts_from_support(self) -> bool:
+        """Whether predictions use statistics of the support set."""
+        return self.norm == "support"
+
+    @property
+    def channels_last_shape(self) -> tuple[int, ...] | None:
+        """The shape of one input with channels last, where `input_shape` is that of an image with channels first: the
+        first of three axes is shorter than the others. None for all other inputs."""
+        channels, *sides = self.input_shape or (0,)
+        return (*sides, channels) if len(sides) == 2 and channels < min(sides) else None
 
     @functools.cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -95,6 +119,27 @@ class Model:
                 "@mtnets.models.register."
             )
         return model_from_config, (dict(self.config),)
+
+
+def check_norm(norm: str) -> None:
+    """Raises OptionError for a `norm` that does not exist."""
+    if norm not in get_args(Norm):
+        raise OptionError(f"norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
+
+
+def checked_shape(input_shape: Any) -> tuple[int, ...]:
+    """The shape of one input as a tuple.
+
+    Raises:
+      OptionError: unless it is a sequence of whole numbers of at least 1.
+    """
+    sizes = tuple(input_shape) if isinstance(input_shape, Sequence) and not isinstance(input_shape, str) else None
+    if sizes is None or not all(isinstance(size, numbers.Integral) and size >= 1 for size in sizes):
+        raise OptionError(
+            f"input_shape is {input_shape!r}; it must be the sizes of one input without the batch axis, for example "
+            "(28, 28, 1), or (3,) for three numbers."
+        )
+    return tuple(int(size) for size in sizes)
 
 
 NETWORKS: dict[str, Callable[..., Model]] = {}

@@ -33,12 +33,23 @@ class TaskStep(NamedTuple):
     metrics: dict[str, Array]
 
 
+def drawn_and_keys(tasks: Distribution, key: Array) -> tuple[Task, tuple[Array, Array]]:
+    """A task, the key of its inner loop, and that for dropout on its query set, all from one key."""
+    draw, learn = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    return tasks.sample(draw), (jax.random.fold_in(learn, 0), jax.random.fold_in(learn, 1))
+
+
 def task_gradient(
-    inner: Inner, start: Start, state: Any, inner_lr: Any, task: Task, key: Array, step_weights: Array | None = None
+    inner: Inner,
+    start: Start,
+    state: Any,
+    inner_lr: Any,
+    task: Task,
+    keys: tuple[Array, Array],
+    step_weights: Array | None = None,
 ) -> TaskStep:
     """The gradient of the meta-loss of a task with respect to where it started, as the method estimates it."""
-    inner_key, query_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    episode = TaskEpisode(inner, state, inner_lr, task, inner_key, query_key, step_weights)
+    episode = TaskEpisode(inner, state, inner_lr, task, *keys, step_weights)
     (_, (new_state, metrics)), gradient = inner.method.estimator.gradient(episode, start)
     return TaskStep(gradient, new_state, metrics)
 
@@ -69,8 +80,7 @@ def meta_gradient(
 
     def one(context: Any, key: Array) -> TaskStep:
         start, state, inner_lr, tasks, step_weights = context
-        draw, learn = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        return task_gradient(inner, start, state, inner_lr, tasks.sample(draw), learn, step_weights)
+        return task_gradient(inner, start, state, inner_lr, *drawn_and_keys(tasks, key), step_weights)
 
     # all tasks start from the same folded weights: folded once, and the mean gradient goes back through that once
     start, pull_back = jax.vjp(lambda meta: starting_point(inner, meta), learned.meta)

@@ -15,6 +15,7 @@ from jax import Array
 from mtnets.devices import chosen_at_once, largest_divisor, task_mesh
 from mtnets.errors import OptionError
 from mtnets.inner import LOSSES, Distribution, Inner, Loss, Method, method_to_json
+from mtnets.learner.meeting import fitted
 from mtnets.networks.model import Model
 from mtnets.outer.program import Program
 from mtnets.outer.settings import Training, settle
@@ -128,6 +129,7 @@ def make_plan(
     Raises:
       OptionError: for settings that are not possible.
     """
+    _check_types(model, method, optimiser)
     family = tasks if isinstance(tasks, Family) else None
     if family is None and (loss is None or model is None):
         raise OptionError(
@@ -147,8 +149,13 @@ def make_plan(
     train, validation, test = (
         (tasks.train, tasks.validation, tasks.test) if isinstance(tasks, Family) else (tasks, tasks, tasks)
     )
+    network = model if model is not None else family.model()  # type: ignore[union-attr]
+    splits = {"training": train, "validation": validation, "test": test}
+    train, validation, test = (
+        fitted(network, LOSSES[loss], tasks, f"The {name} tasks") for name, tasks in splits.items()
+    )
     return Plan(
-        model if model is not None else family.model(),  # type: ignore[union-attr]
+        network,
         method,
         LOSSES[loss],
         train,
@@ -161,6 +168,23 @@ def make_plan(
         optimiser or training.optimiser(),
         optimiser is not None,
     )
+
+
+def _check_types(model: Any, method: Any, optimiser: Any) -> None:
+    """Raises OptionError for arguments that are of another kind than they must be."""
+    if not (model is None or isinstance(model, Model)):
+        raise OptionError(
+            f"model is {type(model).__name__}; it must be a mtnets.Model: mtnets.wrap(network, input_shape) makes one "
+            "of a network of another library, or None takes the usual one of the task family."
+        )
+    if not isinstance(method, Method):
+        called = getattr(method, "name", "") if isinstance(method, type) and issubclass(method, Method) else ""
+        remedy = f"call it, mtnets.{called}()" if called else "for example mtnets.mt_net()"
+        raise OptionError(f"method is {method!r}; it must be a method: {remedy}.")
+    if not (optimiser is None or isinstance(optimiser, optax.GradientTransformation)):
+        raise OptionError(
+            f"optimiser is {optimiser!r}; it must be an Optax transformation, for example optax.adam(1e-3)."
+        )
 
 
 def _runs(

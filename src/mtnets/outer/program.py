@@ -76,7 +76,7 @@ class Program:
 
     def step(self, outer: Outer, key: Array, i: Array, inner_lr: Any, tasks: Distribution) -> tuple[Outer, dict]:
         """Meta-step `i` of one run; it draws from `fold_in(key, i)` and nothing else."""
-        keys = jax.random.split(jax.random.fold_in(key, i), self.meta_batch)
+        keys = meta_step_keys(key, i, self.meta_batch)
         result = meta_gradient(
             self.inner,
             Learned(outer.meta, outer.state, inner_lr),
@@ -128,6 +128,11 @@ class Program:
             return _over_runs(one, self.runs)(outer, keys, inner_lr)
 
         return run
+
+
+def meta_step_keys(key: Array, i: Any, meta_batch: int) -> Array:
+    """The keys of the tasks of meta-step `i`, `[meta_batch]`, from the key of a run."""
+    return jax.random.split(jax.random.fold_in(key, i), meta_batch)
 
 
 def multi_step_weights(steps: int, progress: Any) -> Array:

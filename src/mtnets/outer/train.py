@@ -4,17 +4,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Unpack, overload
 
+import jax
 import numpy as np
 import optax
 
 from mtnets.errors import OptionError, RunError
-from mtnets.inner import Distribution, Method
+from mtnets.inner import Distribution, Learned, Method, cause_in_training
 from mtnets.learner.evaluate import evaluate
 from mtnets.learner.learner import Learner
+from mtnets.learner.meeting import check_outputs, drawn
 from mtnets.networks.model import Model
+from mtnets.outer.gradient import drawn_and_keys
 from mtnets.outer.loop import Position, Validated, begin, learners, learners_now, training_events
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan, make_plan
+from mtnets.outer.program import meta_step_keys
 from mtnets.outer.progress import Display
 from mtnets.outer.run import RunFolder, RunResult, peak_memory
 from mtnets.outer.settings import TrainingOptions
@@ -173,6 +177,8 @@ def _follow(
 ) -> tuple[list[Learner], Phases]:
     """Trains, and does what each event asks for."""
     position, phases = begin(plan), Phases(plan)
+    params, state = jax.tree.map(lambda leaf: leaf[0], (position.outer.meta.params, position.outer.state))
+    check_outputs(plan.model, plan.loss, params, state, drawn(plan.train, "The training tasks").support.x)
     if folder is not None:
         position = _restored(folder, position)
         folder.begin_log(position.step)
@@ -181,7 +187,7 @@ def _follow(
             display.note("The network keeps its own starting weights: seeds differ in their tasks alone.")
         for event in training_events(plan, position, phases):
             position = event.position
-            _check(position, folder)
+            _check(plan, position, folder)
             display.show(event)
             if folder is not None:
                 folder.record(event)
@@ -201,17 +207,30 @@ def _restored(folder: RunFolder, start: Position) -> Position:
     return Position(latest, *folder.checkpoints.restore(latest, (start.outer, start.best)))
 
 
-def _check(position: Position, folder: RunFolder | None) -> None:
+def _check(plan: Plan, position: Position, folder: RunFolder | None) -> None:
     """Raises RunError once every run has failed."""
     failed = np.asarray(position.outer.failed)
     if (failed < 0).any():
         return
     kept = None if folder is None else folder.checkpoints.latest
     where = f" The last good checkpoint is that of meta-step {kept} in {folder.path}." if folder and kept else ""
+    run = int(failed.argmax())
     raise RunError(
-        f"The loss or meta-gradient of meta-step {int(failed.max())} is not finite.{where} Try a smaller inner rate, "
-        "fewer inner steps or clip_norm=10 in a new run, or go on with resume=True and skip_nonfinite=100."
+        f"The loss or meta-gradient of meta-step {failed[run]} is not finite. {_cause(plan, position, run)}{where} "
+        "To leave out such meta-steps, go on with resume=True and skip_nonfinite=100."
     )
+
+
+def _cause(plan: Plan, position: Position, run: int) -> str:
+    """Why the meta-step at which a run failed gave numbers that are not finite; its state is that before the step."""
+    meta, state = jax.tree.map(lambda leaf: leaf[run], (position.outer.meta, position.outer.state))
+    learned = Learned(meta, state, plan.inner_lr[run])
+    for key in meta_step_keys(plan.keys[run], position.outer.failed[run], plan.training.meta_batch):
+        task, keys = jax.jit(drawn_and_keys)(plan.train, key)
+        # through the host: arrays that come from there are bound to a device in a way that programs do not take
+        if cause := cause_in_training(plan.program.inner, learned, jax.device_get(task), keys):
+            return cause
+    return "Use a smaller inner rate, fewer inner steps or clip_norm=10 in a new run."
 
 
 def _note_skips(display: Display, plan: Plan, position: Position) -> None:

@@ -2,23 +2,17 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtnets.errors import OptionError, first_line
+from mtnets.errors import MtnetsError, OptionError, first_line
 from mtnets.networks.model import Model, Norm
 from mtnets.trees import leaves_by_path
 
 EXAMPLES = 3  # differs from most sizes of networks, so that an axis in the wrong place shows
-
-
-def check_norm(norm: str) -> None:
-    """Raises OptionError for a `norm` that does not exist."""
-    if norm not in get_args(Norm):
-        raise OptionError(f"norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
 
 
 def check_params(params: Any) -> None:
@@ -48,9 +42,9 @@ def taking_inputs(input_shape: tuple[int, ...], input_dtype: Any) -> Iterator[No
     """Turns errors of a network that is called with inputs of this shape into one OptionError."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        if isinstance(error, OptionError):
-            raise
+    except MtnetsError:
+        raise
+    except Exception as error:  # a network may raise anything
         raise OptionError(
             f"The network cannot take inputs [examples, {', '.join(map(str, input_shape))}] of "
             f"{jnp.dtype(input_dtype).name}: {first_line(error)}"
@@ -69,6 +63,7 @@ def checked(model: Model) -> Model:
     else:
         x = np.random.default_rng(0).normal(size=shape).astype(model.input_dtype)
     params, state = model.init(jax.random.key(0))
+    check_params(params)
     with taking_inputs(model.input_shape, model.input_dtype):
         y, _ = jax.jit(lambda p, s: model.apply(p, s, jnp.asarray(x), None))(params, state)
     if not hasattr(y, "shape") or y.ndim != 2 or len(y) != EXAMPLES:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from mtnets.errors import OptionError
-from mtnets.networks.adapters.checks import check_norm, check_params, check_state, checked
-from mtnets.networks.model import Model, Norm
+from mtnets.networks.adapters.checks import check_params, check_state, checked
+from mtnets.networks.model import Model, Norm, check_norm
 from mtnets.trees import path_of
 
 
@@ -74,4 +74,4 @@ def from_equinox(
 
     check_params(weights)
     check_state(start, norm)
-    return checked(Model(init, apply, tuple(input_shape), norm, own_weights=True, input_dtype=input_dtype))
+    return checked(Model(init, apply, input_shape, norm, own_weights=True, input_dtype=input_dtype))

@@ -51,7 +51,7 @@ def from_functions(
         Model(
             init_both,
             apply_both,
-            tuple(input_shape),
+            input_shape,
             own_weights=init is None,
             input_dtype=input_dtype,
             naming=layers,

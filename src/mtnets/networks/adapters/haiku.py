@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mtnets.networks.adapters.checks import check_norm, check_params, check_state, checked, taking_inputs
-from mtnets.networks.model import Model, Norm
+from mtnets.networks.adapters.checks import check_params, check_state, checked, taking_inputs
+from mtnets.networks.model import Model, Norm, check_norm, checked_shape
 
 
 def from_haiku(
@@ -38,6 +38,7 @@ def from_haiku(
       OptionError: for a `norm` that does not exist or does not fit the network, or inputs that it cannot take.
     """
     check_norm(norm)
+    input_shape = checked_shape(input_shape)
     with_state = type(network).__name__ == "TransformedWithState"
 
     def init(key: Array) -> tuple[Any, Any]:
@@ -56,6 +57,4 @@ def from_haiku(
         weights, state = jax.eval_shape(init, jax.random.key(0))
     check_params(weights)
     check_state(state, norm)
-    return checked(
-        Model(init, apply, tuple(input_shape), norm, own_weights=params is not None, input_dtype=input_dtype)
-    )
+    return checked(Model(init, apply, input_shape, norm, own_weights=params is not None, input_dtype=input_dtype))

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import linen
 from jax import Array
 
-from mtnets.networks.adapters.checks import check_norm, check_params, check_state, checked, taking_inputs
-from mtnets.networks.model import Model, Norm
+from mtnets.networks.adapters.checks import check_params, check_state, checked, taking_inputs
+from mtnets.networks.model import Model, Norm, check_norm, checked_shape
 
 
 def from_linen(
@@ -39,6 +39,7 @@ def from_linen(
       OptionError: for a `norm` that does not exist or does not fit the network, or inputs that it cannot take.
     """
     check_norm(norm)
+    input_shape = checked_shape(input_shape)
 
     def init(key: Array) -> tuple[Any, Any]:
         initial = variables
@@ -60,6 +61,4 @@ def from_linen(
         params, state = jax.eval_shape(init, jax.random.key(0))
     check_params(params)
     check_state(state, norm)
-    return checked(
-        Model(init, apply, tuple(input_shape), norm, own_weights=variables is not None, input_dtype=input_dtype)
-    )
+    return checked(Model(init, apply, input_shape, norm, own_weights=variables is not None, input_dtype=input_dtype))

@@ -10,8 +10,8 @@ from flax import nnx
 from jax import Array
 
 from mtnets.errors import OptionError
-from mtnets.networks.adapters.checks import check_norm, check_state
-from mtnets.networks.model import Model, Norm
+from mtnets.networks.adapters.checks import check_state, checked
+from mtnets.networks.model import Model, Norm, check_norm
 from mtnets.trees import path_of
 
 
@@ -49,9 +49,20 @@ def from_nnx(
       input_dtype: type of the inputs; an integer type for a network that begins with an embedding.
 
     Raises:
-      OptionError: for a `norm` that does not exist or does not fit the network, or an array in the module that is not
-        an `nnx.Variable`.
+      OptionError: for a `norm` that does not exist or does not fit the network, an array in the module that is not an
+        `nnx.Variable`, inputs that it cannot take, or outputs of another shape than `[examples, outputs]`.
     """
+    return checked(model_of(network, input_shape, norm=norm, input_dtype=input_dtype))
+
+
+def model_of(
+    network: nnx.Module | Callable[[nnx.Rngs], nnx.Module],
+    input_shape: tuple[int, ...],
+    *,
+    norm: Norm,
+    input_dtype: Any = jnp.float32,
+) -> Model:
+    """The same for a module that is known to be right, which is not run."""
     check_norm(norm)
     is_module = isinstance(network, nnx.Module)
     original = nnx.clone(network) if is_module else None  # so that later changes of the module make no difference
@@ -95,6 +106,11 @@ def _define(
 
     def trace() -> Any:
         module = build(nnx.Rngs(0))
+        if not isinstance(module, nnx.Module):
+            raise OptionError(
+                f"The function returns {type(module).__name__} for nnx.Rngs; it must return a module of Flax NNX. To "
+                "wrap a function of parameters and inputs, pass a pair (apply, params)."
+            )
         if norm == "support" and any(isinstance(node, nnx.BatchNorm) for _, node in nnx.iter_graph(module)):
             raise OptionError(
                 "norm='support' needs batch norm that remembers the support set alone and lets gradients through: "

@@ -11,8 +11,8 @@ import numpy as np
 from jax import Array
 
 from mtnets.errors import OptionError, first_line
-from mtnets.networks.adapters.checks import check_norm, check_params, check_state, checked
-from mtnets.networks.model import Model, Norm
+from mtnets.networks.adapters.checks import check_params, check_state, checked
+from mtnets.networks.model import Model, Norm, check_norm
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from flax import nnx
 from jax import Array
 
 from mtnets.errors import OptionError
-from mtnets.networks.adapters import from_nnx
+from mtnets.networks.adapters.nnx import model_of
 from mtnets.networks.model import Model, Norm, register
 from mtnets.networks.models.conv import conv, max_pool
 from mtnets.networks.models.norm import batch_norm_factory
@@ -90,7 +90,7 @@ def conv4(
             f"Images of {image_size} pixels cannot be pooled four times; they need at least {2**BLOCKS}, "
             "or downsample='stride'."
         )
-    model = from_nnx(
+    model = model_of(
         lambda rngs: _Conv4(ways, image_size, channels, filters, downsample, norm, rngs),
         (image_size, image_size, channels),
         norm=norm,

@@ -9,7 +9,7 @@ from flax import nnx
 from jax import Array
 
 from mtnets.errors import OptionError
-from mtnets.networks.adapters import from_nnx
+from mtnets.networks.adapters.nnx import model_of
 from mtnets.networks.model import Model, Norm, register
 from mtnets.networks.models.norm import batch_norm_factory
 from mtnets.networks.models.warp import WarpKind, warp_layer
@@ -50,7 +50,7 @@ def mlp(*sizes: int, norm: Norm = "none", init_std: float = 0.01, warp: WarpKind
         raise OptionError(f"init_std is {init_std}; it must be above 0.")
     if warp not in get_args(WarpKind):
         raise OptionError(f"warp is {warp!r}; it must be one of {', '.join(get_args(WarpKind))}.")
-    return from_nnx(lambda rngs: _Mlp(sizes, norm, init_std, warp, rngs), (sizes[0],), norm=norm)
+    return model_of(lambda rngs: _Mlp(sizes, norm, init_std, warp, rngs), (sizes[0],), norm=norm)
 
 
 @dataclasses.dataclass(frozen=True)

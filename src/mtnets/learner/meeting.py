@@ -1,0 +1,165 @@
+"""Where a network, tasks and a loss meet, they are compared, before anything is compiled for them."""
+
+import functools
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from mtnets.errors import DataError, MtnetsError, OptionError, first_line
+from mtnets.inner import Batch, Distribution, Loss, Task, uses_float16
+from mtnets.learner.compiled import predict
+from mtnets.networks.model import Model
+from mtnets.tasks.sampling import ChannelsFirst, surfacing
+
+
+def fitted(model: Model, loss: Loss, tasks: Distribution, what: str) -> Distribution:
+    """The tasks, with inputs as the network takes them.
+
+    One task is drawn; the network is evaluated on it by shapes alone.
+
+    Args:
+      model: the network.
+      loss: of its predictions against targets.
+      tasks: where tasks come from. Images with channels last are transposed for a network with channels first.
+      what: what to call the tasks in an error.
+
+    Raises:
+      OptionError: for tasks that are no distribution, or a network that cannot take their inputs or whose outputs the
+        loss cannot take.
+      DataError: for targets that do not fit the network or the loss.
+    """
+    task = drawn(tasks, what)
+    if task.support.x.shape[1:] == model.channels_last_shape:
+        warnings.warn(
+            f"The tasks have images {list(task.support.x.shape[1:])} and the network takes {list(model.input_shape)}: "
+            "they are transposed to channels first.",
+            stacklevel=4,
+        )
+        tasks = ChannelsFirst(tasks)
+        task = drawn(tasks, what)
+    for name, batch in (("support", task.support), ("query", task.query)):
+        _check_batch(model, loss, batch, f"{what} ({name} set)")
+    return tasks
+
+
+def check_outputs(model: Model, loss: Loss, params: Any, state: Any, x: Array) -> None:
+    """Runs the network once, at its starting weights, for finite inputs `[examples, ...]`.
+
+    Warns of outputs that sum to one where the loss takes logits.
+
+    Raises:
+      OptionError: for outputs that are not finite.
+    """
+    if not np.isfinite(x).all():  # which `skip_nonfinite` may allow
+        return
+    outputs = np.asarray(predict(model, params, state, x), np.float32)
+    if not np.isfinite(outputs).all():
+        half = ", or compute in bfloat16 if this is float16, whose largest number is 65504" * uses_float16(model)
+        raise OptionError(
+            "The network returns NaN or infinity for the inputs of a training task at its starting weights; look at "
+            f"its weights, its code (logarithms, square roots, divisions) and the size of the inputs{half}."
+        )
+    if loss.labels and outputs.shape[1] > 1 and (outputs >= 0).all() and np.allclose(outputs.sum(1), 1, atol=1e-3):
+        warnings.warn(
+            "The outputs of the network sum to one, as after a softmax, and cross-entropy takes logits, of which it "
+            "takes the softmax itself; remove the softmax at the end of the network.",
+            stacklevel=4,
+        )
+
+
+def check_labels(labels: np.ndarray, outputs: int, what: str) -> None:
+    """Raises DataError for labels `[examples]` that are no numbers of outputs."""
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"{what} have targets {list(labels.shape)} of {labels.dtype}; labels for cross-entropy must be integers "
+            "[examples]. For numbers to predict, use the loss 'mse'."
+        )
+    if labels.size and (labels.min() < 0 or labels.max() >= outputs):
+        raise DataError(
+            f"{what} have labels from {labels.min()} to {labels.max()}, and the network tells {outputs} classes apart, "
+            f"labelled 0 to {outputs - 1}; use tasks of fewer classes, or a network with {labels.max() + 1} outputs."
+        )
+
+
+def drawn(tasks: Distribution, what: str) -> Task:
+    """One task, always the same.
+
+    Raises:
+      OptionError: for what is no distribution of tasks.
+    """
+    if not callable(getattr(tasks, "sample", None)):
+        called = f"call it: {tasks.__name__}()" if callable(tasks) and hasattr(tasks, "__name__") else "expected"
+        raise OptionError(
+            f"{what} are {type(tasks).__name__}; {called}, a family such as mtnets.tasks.sinusoid(), or a distribution "
+            "with a method sample(key)."
+        )
+    try:
+        with surfacing():
+            task = jax.block_until_ready(_draw(tasks, jax.random.key(0)))
+    except MtnetsError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        raise OptionError(
+            f"{what} cannot be drawn ({type(error).__name__}: {first_line(error)}); a distribution must be a pytree, "
+            "for example a registered dataclass, whose sample(key) returns a Task, and JAX must be able to trace it."
+        ) from error
+    if not isinstance(task, Task):
+        raise OptionError(f"{what}: sample(key) returns {type(task).__name__}; it must return a mtnets.Task.")
+    return jax.device_get(task)
+
+
+@jax.jit
+def _draw(tasks: Distribution, key: Array) -> Task:
+    return tasks.sample(key)
+
+
+def _check_batch(model: Model, loss: Loss, batch: Batch, what: str) -> None:
+    x, y = np.asarray(batch.x), np.asarray(batch.y)
+    if x.shape[1:] != model.input_shape:
+        raise DataError(
+            f"{what} have inputs {list(x.shape[1:])} and the network takes {list(model.input_shape)}; use tasks of the "
+            "network's kind, or a network for these."
+        )
+    if len(x) != len(y):
+        raise DataError(f"{what} have {len(x)} inputs and {len(y)} targets; they must have as many.")
+    shape, dtype = _outputs(model, x.shape, x.dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise OptionError(f"The network returns {dtype}; it must return real numbers of floating point.")
+    if loss.labels:
+        check_labels(y, shape[-1], what)
+    elif np.issubdtype(y.dtype, np.integer) and y.ndim == 1:
+        raise DataError(
+            f"{what} have targets {list(y.shape)} of {y.dtype}, which look like labels of classes; for these use the "
+            "loss 'cross-entropy', or convert numbers to floating point [examples, outputs]."
+        )
+    elif shape != y.shape:
+        raise DataError(
+            f"{what} have targets {list(y.shape)} and the network returns {list(shape)} for them; they must have the "
+            "same shape [examples, outputs]: give the network as many outputs, or reshape the targets."
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _outputs(model: Model, shape: tuple[int, ...], dtype: Any) -> tuple[tuple[int, ...], Any]:
+    """Shape and type of what a network returns for inputs of this shape and type."""
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    try:
+        x = jax.ShapeDtypeStruct(shape, dtype)
+        y, _ = jax.eval_shape(lambda params, state, x: model.apply(params, state, x, None), params, state, x)
+    except MtnetsError:
+        raise
+    except Exception as error:  # a network may raise anything
+        raise OptionError(
+            f"The network cannot take inputs {list(shape)} of {dtype}: {first_line(error)}. Look at its first layer, "
+            "input_shape and input_dtype."
+        ) from error
+    if not hasattr(y, "shape") or y.ndim != 2 or len(y) != shape[0]:
+        returned = list(y.shape) if hasattr(y, "shape") else type(y).__name__
+        raise OptionError(
+            f"For {shape[0]} inputs the network returns {returned}; it must return one array [examples, outputs]."
+        )
+    return y.shape, y.dtype

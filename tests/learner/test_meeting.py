@@ -1,0 +1,184 @@
+"""Mismatches of network, tasks and loss are told where they meet, in training and in evaluation alike."""
+
+import dataclasses
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import mtnets
+from mtnets import Batch, DataError, OptionError, Task
+from mtnets.learner.meeting import fitted
+
+SETTINGS = {"meta_steps": 2, "validate_every": 0, "progress": False}
+
+
+def numbers(outputs: int) -> mtnets.tasks.Family:
+    def make(rng):
+        x = rng.uniform(-2, 2, (20, 1))
+        y = np.repeat(np.sin(x), outputs, 1)
+        return (x[:10], y[:10]), (x[10:], y[10:])
+
+    return mtnets.tasks.from_function(make, loss="mse")
+
+
+def classes(ways: int, features: int = 8) -> mtnets.tasks.Family:
+    def make(rng):
+        x, y = rng.normal(size=(2 * ways, features)), np.tile(np.arange(ways), 2)
+        return (x[:ways], y[:ways]), (x[ways:], y[ways:])
+
+    return mtnets.tasks.from_function(make, loss="cross-entropy")
+
+
+def network(outputs: int, inputs: int = 1) -> mtnets.Model:
+    return mtnets.models.mlp(inputs, 6, outputs, init_std=0.1)
+
+
+@pytest.mark.parametrize(
+    ("model", "tasks", "loss", "message"),
+    [
+        (network(1), numbers(2), None, r"targets \[10, 2\] and the network returns \[10, 1\]"),
+        (network(2), numbers(1), None, r"targets \[10, 1\] and the network returns \[10, 2\]"),
+        (network(3), numbers(2), None, r"targets \[10, 2\] and the network returns \[10, 3\]"),
+        (network(3, 8), classes(5), None, r"labels from 0 to 4, and the network tells 3 classes apart.*5 outputs"),
+        (network(1), numbers(1), "cross-entropy", r"targets \[10, 1\] of float32; labels for cross-entropy"),
+        (network(5, 8), classes(5), "mse", r"targets \[5\] of int32, which look like labels.*'cross-entropy'"),
+        (network(5, 4), classes(5), None, r"inputs \[8\] and the network takes \[4\]"),
+    ],
+)
+def test_network_targets_and_loss_must_fit(model, tasks, loss, message):
+    with pytest.raises(DataError, match=message):
+        mtnets.meta_train(model, mtnets.maml(0.1), tasks, loss=loss, **SETTINGS)
+
+
+def test_evaluation_compares_too():
+    learner = mtnets.meta_train(network(5, 8), mtnets.maml(0.1), classes(5), **SETTINGS)
+    with pytest.raises(DataError, match="labels from 0 to 7, and the network tells 5 classes apart"):
+        mtnets.evaluate(learner, classes(8), 4)
+    with pytest.raises(DataError, match=r"inputs \[1\] and the network takes \[8\]"):
+        mtnets.evaluate(learner, numbers(1), 4)
+
+
+def test_validation_and_test_tasks_are_compared_before_training():
+    tasks = dataclasses.replace(classes(5), test=classes(6).test)
+    with pytest.raises(DataError, match=r"The test tasks \(support set\) have labels from 0 to 5"):
+        mtnets.meta_train(network(5, 8), mtnets.maml(0.1), tasks, **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "tasks", "message"),
+    [
+        (nnx.Linear(1, 1, rngs=nnx.Rngs(0)), mtnets.maml(0.1), numbers(1), r"model is Linear.*mtnets\.wrap"),
+        (network(1), mtnets.maml, numbers(1), r"call it, mtnets\.maml\(\)"),
+        (network(1), "maml", numbers(1), "method is 'maml'; it must be a method"),
+        (network(1), mtnets.maml(0.1), mtnets.tasks.sinusoid, r"call it: sinusoid\(\)"),
+        (network(1), mtnets.maml(0.1), [1, 2], "The training tasks are list"),
+    ],
+)
+def test_arguments_of_another_kind(model, method, tasks, message):
+    with pytest.raises(OptionError, match=message):
+        mtnets.meta_train(model, method, tasks, loss="mse", **SETTINGS | {"meta_batch": 2, "inner_steps": 1})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """Images of one grey level, whose label says whether it is above a half; channels last."""
+
+    shade: jax.Array
+
+    def sample(self, key):
+        x = jax.random.uniform(key, (6, 8, 8, 1)) * self.shade
+        y = jnp.asarray([0, 1, 0, 1, 0, 1])
+        return Task(Batch(x[:2], y[:2]), Batch(x[2:], y[2:]))
+
+
+class ChannelsFirstNet(nnx.Module):
+    def __init__(self, rngs):
+        self.conv, self.head = nnx.Conv(1, 3, (3, 3), rngs=rngs), nnx.Linear(3 * 64, 2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.head(self.conv(jnp.moveaxis(x, 1, -1)).reshape(len(x), -1))
+
+
+class ChannelsLastNet(ChannelsFirstNet):
+    def __call__(self, x):
+        return self.head(self.conv(x).reshape(len(x), -1))
+
+
+def test_images_with_channels_last_meet_a_network_with_channels_first():
+    """It learns and predicts exactly what the same network with channels last does, and the change is said once."""
+    tasks, settings = Squares(jnp.ones(())), SETTINGS | {"meta_batch": 2, "inner_steps": 1, "loss": "cross-entropy"}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        first = mtnets.meta_train(mtnets.wrap(ChannelsFirstNet, (1, 8, 8)), mtnets.maml(0.1), tasks, **settings)
+    assert len({str(w.message) for w in said}) == 1
+    assert "transposed to channels first" in str(said[0].message)
+    last = mtnets.meta_train(mtnets.wrap(ChannelsLastNet, (8, 8, 1)), mtnets.maml(0.1), tasks, **settings)
+    task = tasks.sample(jax.random.key(5))
+    x, y, query = np.asarray(task.support.x), np.asarray(task.support.y), np.asarray(task.query.x)
+    np.testing.assert_allclose(first.adapt(x, y)(query), last.adapt(x, y)(query), rtol=1e-5)
+    turned = first.adapt(np.moveaxis(x, -1, 1), y)(np.moveaxis(query, -1, 1))
+    np.testing.assert_array_equal(turned, first.adapt(x, y)(query))
+
+
+class Softmax(nnx.Module):
+    def __init__(self, rngs):
+        self.head = nnx.Linear(8, 5, rngs=rngs)
+
+    def __call__(self, x):
+        return nnx.softmax(self.head(x))
+
+
+def test_outputs_that_sum_to_one_meet_cross_entropy():
+    with pytest.warns(UserWarning, match="sum to one"):
+        mtnets.meta_train(mtnets.wrap(Softmax, (8,)), mtnets.maml(0.1), classes(5), **SETTINGS)
+
+
+def test_logits_do_not_warn():
+    mtnets.meta_train(network(5, 8), mtnets.maml(0.1), classes(5), **SETTINGS)  # warnings are errors in these tests
+
+
+def test_a_network_that_returns_nan_for_the_inputs():
+    def apply(params, x):
+        return jnp.log(x @ params["w"] + 3)  # x from −2 to 2 times a weight of 2
+
+    ordinary = mtnets.Model(lambda key: ({"w": 2 * jnp.ones((1, 1))}, {}), lambda p, s, x, k: (apply(p, x), s), (1,))
+    with pytest.raises(OptionError, match="NaN or infinity for the inputs of a training task at its starting weights"):
+        mtnets.meta_train(ordinary, mtnets.maml(0.1), numbers(1), **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("apply", "message"),
+    [
+        (lambda p, s, x, k: ((x @ p["w"], x), s), "returns tuple"),
+        (lambda p, s, x, k: ({"y": x @ p["w"]}, s), "returns dict"),
+        (lambda p, s, x, k: ((x @ p["w"])[:, 0], s), r"returns \[10\]"),
+        (lambda p, s, x, k: ((x @ p["w"]).astype(jnp.complex64), s), "returns complex64"),
+        (lambda p, s, x, k: (jnp.round(x @ p["w"]).astype(jnp.int32), s), "returns int32"),
+        (lambda p, s, x, k: (x @ p["w"].T @ p["w"], s), r"cannot take inputs \[10, 1\]"),
+    ],
+)
+def test_models_by_hand_are_checked_too(apply, message):
+    model = mtnets.Model(lambda key: ({"w": jnp.ones((1, 2))}, {}), apply, (1,))
+    with pytest.raises(OptionError, match=message):
+        mtnets.meta_train(model, mtnets.maml(0.1), numbers(1), **SETTINGS)
+
+
+def test_a_distribution_must_be_a_pytree_of_tasks():
+    class Plain:
+        def sample(self, key):
+            return Task(Batch(key, key), Batch(key, key))
+
+    class NoTask:
+        def sample(self, key):
+            return 1.0
+
+    jax.tree_util.register_static(NoTask)
+    with pytest.raises(OptionError, match=r"cannot be drawn.*must be a pytree"):
+        fitted(network(1), mtnets.inner.LOSSES["mse"], Plain(), "The tasks")
+    with pytest.raises(OptionError, match=r"sample\(key\) returns .*; it must return a mtnets\.Task"):
+        fitted(network(1), mtnets.inner.LOSSES["mse"], NoTask(), "The tasks")
