@@ -71,8 +71,8 @@ def test_validation_and_test_tasks_are_compared_before_training():
 @pytest.mark.parametrize(
     ("model", "method", "tasks", "message"),
     [
-        (nnx.Linear(1, 1, rngs=nnx.Rngs(0)), mtnets.maml(0.1), numbers(1), r"model is Linear.*mtnets\.wrap"),
-        (network(1), mtnets.maml, numbers(1), r"call it, mtnets\.maml\(\)"),
+        (nnx.Linear(1, 1, rngs=nnx.Rngs(0)), mtnets.maml(0.1), numbers(1), r"model is of type Linear.*mtnets\.wrap"),
+        (network(1), mtnets.maml, numbers(1), r"method is .*MAML.*call it, maml\(\)"),
         (network(1), "maml", numbers(1), "method is 'maml'; it must be a method"),
         (network(1), mtnets.maml(0.1), mtnets.tasks.sinusoid, r"call it: sinusoid\(\)"),
         (network(1), mtnets.maml(0.1), [1, 2], "The training tasks are list"),

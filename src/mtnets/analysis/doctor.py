@@ -7,6 +7,7 @@ from typing import Any
 from mtnets.analysis.draw import draw
 from mtnets.analysis.interpret import Finding, interpret
 from mtnets.analysis.measure import Measurements, measure
+from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError
 from mtnets.inner import Distribution
 from mtnets.learner.evaluate import TEST_SEED
@@ -41,6 +42,7 @@ class Diagnosis(Measurements):
         draw(self, path)
 
 
+@checked_arguments
 def diagnose(
     learner: Learner,
     tasks: Family | Distribution | None = None,

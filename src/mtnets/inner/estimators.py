@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
+from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
 from mtnets.inner.seams import Episode, Estimator, Meta, Result, Start, Weights
 from mtnets.trees import leaves_by_path, replace_leaves
@@ -61,6 +62,7 @@ class Truncated(Estimator):
     last_steps: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (isinstance(self.last_steps, Integral) and self.last_steps >= 0):
             raise OptionError(f"last_steps is {self.last_steps!r}; it must be a whole number of at least 0.")
 
@@ -121,6 +123,7 @@ class Implicit(Estimator):
     damping: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (isinstance(self.proximal, Real) and 0 < self.proximal < float("inf")):
             raise OptionError(
                 f"proximal is {self.proximal!r}; the implicit estimator needs a pull toward the start above 0, for "

@@ -11,6 +11,7 @@ import jax
 import optax
 from jax import Array
 
+from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
 from mtnets.inner.estimators import Exact
 from mtnets.inner.folds import step_offsets
@@ -72,6 +73,7 @@ class Method(abc.ABC):
         gives no gradient to a part that the method learns.
     """
 
+    described: ClassVar[str] = "a method, for example mtnets.mt_net()"  # in errors
     name: ClassVar[str] = ""
     equation: ClassVar[str] = ""  # one inner step
     learned: ClassVar[str] = ""  # besides the starting point
@@ -106,6 +108,7 @@ class Method(abc.ABC):
             )
         if isinstance(self.adapts, Sequence) and not isinstance(self.adapts, str):
             object.__setattr__(self, "adapts", tuple(self.adapts))  # compares and hashes by value
+        check_fields(self)
         for field in dataclasses.fields(self):
             _check_hashable(field.name, getattr(self, field.name))
         if not (isinstance(self.adapts, str | tuple) or callable(self.adapts)):

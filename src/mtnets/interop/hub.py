@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, RunError, first_line
 from mtnets.files import replacing
 from mtnets.inner import Method
@@ -21,6 +22,7 @@ README = "README.md"
 FILES = (WEIGHTS, CARD, README)
 
 
+@checked_arguments
 def load_from_hub(
     repo_id: str,
     *,
@@ -53,6 +55,7 @@ def load_from_hub(
     return load(folder, model=model, method=method)
 
 
+@checked_arguments
 def push_to_hub(
     learner: Learner,
     repo_id: str,

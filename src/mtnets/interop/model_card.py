@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtnets.analysis.summary import summarise
+from mtnets.arguments import checked_arguments
 from mtnets.inner import method_to_json
 from mtnets.learner.learner import Learner
 
@@ -19,6 +20,7 @@ NORMS = {
 SCORES = {"mse": "mean squared error", "cross-entropy": "accuracy"}
 
 
+@checked_arguments
 def model_card(learner: Learner, name: str, licence: str | None = None) -> str:
     """A model card: what a learner does, how it was trained, how to use it, and what it cannot do.
 

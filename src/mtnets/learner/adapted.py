@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner.losses import LOSSES, MASKED
 from mtnets.learner.compiled import predict, predict_each
@@ -74,6 +75,7 @@ class AdaptedModel:
             )
         return jax.nn.softmax(self(x), axis=-1)
 
+    @checked_arguments
     def update(
         self, x: Any, y: Any = None, *, inner_steps: int | None = None, key: Array | None = None
     ) -> "AdaptedModel":
@@ -91,6 +93,7 @@ class AdaptedModel:
 
     # --- files
 
+    @checked_arguments
     def save(self, path: str | Path) -> None:
         """Writes the weights and everything that is needed to use them as one safetensors file; `mtnets.load_adapted`
         reads it. Names in it are those of the network's parameters, below `params.`."""
@@ -104,6 +107,7 @@ class AdaptedModel:
         arrays = {f"{part}.{name}": leaf for part in parts for name, leaf in leaves_by_path(parts[part]).items()}
         write_tensors(path, arrays, card)
 
+    @checked_arguments
     def save_task(self, path: str | Path) -> None:
         """Writes what moved as a small safetensors file, which `learner.with_task(path)` applies on top of the learner.
 
@@ -115,19 +119,23 @@ class AdaptedModel:
         learner, moved = self._origin("use save(path)")
         write_task(path, self, learner, moved)
 
+    @checked_arguments
     def export(self, path: str | Path, *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
         """Writes the network as StableHLO; see `mtnets.networks.exports.export_stablehlo`."""
         export_stablehlo(self._function, self.model.input_shape, self.model.input_dtype, path, platforms)
 
+    @checked_arguments
     def export_onnx(self, path: str | Path) -> None:
         """Writes the network as ONNX; see `mtnets.networks.exports.export_onnx`."""
         export_onnx(self._function, self.model.input_shape, self.model.input_dtype, path)
 
+    @checked_arguments
     def state_dict(self, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, np.ndarray]:
         """The weights under the names and in the layouts of an equivalent PyTorch module; see
         `mtnets.networks.state_dict`."""
         return state_dict(self.model, self.params, self.state, flattened=flattened)
 
+    @checked_arguments
     def save_state_dict(self, path: str | Path, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> None:
         """Writes them as safetensors, for `safetensors.torch.load_file`."""
         save_state_dict(path, self.model, self.params, self.state, flattened=flattened)
@@ -191,6 +199,7 @@ class AdaptedModels:
         return predictions if self.used is None else jnp.where(self.used[:, None], predictions, -jnp.inf)
 
 
+@checked_arguments
 def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedModel:
     """Reads what `AdaptedModel.save` wrote.
 

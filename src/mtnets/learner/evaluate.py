@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from mtnets.arguments import checked_arguments
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, task_mesh
 from mtnets.errors import OptionError
 from mtnets.files import replacing
@@ -95,6 +96,7 @@ class Estimate:
         return "\n".join(lines)
 
 
+@checked_arguments
 def evaluate(
     learner: Learner,
     tasks: Family | Distribution,

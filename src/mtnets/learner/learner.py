@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from mtnets.arguments import checked_arguments
 from mtnets.devices import AtOnce, chosen_at_once
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.files import write_json
@@ -111,6 +112,7 @@ class Learner:
 
     # --- use
 
+    @checked_arguments
     def adapt(
         self,
         x: Any,
@@ -177,6 +179,7 @@ class Learner:
         params = compiled.fold(inner, self.meta, moved)  # the program of with_task, so that both give the same bits
         return AdaptedModel(self.model, params, state, used, inputs or self.inputs, self, moved, inner.steps, self.loss)
 
+    @checked_arguments
     def adapt_many(
         self,
         x: ArrayLike,
@@ -225,6 +228,7 @@ class Learner:
         like = AdaptedModel(self.model, None, None, None, self.inputs, self, None, inner.steps, self.loss)
         return AdaptedModels(like, params, state, moved, tuple(inputs), support.outputs)
 
+    @checked_arguments
     def with_task(self, path: str | Path) -> AdaptedModel:
         """The model that `AdaptedModel.save_task` wrote a file of, which must have been adapted by this learner.
 
@@ -268,6 +272,7 @@ class Learner:
 
     # --- files
 
+    @checked_arguments
     def save(self, path: str | Path) -> None:
         """Writes `learner.safetensors`, which holds everything, and `learner.json`, the same card for people, into a
         folder. An older learner there is replaced whole."""
@@ -299,6 +304,7 @@ class Learner:
         }
 
 
+@checked_arguments
 def load(path: str | Path, *, model: Model | None = None, method: Method | None = None) -> Learner:
     """Reads a saved learner, the best one of a run folder, or one that ships with the package.
 

@@ -6,12 +6,13 @@ import inspect
 import json
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, ParamSpec, get_args
+from typing import Any, ClassVar, Literal, ParamSpec, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, RunError
 from mtnets.networks.layers import Layer, find_layers, named
 from mtnets.trees import leaves_by_path
@@ -53,6 +54,10 @@ class Model:
       OptionError: for an `input_shape` that is no tuple of sizes, a `norm` that does not exist, or an `init` or `apply`
         that is no function.
     """
+
+    described: ClassVar[str] = (  # in errors
+        "a mtnets.Model, which mtnets.wrap(network, input_shape) makes of a network of another library"
+    )
 
     init: Callable[[Array], tuple[Any, Any]]
     apply: Callable[[Any, Any, Array, Array | None], tuple[Array, Any]]
@@ -123,7 +128,7 @@ class Model:
 
 def check_norm(norm: str) -> None:
     """Raises OptionError for a `norm` that does not exist."""
-    if norm not in get_args(Norm):
+    if not isinstance(norm, str) or norm not in get_args(Norm):
         raise OptionError(f"norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
 
 
@@ -158,6 +163,8 @@ def register(build: Callable[P, Model]) -> Callable[P, Model]:
       OptionError: when the function is called with an argument that JSON cannot hold.
     """
     name, signature = build.__name__, inspect.signature(build)
+
+    build = checked_arguments(build)
 
     @functools.wraps(build)
     def registered(*args: P.args, **options: P.kwargs) -> Model:

@@ -129,7 +129,6 @@ def make_plan(
     Raises:
       OptionError: for settings that are not possible.
     """
-    _check_types(model, method, optimiser)
     family = tasks if isinstance(tasks, Family) else None
     if family is None and (loss is None or model is None):
         raise OptionError(
@@ -170,23 +169,6 @@ def make_plan(
     )
 
 
-def _check_types(model: Any, method: Any, optimiser: Any) -> None:
-    """Raises OptionError for arguments that are of another kind than they must be."""
-    if not (model is None or isinstance(model, Model)):
-        raise OptionError(
-            f"model is {type(model).__name__}; it must be a mtnets.Model: mtnets.wrap(network, input_shape) makes one "
-            "of a network of another library, or None takes the usual one of the task family."
-        )
-    if not isinstance(method, Method):
-        called = getattr(method, "name", "") if isinstance(method, type) and issubclass(method, Method) else ""
-        remedy = f"call it, mtnets.{called}()" if called else "for example mtnets.mt_net()"
-        raise OptionError(f"method is {method!r}; it must be a method: {remedy}.")
-    if not (optimiser is None or isinstance(optimiser, optax.GradientTransformation)):
-        raise OptionError(
-            f"optimiser is {optimiser!r}; it must be an Optax transformation, for example optax.adam(1e-3)."
-        )
-
-
 def _runs(
     method: Method, family: Family | None, seed: int | Sequence[int], inner_lr: Sequence[float] | None
 ) -> tuple[Method, tuple[int, ...], tuple[float, ...]]:
@@ -195,6 +177,8 @@ def _runs(
     seeds = [int(s) for s in seed] if isinstance(seed, Sequence) else [int(seed)]
     if not seeds:
         raise OptionError(f"seed is {seed}; name one seed, or several.")
+    if not all(0 <= each < 2**32 for each in seeds):  # JAX would take another seed in its place
+        raise OptionError(f"seed is {seed}; it must be from 0 to {2**32 - 1}.")
     if inner_lr is not None and (not several or not inner_lr):
         raise OptionError(f"inner_lr is {inner_lr}; name several rates together with a list of seeds, seed=[0].")
     usual = None if family is None else family.recipe.inner_lr

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypedDict
 
 import optax
 
+from mtnets.arguments import check_fields
 from mtnets.devices import AtOnce, Devices
 from mtnets.errors import OptionError
 from mtnets.inner import Off
@@ -27,6 +28,7 @@ LEAST = {
     "devices": 1,
     "tasks_at_once": 1,
 }
+MOST = 2**31 - 1  # what a whole number of 32 bits holds
 POSITIVE = ("meta_lr", "clip_value", "clip_norm")
 WORDS = {"clip_value": "off", "clip_norm": "off", "devices": "all", "tasks_at_once": "auto"}  # instead of a number
 
@@ -101,6 +103,7 @@ class Training:
     tasks_at_once: AtOnce = "auto"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in (*LEAST, *POSITIVE):
             value, word = getattr(self, name), WORDS.get(name)
             possible = "" if word is None else f", or '{word}'"
@@ -108,10 +111,14 @@ class Training:
                 continue
             if isinstance(value, str) or value is None:
                 raise OptionError(f"{name} is {value!r}; it must be a number{possible}.")
-            if name in LEAST and not value >= LEAST[name]:
-                raise OptionError(f"{name} is {value}; it must be at least {LEAST[name]}{possible}.")
+            if name in LEAST and not LEAST[name] <= value <= MOST:
+                bound = f"at least {LEAST[name]}" if not value >= LEAST[name] else f"at most {MOST}"
+                raise OptionError(f"{name} is {value}; it must be {bound}{possible}.")
             if name in POSITIVE and not 0 < value < float("inf"):
                 raise OptionError(f"{name} is {value}; it must be a number above 0{possible}.")
+        for name in ("meta_lr", "clip_value", "clip_norm"):
+            if getattr(self, name) != WORDS.get(name):
+                object.__setattr__(self, name, float(getattr(self, name)))  # a whole number may have more than 64 bits
         if self.schedule not in ("constant", "cosine"):
             raise OptionError(f"schedule is {self.schedule!r}; it must be 'constant' or 'cosine'.")
 

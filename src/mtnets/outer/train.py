@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, RunError
 from mtnets.inner import Distribution, Learned, Method, cause_in_training
 from mtnets.learner.evaluate import evaluate
@@ -57,6 +58,7 @@ def meta_train(
     callback: Callback | None = None,
     **options: Unpack[TrainingOptions],
 ) -> list[Learner]: ...
+@checked_arguments
 def meta_train(
     model: Model | None,
     method: Method,
@@ -115,6 +117,7 @@ def meta_train(
     return result if isinstance(seed, Sequence) else result[0]
 
 
+@checked_arguments
 def run_training(
     model: Model | None,
     method: Method,

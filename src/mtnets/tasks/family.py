@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from mtnets.arguments import check_fields
 from mtnets.inner.losses import LossName
 from mtnets.inner.task import Distribution
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
@@ -82,6 +83,9 @@ class Options:
     def __init_subclass__(cls) -> None:
         if "family" in vars(cls):
             FAMILIES[cls.family] = cls
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def build(self) -> Family:
         """Builds the family.

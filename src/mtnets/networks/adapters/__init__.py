@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen
 import flax.nnx
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError
 from mtnets.networks.adapters.equinox import from_equinox
 from mtnets.networks.adapters.functions import from_functions
@@ -23,6 +24,7 @@ from mtnets.networks.adapters.transform import frozen, in_precision
 from mtnets.networks.model import Model
 
 
+@checked_arguments
 def wrap(network: Any, input_shape: tuple[int, ...], **options: Any) -> Model:
     """Any network as a model, ready to be meta-trained by any method.
 

@@ -6,13 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError
 from mtnets.networks.adapters.checks import check_params, check_state, checked
 from mtnets.networks.model import Model, Norm, check_norm
 from mtnets.trees import path_of
 
 
+@checked_arguments
 def from_equinox(
     network: Any,
     input_shape: tuple[int, ...],
@@ -20,7 +23,7 @@ def from_equinox(
     norm: Norm = "none",
     batched: bool = False,
     axis_name: str = "batch",
-    input_dtype: Any = jnp.float32,
+    input_dtype: DTypeLike = jnp.float32,
 ) -> Model:
     """An Equinox module as a model. It starts from the module's weights whatever the seed.
 
@@ -39,6 +42,8 @@ def from_equinox(
     import equinox as eqx
 
     check_norm(norm)
+    if isinstance(network, tuple) and len(network) != 2:
+        raise OptionError(f"network is a tuple of {len(network)}; it must be a module, or a pair (module, state).")
     module, module_state = network if isinstance(network, tuple) else (network, None)
     if module_state is not None and batched:
         raise OptionError("batched is True, but a module with state is called with one example; leave it out.")

@@ -6,11 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
+from mtnets.arguments import checked_arguments
+from mtnets.errors import OptionError, first_line
 from mtnets.networks.adapters.checks import check_params, checked
 from mtnets.networks.model import Model
 
 
+@checked_arguments
 def from_functions(
     apply: Callable[..., Array],
     params: Any,
@@ -19,7 +23,7 @@ def from_functions(
     init: Callable[[Array], Any] | None = None,
     layers: Mapping[str, tuple[str, str | None]] | None = None,
     random: bool = False,
-    input_dtype: Any = jnp.float32,
+    input_dtype: DTypeLike = jnp.float32,
 ) -> Model:
     """A function and its parameters as a model.
 
@@ -40,6 +44,8 @@ def from_functions(
     """
     check_params(params)
     weights = jax.tree.map(jnp.asarray, params)
+    if init is not None:
+        _check_init(init, weights)
 
     def init_both(key: Array) -> tuple[Any, Any]:
         return (weights if init is None else init(key)), {}
@@ -57,3 +63,18 @@ def from_functions(
             naming=layers,
         )
     )
+
+
+def _check_init(init: Callable[[Array], Any], params: Any) -> None:
+    """Raises OptionError for an `init` that does not return parameters like those given."""
+    try:
+        made = jax.eval_shape(init, jax.random.key(0))
+    except Exception as error:  # the user's function may raise anything
+        raise OptionError(
+            f"init(key) failed ({type(error).__name__}: {first_line(error)}); it must return parameters."
+        ) from error
+    if jax.tree.structure(made) != jax.tree.structure(params):
+        raise OptionError(
+            f"init(key) returns {jax.tree.structure(made)} and params is {jax.tree.structure(params)}; they must be "
+            "alike."
+        )

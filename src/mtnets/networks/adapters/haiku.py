@@ -7,11 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
+from mtnets.arguments import checked_arguments
 from mtnets.networks.adapters.checks import check_params, check_state, checked, taking_inputs
 from mtnets.networks.model import Model, Norm, check_norm, checked_shape
 
 
+@checked_arguments
 def from_haiku(
     network: Any,
     input_shape: tuple[int, ...],
@@ -20,7 +23,7 @@ def from_haiku(
     norm: Norm = "none",
     learning: Mapping[str, Any] = MappingProxyType({}),
     predicting: Mapping[str, Any] = MappingProxyType({}),
-    input_dtype: Any = jnp.float32,
+    input_dtype: DTypeLike = jnp.float32,
 ) -> Model:
     """A Haiku function as a model.
 

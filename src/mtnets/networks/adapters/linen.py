@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import Array
+from jax.typing import DTypeLike
 
+from mtnets.arguments import checked_arguments
 from mtnets.networks.adapters.checks import check_params, check_state, checked, taking_inputs
 from mtnets.networks.model import Model, Norm, check_norm, checked_shape
 
 
+@checked_arguments
 def from_linen(
     network: linen.Module,
     input_shape: tuple[int, ...],
@@ -21,7 +24,7 @@ def from_linen(
     norm: Norm = "none",
     learning: Mapping[str, Any] = MappingProxyType({}),
     predicting: Mapping[str, Any] = MappingProxyType({}),
-    input_dtype: Any = jnp.float32,
+    input_dtype: DTypeLike = jnp.float32,
 ) -> Model:
     """A Flax Linen module as a model.
 

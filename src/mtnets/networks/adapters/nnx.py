@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.typing import DTypeLike
 
-from mtnets.errors import OptionError
+from mtnets.arguments import checked_arguments
+from mtnets.errors import OptionError, first_line
 from mtnets.networks.adapters.checks import check_state, checked
 from mtnets.networks.model import Model, Norm, check_norm
 from mtnets.trees import path_of
@@ -31,12 +33,13 @@ class Warp(nnx.Module):
         return self.module(*args, **options)  # type: ignore[operator]
 
 
+@checked_arguments
 def from_nnx(
     network: nnx.Module | Callable[[nnx.Rngs], nnx.Module],
     input_shape: tuple[int, ...],
     *,
     norm: Norm = "support",
-    input_dtype: Any = jnp.float32,
+    input_dtype: DTypeLike = jnp.float32,
 ) -> Model:
     """A Flax NNX module as a model.
 
@@ -60,7 +63,7 @@ def model_of(
     input_shape: tuple[int, ...],
     *,
     norm: Norm,
-    input_dtype: Any = jnp.float32,
+    input_dtype: DTypeLike = jnp.float32,
 ) -> Model:
     """The same for a module that is known to be right, which is not run."""
     check_norm(norm)
@@ -105,7 +108,7 @@ def _define(
     definitions: list[Any] = []
 
     def trace() -> Any:
-        module = build(nnx.Rngs(0))
+        module = _built(build)
         if not isinstance(module, nnx.Module):
             raise OptionError(
                 f"The function returns {type(module).__name__} for nnx.Rngs; it must return a module of Flax NNX. To "
@@ -131,6 +134,16 @@ def _define(
             "The network holds an array that is no nnx.Variable; wrap it: self.name = nnx.Variable(array)."
         ) from error
     return definitions[0], *states
+
+
+def _built(build: Callable[[nnx.Rngs], Any]) -> Any:
+    try:
+        return build(nnx.Rngs(0))
+    except Exception as error:  # the user's function may raise anything
+        raise OptionError(
+            f"The network cannot be built from nnx.Rngs ({type(error).__name__}: {first_line(error)}); pass a module, "
+            "or a function of nnx.Rngs that returns one."
+        ) from error
 
 
 def _warps_of(build: Callable[[nnx.Rngs], Any]) -> tuple[str, ...]:

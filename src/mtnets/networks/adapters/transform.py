@@ -7,7 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError
 from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path, nested, replace_leaves
@@ -15,6 +17,7 @@ from mtnets.trees import leaves_by_path, nested, replace_leaves
 FROZEN = "frozen"  # where the state keeps frozen weights
 
 
+@checked_arguments
 def frozen(model: Model, parts: Sequence[str]) -> Model:
     """The model with some of its weights frozen: neither a task nor meta-training moves them.
 
@@ -48,7 +51,8 @@ def frozen(model: Model, parts: Sequence[str]) -> Model:
     return dataclasses.replace(model, init=init, apply=apply)
 
 
-def in_precision(model: Model, dtype: Any) -> Model:
+@checked_arguments
+def in_precision(model: Model, dtype: DTypeLike) -> Model:
     """The model with its forward pass in another precision.
 
     Weights, their gradients and everything meta-learned stay in float32.

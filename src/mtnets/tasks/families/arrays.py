@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike, NDArray
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError
 from mtnets.inner.task import Task
 from mtnets.networks.model import Model
@@ -57,6 +58,7 @@ class Labelled:
         return episode(self.inputs.scale(self.x[self.starts[classes][:, None] + places]), self.shots)
 
 
+@checked_arguments
 def arrays(
     x: ArrayLike,
     y: ArrayLike,
@@ -174,6 +176,8 @@ def _check_classes(
 
 def _shared(count: int, shares: Sequence[float], seed: int) -> dict[str, NDArray[np.integer]]:
     """Classes 0 … count − 1, split by shares."""
+    if seed < 0:
+        raise OptionError(f"seed is {seed}; it must be at least 0.")
     if len(shares) != 3 or min(shares) <= 0:
         raise OptionError(f"splits is {tuple(shares)}; it must be three shares above 0: training, validation, test.")
     bounds = np.round(np.cumsum(shares) / sum(shares) * count).astype(int)[:2]

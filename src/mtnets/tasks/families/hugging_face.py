@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks.families.arrays import arrays
 from mtnets.tasks.families.hugging_face_columns import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import datasets
 
 
+@checked_arguments
 def hugging_face(
     dataset: "datasets.Dataset | datasets.DatasetDict",
     *,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError
 from mtnets.networks.models import Mlp
 from mtnets.tasks.family import Family, Options, Recipe
@@ -76,6 +77,7 @@ class Table(Options):
         return table_family(read_cells(self.data), self)
 
 
+@checked_arguments
 def table(data: Any, task_column: str, target: str, **options: Any) -> Family:
     """Tasks from a table with a column that tells them apart.
 

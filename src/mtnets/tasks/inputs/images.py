@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from mtnets.arguments import check_fields
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks.inputs.base import Inputs
 from mtnets.tasks.inputs.file_tasks import FileTask, FileTasks
@@ -35,6 +36,7 @@ class Images(Inputs):
     invert: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.size < 1:
             raise OptionError(f"The image size is {self.size}; it must be at least 1 pixel.")
         if self.channels not in MODES:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError
 from mtnets.inner.task import Distribution, Task
 from mtnets.tasks.family import Family
@@ -31,6 +32,7 @@ class Mixture:
         return jax.lax.switch(part, [each.sample for each in self.parts], jax.random.fold_in(key, 1))
 
 
+@checked_arguments
 def mixture(parts: Sequence[Family], weights: Sequence[float] | None = None) -> Family:
     """Several task families as one, for training, validation and test alike.
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError
 from mtnets.inner.losses import LossName
 from mtnets.inner.task import Batch, Distribution, Task
@@ -23,6 +24,7 @@ from mtnets.tasks.sampling.task_form import TaskForm, describe, without_jax
 TaskFunction = Callable[[np.random.Generator], Any]
 
 
+@checked_arguments
 def from_function(
     train: TaskFunction,
     validation: TaskFunction | None = None,
@@ -71,6 +73,7 @@ def from_function(
     return form.family(distributions)
 
 
+@checked_arguments
 def from_sequence(
     train: Sequence[Any] | Iterable[Any],
     validation: Sequence[Any] | Iterable[Any],

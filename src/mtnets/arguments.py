@@ -1,0 +1,192 @@
+"""Arguments of public functions, and fields of options, compared with their annotations.
+
+A value of another type than the annotation says would end in an error of Python or JAX from somewhere within, or pass
+silently. Here it is refused where it is given, in one sentence. What an annotation cannot say, such as a lower bound,
+is checked by the function itself.
+"""
+
+import dataclasses
+import functools
+import inspect
+import numbers
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+from mtnets.errors import OptionError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ANY_VALUE = {Any, ArrayLike, np.typing.ArrayLike, inspect.Parameter.empty}
+WORDS: dict[Any, str] = {
+    int: "a whole number, of at most 64 bits",
+    float: "a number",
+    str: "text",
+    bool: "True or False",
+    Path: "a path",
+    DTypeLike: "a type of numbers, such as jnp.float32",
+    Array: "an array of JAX, such as jax.random.key(0)",
+    type(None): "None",
+}
+
+
+def checked_arguments(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorates a function, whose arguments are then compared with their annotations in every call.
+
+    The function raises OptionError for a value of another type.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        call = signature.bind(*args, **kwargs)
+        hints = _hints(function)
+        for name, value in call.arguments.items():
+            match signature.parameters[name].kind:
+                case inspect.Parameter.VAR_POSITIONAL:
+                    for each in value:
+                        check(name, each, hints.get(name, Any))
+                case inspect.Parameter.VAR_KEYWORD:
+                    pass
+                case _:
+                    check(name, value, hints.get(name, Any))
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def check_fields(value: Any) -> None:
+    """Compares the fields of a dataclass with their annotations.
+
+    Raises:
+      OptionError: for a value of another type.
+    """
+    hints = _hints(type(value))
+    for field in dataclasses.fields(value):
+        check(field.name, getattr(value, field.name), hints.get(field.name, Any))
+
+
+def check(name: str, value: Any, hint: Any) -> None:
+    """Raises OptionError for a value that is not of the type that an annotation says."""
+    if not fits(value, hint):
+        raise OptionError(f"{name} is {_shown(value)}; it must be {describe(hint)}{_remedy(value, hint)}.")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that an annotation says. A number may be of Python, NumPy or JAX."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint in ANY_VALUE or isinstance(hint, TypeVar | str) or getattr(hint, "_is_protocol", False):
+        return True  # what a protocol asks for is looked at where it is used
+    if hint in PLAIN:
+        return PLAIN[hint](value)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is Literal:
+        return any(type(value) is type(part) and value == part for part in parts)
+    if origin in SEQUENCES:
+        return _is_sequence(value, origin, parts)
+    kind = origin or hint
+    return callable(value) if kind is Callable else not isinstance(kind, type) or isinstance(value, kind)
+
+
+def _is_sequence(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence if origin is Sequence else tuple | list):
+        return False  # a list will do for a tuple
+    if origin is tuple and parts[-1] is not Ellipsis:
+        return len(value) == len(parts) and all(map(fits, value, parts))
+    return all(fits(each, parts[0]) for each in value)
+
+
+def _is_float(value: Any) -> bool:
+    if hasattr(value, "dtype"):
+        return np.ndim(value) == 0 and value.dtype.kind in "fiu"
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_dtype(value: Any) -> bool:
+    try:
+        return isinstance(value, type | np.dtype | str) and jnp.dtype(value).kind in "biufV"  # V: bfloat16 and others
+    except (TypeError, ValueError):
+        return False
+
+
+PLAIN: dict[Any, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool | np.bool_),
+    int: lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(int(value)) < 2**63,
+    float: _is_float,
+    str: lambda value: isinstance(value, str | os.PathLike),
+    Path: lambda value: isinstance(value, str | os.PathLike),
+    Array: lambda value: isinstance(value, Array | np.ndarray),
+    DTypeLike: _is_dtype,
+}
+SEQUENCES = (tuple, list, Sequence)
+
+
+def describe(hint: Any) -> str:
+    """What an annotation asks for, in words."""
+    origin, parts = get_origin(hint), get_args(hint)
+    words = f"of type {getattr(origin or hint, '__name__', hint)}"
+    if hint in WORDS:
+        words = WORDS[hint]
+    elif origin in (Union, types.UnionType):
+        ordered = sorted(parts, key=lambda part: part is type(None))
+        words = " or ".join(dict.fromkeys(describe(part) for part in ordered))
+    elif origin is Literal:
+        words = f"{'one of ' * (len(parts) > 1)}{', '.join(map(repr, parts))}"
+    elif origin is tuple and parts[-1] is not Ellipsis:
+        words = f"({', '.join(map(describe, parts))})"
+    elif origin in SEQUENCES:
+        words = f"a sequence of values that are each {describe(parts[0])}"
+    elif origin in (Callable, Mapping):
+        words = {Callable: "a function", Mapping: "a mapping"}[origin]
+    return getattr(hint, "described", words)
+
+
+def _remedy(value: Any, hint: Any) -> str:
+    """What to do about a class in the place of its instance."""
+    for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
+        if isinstance(value, type) and isinstance(part, type) and issubclass(value, part):
+            return f": call it, {getattr(value, 'name', '') or value.__name__}()"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text and " at 0x" not in text else _kind(value)
+
+
+def _kind(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array {list(value.shape)} of {value.dtype}"
+    return f"of type {type(value).__name__}"
+
+
+@functools.cache
+def _hints(owner: Any) -> Mapping[str, Any]:
+    """The annotations of a function or class; those that only type checkers can read are left out."""
+    try:
+        return typing.get_type_hints(owner)
+    except (NameError, TypeError):
+        module = inspect.getmodule(owner)
+        return {name: _evaluated(hint, vars(module)) for name, hint in inspect.get_annotations(owner).items()}
+
+
+def _evaluated(hint: Any, names: dict[str, Any]) -> Any:
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, names)
+    except NameError:
+        return Any
+
+
+__all__: Sequence[str] = ["check", "check_fields", "checked_arguments", "describe", "fits"]
