@@ -1,4 +1,4 @@
-"""A PyTorch network learns to learn sine curves; what it learns of a new curve goes back into the very same module.
+"""A PyTorch network learns to learn sine curves; what it learns of a new curve goes back into a copy of the module.
 
 pip install 'mtnets[torch]'        python examples/wrap_torch.py        (a minute on two cores)
 """
@@ -22,7 +22,7 @@ learner = mtnets.meta_train(model, mtnets.mt_net(0.01), mtnets.tasks.sinusoid(sh
 
 x = np.random.default_rng(0).uniform(-5, 5, (10, 1)).astype(np.float32)
 adapted = learner.adapt(x, 3 * np.sin(x - 1), inner_steps=5)
-network.load_state_dict(mtnets.to_state_dict(adapted.params, network))
+network = adapted.to_torch(network)
 
 grid = torch.linspace(-5, 5, 200)[:, None]
 with torch.no_grad():

@@ -27,7 +27,7 @@ CLI, TRAIN = (importlib.import_module(f"mtnets.cli.{name}") for name in ("main",
 ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.M | re.S)
-EXTRAS = {"torch", "torch2jax", "jax2onnx", "onnxruntime", "datasets", "grain", "huggingface_hub"}
+EXTRAS = {"torch", "jax2onnx", "onnxruntime", "datasets", "grain", "huggingface_hub"}
 KNOWN = set(METHODS)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NEEDS = {
-    "wrap_torch": ("torch", "torch2jax"),
+    "wrap_torch": ("torch",),
     "wrap_equinox": ("equinox",),
     "wrap_haiku": ("haiku",),
     "data_arrays": ("sklearn",),

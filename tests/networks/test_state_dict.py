@@ -319,7 +319,6 @@ def test_batch_norm_of_every_library() -> None:
 
 
 def test_a_pytorch_module_gets_its_own_back() -> None:
-    pytest.importorskip("torch2jax", reason="PyTorch modules need mtnets[torch]")
     module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
     model = wrap(module, (2, 4, 4), norm="support")
     exported, own = state_dict(model, *model.init(jax.random.key(0))), module.state_dict()

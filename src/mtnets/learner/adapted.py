@@ -18,6 +18,7 @@ from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import to_inputs
 from mtnets.learner.task_files import write_task
 from mtnets.learner.tensors import fill, read_tensors, write_tensors
+from mtnets.networks.adapters import to_torch
 from mtnets.networks.exports import export_onnx, export_stablehlo
 from mtnets.networks.model import Model
 from mtnets.networks.models import model_from_config
@@ -26,6 +27,8 @@ from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path
 
 if TYPE_CHECKING:
+    import torch
+
     from mtnets.learner.learner import Learner
 
 
@@ -139,6 +142,22 @@ class AdaptedModel:
     def save_state_dict(self, path: str | Path, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> None:
         """Writes them as safetensors, for `safetensors.torch.load_file`."""
         save_state_dict(path, self.model, self.params, self.state, flattened=flattened)
+
+    def to_torch(self, module: "torch.nn.Module") -> "torch.nn.Module":
+        """A copy of the PyTorch module that the model was made of, with the adapted weights and, for batch norm, the
+        statistics that belong to them, in `eval()`.
+
+        It predicts what this model does for inputs as the network takes them, `[examples, *input_shape]`. What stands
+        around the network is not in it: the preparation of images and tables, and the mask of outputs that the task
+        does not use. Batch norm with `norm="transductive"` takes the statistics of each batch there too.
+
+        Args:
+          module: the module; it is left as it is.
+
+        Raises:
+          OptionError: for a module that this model was not made of.
+        """
+        return to_torch(self, module)
 
     def _origin(self, remedy: str) -> "tuple[Learner, Mapping[str, Array]]":
         """The learner, and the weights that moved."""

@@ -1,6 +1,6 @@
 """Networks: models, their layers, networks of the literature, and adapters for other libraries.
 
-Reading order: programs, layers, model, adapters, models, state_dict, exports.
+Reading order: programs, layers, model, aten, adapters, models, state_dict, exports.
 """
 
 from mtnets.networks import models

@@ -42,7 +42,7 @@ class Model:
         `none`: no batch norm.
       own_weights: whether `init` ignores its key and returns the weights that the network came with.
       input_dtype: type of the inputs; an integer type for a network that begins with an embedding.
-      fixed: paths of containers whose layers no task moves: warp layers.
+      fixed: paths of containers or leaves that no task moves: warp layers, weights that a PyTorch module holds.
       naming: names of the layers that may move, with the paths of their weight and bias. Defaults to the layers and
         names that the traced computation shows.
       flattened: layers whose inputs are flattened images, with the shape of one image, channels last.
@@ -98,7 +98,17 @@ class Model:
         layers = find_layers(lambda params: self.apply(params, jax.tree.map(_zeros, state), x, None), params)
         if self.naming is not None:
             layers = named(layers, self.naming, leaves_by_path(params))
-        return tuple(layer for layer in layers if not f"{layer.weight}.".startswith(tuple(f"{p}." for p in self.fixed)))
+        return tuple(self._free(layer) for layer in layers if not self._holds(layer.weight))
+
+    def _holds(self, path: str) -> bool:
+        """Whether no task moves this leaf."""
+        return f"{path}.".startswith(tuple(f"{part}." for part in self.fixed))
+
+    def _free(self, layer: Layer) -> Layer:
+        """The layer without a bias that no task moves."""
+        if layer.bias is None or not self._holds(layer.bias):
+            return layer
+        return dataclasses.replace(layer, bias=None, bias_shape=None)
 
     @functools.cached_property
     def _identity(self) -> Any:

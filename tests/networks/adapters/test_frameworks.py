@@ -86,7 +86,6 @@ def of_functions():
 
 def of_torch():
     torch = pytest.importorskip("torch")
-    pytest.importorskip("torch2jax")
     layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(SIZES)]
     for layer, (w, b) in zip(layers, weights(), strict=True):
         layer.load_state_dict({"weight": torch.tensor(w.T), "bias": torch.tensor(b)})
@@ -196,7 +195,6 @@ def equinox_norm():
 
 def torch_norm():
     torch = pytest.importorskip("torch")
-    pytest.importorskip("torch2jax")
     nn = torch.nn
     return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 2))
 

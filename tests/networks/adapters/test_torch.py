@@ -6,47 +6,202 @@ import pytest
 
 import mtnets
 from mtnets import OptionError, to_state_dict, wrap
+from mtnets.learner import AdaptedModel
 
 torch = pytest.importorskip("torch", reason="PyTorch modules need mtnets[torch]")
-pytest.importorskip("torch2jax", reason="PyTorch modules need mtnets[torch]")
 nn = torch.nn
 
 
-def conv_net():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 13 * 13, 3)
-    )
-
-
-def test_adapted_weights_go_back_into_the_module() -> None:
-    network = nn.Sequential(nn.Linear(1, 12), nn.Tanh(), nn.Linear(12, 1))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    model = wrap(network, (1,))
+def adapted_to_sines(network, **options):
+    """A model of this network, learned for two meta-steps and adapted to one task."""
     tasks = mtnets.tasks.sinusoid(shots=5)
     learner = mtnets.meta_train(
-        model, mtnets.mt_net(0.05), tasks, meta_steps=2, inner_steps=2, validate_every=0, progress=False
+        wrap(network, (1,), **options),
+        mtnets.mt_net(0.05),
+        tasks,
+        meta_steps=2,
+        inner_steps=2,
+        validate_every=0,
+        progress=False,
     )
     x = np.linspace(-1, 1, 5)[:, None].astype(np.float32)
-    adapted = learner.adapt(x, np.sin(x))
-    for name, value in network.state_dict().items():  # the module itself is left alone
+    return learner.adapt(x, np.sin(x)), x
+
+
+def predictions(module, x):
+    with torch.no_grad():
+        return module(torch.tensor(x)).float().numpy()
+
+
+def test_an_adapted_model_goes_back_and_the_module_is_left_alone() -> None:
+    network = nn.Sequential(nn.Linear(1, 12), nn.Tanh(), nn.Linear(12, 1))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    adapted, x = adapted_to_sines(network)
+    back = adapted.to_torch(network)
+    assert network.training
+    assert not back.training
+    for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
-    network.load_state_dict(to_state_dict(adapted.params, network))
-    with torch.no_grad():
-        np.testing.assert_allclose(network(torch.tensor(x)).numpy(), adapted(x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(predictions(back, x), adapted(x), rtol=1e-5, atol=1e-5)
+    network.load_state_dict(to_state_dict(adapted, network))
+    np.testing.assert_allclose(predictions(network, x), adapted(x), rtol=1e-5, atol=1e-5)
 
 
-def test_convolutions_and_support_statistics_go_back_too() -> None:
-    network = conv_net()
-    model = wrap(network, (1, 28, 28), norm="support")
-    assert [layer.name for layer in model.layers] == ["0", "4"]
+@pytest.mark.parametrize("norm", ["support", "running", "transductive"])
+@pytest.mark.filterwarnings("ignore:This learner was trained with transductive batch norm")
+def test_statistics_of_batch_norm_go_back_too(norm) -> None:
+    """`to_torch(module)(x)` is `adapted(x)`, whatever batch norm means; weights alone are not enough."""
+    network = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+    adapted, x = adapted_to_sines(network, norm=norm)
+    np.testing.assert_allclose(predictions(adapted.to_torch(network), x), adapted(x), rtol=1e-5, atol=1e-5)
+    with pytest.warns(UserWarning, match=r"come without 1.running_mean, 1.running_var"):
+        to_state_dict(adapted.params, network)
+    held = mtnets.frozen(wrap(network, (1,), norm="support"), ["0"])
+    params, state = held.init(jax.random.key(0))
+    _, state = held.apply(params, state, x, jax.random.key(0))
+    back = AdaptedModel(held, params, state).to_torch(network)
+    np.testing.assert_allclose(predictions(back, x), held.apply(params, state, x, None)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_layers_of_every_kind_are_found() -> None:
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.conv = nn.Embedding(20, 8), nn.Conv1d(8, 8, 3, padding=1, groups=2)
+            self.up, self.cell = nn.ConvTranspose1d(8, 6, 2), nn.LSTM(6, 4, batch_first=True, bidirectional=True)
+            self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+        def forward(self, x):
+            y = self.up(torch.relu(self.conv(self.words(x).mT))).mT
+            y, _ = self.cell(y)
+            return self.head(self.attention(y, y, y)[0].mean(1))
+
+    layers = {layer.weight: layer for layer in wrap(Net(), (5,), input_dtype=np.int32).layers}
+    assert {path: (layer.out_axes, layer.groups, layer.bias) for path, layer in layers.items()} == {
+        "words.weight": ((1,), 1, None),
+        "conv.weight": ((0,), 2, "conv.bias"),
+        "up.weight": ((1,), 1, "up.bias"),
+        "cell.weight_ih_l0": ((0,), 1, "cell.bias_ih_l0"),
+        "cell.weight_hh_l0": ((0,), 1, "cell.bias_hh_l0"),
+        "cell.weight_ih_l0_reverse": ((0,), 1, "cell.bias_ih_l0_reverse"),
+        "cell.weight_hh_l0_reverse": ((0,), 1, "cell.bias_hh_l0_reverse"),
+        "attention.in_proj_weight": ((0,), 1, "attention.in_proj_bias"),
+        "attention.out_proj.weight": ((0,), 1, "attention.out_proj.bias"),
+        "head.weight": ((0,), 1, "head.bias"),
+    }
+
+
+def test_what_has_no_gradient_is_neither_adapted_nor_meta_trained() -> None:
+    network = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+    network[0].requires_grad_(False)
+    network[2].bias.requires_grad_(False)
+    model = wrap(network, (1,))
+    assert [layer.paths for layer in model.layers] == [("2.weight",), ("4.weight", "4.bias")]
+    adapted, _ = adapted_to_sines(network)
+    for name, parameter in network.named_parameters():
+        moved = not np.array_equal(adapted.params[name], parameter.detach().numpy())
+        assert moved == parameter.requires_grad, name
+    with pytest.raises(OptionError, match="All parameters of the module have requires_grad=False"):
+        wrap(network.requires_grad_(False), (1,))
+
+
+def test_a_part_in_eval_stays_in_eval() -> None:
+    backbone = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+    network = nn.Sequential(backbone.eval(), nn.Linear(8, 2))
+    model = wrap(network, (3,), norm="none")  # its statistics stay
     params, state = model.init(jax.random.key(0))
-    x = np.random.default_rng(0).normal(size=(6, 1, 28, 28)).astype(np.float32)
-    _, state = model.apply(params, state, x, jax.random.key(0))
-    network.load_state_dict(to_state_dict({**params, **state}, network))
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    learned, after = model.apply(params, state, x, jax.random.key(0))
+    np.testing.assert_allclose(learned, predictions(network, x), rtol=1e-5, atol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+    live = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2)).eval()
+    model = wrap(live, (3,))  # as a whole it learns all the same
+    params, state = model.init(jax.random.key(0))
+    assert not np.allclose(*(model.apply(params, state, x, jax.random.key(i))[0] for i in (0, 1)))
+
+
+@pytest.mark.parametrize("momentum", [0.3, None])
+def test_running_statistics_are_averaged_as_the_module_says(momentum) -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=momentum), nn.Linear(4, 2))
+    model = wrap(network, (3,), norm="running")
+    params, state = model.init(jax.random.key(0))
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(seed, 2.0, size=(6, 3)).astype(np.float32)
+        y, state = model.apply(params, state, x, jax.random.key(0))
+        np.testing.assert_allclose(y, network(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=1e-5)
+    for name, value in network.state_dict().items():
+        np.testing.assert_allclose({**params, **state}[name], value.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_batch_norm_without_statistics_is_transductive() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2))
+    for norm in ("none", "support", "running"):
+        with pytest.raises(OptionError, match=r"Batch norm 1 has track_running_stats=False.*norm='transductive'"):
+            wrap(network, (3,), norm=norm)
+    model = wrap(network, (3,), norm="transductive")
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    expected = predictions(network.eval(), x)
+    np.testing.assert_allclose(model.apply(*model.init(jax.random.key(0)), x, None)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_other_precisions(dtype) -> None:
+    """Meta-parameters are float32 and move by less than a step of 16 bits; the module computes as it is."""
+    network = nn.Sequential(nn.Linear(3, 64), nn.LayerNorm(64), nn.ReLU(), nn.Linear(64, 2)).to(getattr(torch, dtype))
+    model = wrap(network, (3,))
+    params, state = model.init(jax.random.key(0))
+    assert {leaf.dtype for leaf in params.values()} == {np.dtype(np.float32)}
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    y = model.apply(params, state, x, None)[0]
+    assert y.dtype == np.float32
     with torch.no_grad():
-        expected = network.eval()(torch.tensor(x)).numpy()
-    np.testing.assert_allclose(model.apply(params, state, x, None)[0], expected, rtol=1e-4, atol=1e-4)
+        expected = network(torch.tensor(x).to(getattr(torch, dtype))).float().numpy()
+    np.testing.assert_allclose(y, expected, atol={"bfloat16": 2e-2, "float16": 2e-3, "float64": 1e-5}[dtype])
+    if dtype != "float64":
+        assert not np.allclose(y, predictions(network.float(), x), atol=1e-6)
+
+
+def test_random_draws_are_new_for_each_key_and_off_in_predictions() -> None:
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.head = nn.GRU(3, 8, 2, dropout=0.5, batch_first=True), nn.Linear(8, 2)
+
+        def forward(self, x):
+            y = self.cell(x)[0][:, -1]
+            y = nn.functional.dropout(y, 0.5, self.training)
+            return self.head(y + torch.randn_like(y) if self.training else y)
+
+    network = Net()
+    model = wrap(network, (4, 3))
+    params, state = model.init(jax.random.key(0))
+    x = np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
+    a, b, c = (model.apply(params, state, x, jax.random.key(i))[0] for i in (0, 1, 0))
+    np.testing.assert_array_equal(a, c)
+    assert not np.allclose(a, b)
+    expected = predictions(network.eval(), x)
+    np.testing.assert_allclose(model.apply(params, state, x, None)[0], expected, rtol=1e-4, atol=1e-5)
+    p = 0.25
+    dropped = wrap(nn.Sequential(nn.Linear(1, 400), nn.Dropout(p)), (1,))
+    y = np.asarray(dropped.apply(*dropped.init(jax.random.key(0)), np.ones((50, 1), np.float32), jax.random.key(1))[0])
+    assert abs((y == 0).mean() - p) < 0.02
+
+
+def test_the_size_of_the_batch_may_matter() -> None:
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.few, self.many = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.few(x) if x.shape[0] < 5 else self.many(x)
+
+    network = Net()
+    model = wrap(network, (3,))
+    for n in (1, 4, 7):
+        x = np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32)
+        y = model.apply(*model.init(jax.random.key(0)), x, None)[0]
+        np.testing.assert_allclose(y, predictions(network, x), rtol=1e-5, atol=1e-6)
 
 
 def test_tied_weights_are_one_parameter() -> None:
@@ -71,11 +226,70 @@ def test_tied_weights_are_one_parameter() -> None:
     np.testing.assert_allclose(model.apply(doubled, state, x, None)[0], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_cannot_be_traced_is_named() -> None:
-    grouped = nn.Sequential(nn.Identity(), nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)), nn.Flatten())
-    with pytest.raises(OptionError, match=r"cannot trace this PyTorch module, in its layer 1.0 \(Conv2d\).*groups"):
-        wrap(grouped, (4, 8, 8))
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        if x.sum() > 0:
+            x = -x
+        return self.layer(x)
+
+
+class Nonzero(Branches):
+    def forward(self, x):
+        return self.layer(x)[x[:, 0].nonzero()[:, 0]]
+
+
+class Noise(Branches):
+    def forward(self, x):
+        return self.layer(x + torch.randn_like(x))
+
+
+class Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, gradient):  # straight through
+        return gradient
+
+
+class Straight(Branches):
+    def forward(self, x):
+        return Sign.apply(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Straight, r"in its layer 1 \(Straight\), line \d+ of test_torch.py .*Sign is a torch.autograd.Function"),
+        (Branches, r"in its layer 1 \(Branches\), line \d+ of test_torch.py \(if x.sum\(\) > 0"),
+        (Nonzero, r"in its layer 1 \(Nonzero\), line \d+ of test_torch.py \(return self.layer\(x\)\[.*nonzero"),
+        (
+            Noise,
+            r"in its layer 1 \(Noise\), line \d+ of test_torch.py .*randn_like.* draws random numbers for a predict",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_named(layer, message) -> None:
+    with pytest.raises(OptionError, match=message):
+        wrap(nn.Sequential(nn.Identity(), layer()), (3,))
+
+
+def test_weights_of_another_module_are_refused() -> None:
     with pytest.raises(OptionError, match=r"has \(3, 2\) for weight and the weights are \(2, 2\)"):
         to_state_dict({"weight": np.ones((2, 2))}, nn.Linear(2, 3))
     with pytest.raises(OptionError, match="has nothing for other"):
         to_state_dict({"other": np.ones(2)}, nn.Linear(2, 3))
+    with pytest.raises(OptionError, match="has lazy layers"):
+        wrap(nn.LazyLinear(3), (2,))
+
+
+def test_nothing_is_printed(capfd) -> None:
+    wrap(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), (3,), norm="running")
+    with pytest.raises(OptionError):
+        wrap(Branches(), (3,))
+    assert capfd.readouterr() == ("", "")

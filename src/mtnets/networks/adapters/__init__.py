@@ -19,7 +19,7 @@ from mtnets.networks.adapters.functions import from_functions
 from mtnets.networks.adapters.haiku import from_haiku
 from mtnets.networks.adapters.linen import from_linen
 from mtnets.networks.adapters.nnx import Warp, from_nnx
-from mtnets.networks.adapters.torch import from_torch, to_state_dict
+from mtnets.networks.adapters.torch import from_torch, to_state_dict, to_torch
 from mtnets.networks.adapters.transform import frozen, in_precision
 from mtnets.networks.model import Model
 
@@ -86,5 +86,6 @@ __all__ = [
     "frozen",
     "in_precision",
     "to_state_dict",
+    "to_torch",
     "wrap",
 ]

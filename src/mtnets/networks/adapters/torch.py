@@ -1,9 +1,9 @@
 """PyTorch modules as models, and adapted weights back into PyTorch modules."""
 
 import copy
-import itertools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,25 @@ from jax import Array
 
 from mtnets.errors import OptionError, first_line
 from mtnets.networks.adapters.checks import check_params, check_state, checked
-from mtnets.networks.model import Model, Norm, check_norm
+from mtnets.networks.adapters.transform import FROZEN
+from mtnets.networks.model import Model, Norm, check_norm, checked_shape
+from mtnets.trees import leaves_by_path
 
 if TYPE_CHECKING:
     import torch
+
+NEEDS_TORCH = "PyTorch modules need one more package: pip install 'mtnets[torch]'."
+
+
+class Adapted(Protocol):
+    """What an adapted model has, as far as it goes back into a module."""
+
+    @property
+    def model(self) -> Model: ...
+    @property
+    def params(self) -> Any: ...
+    @property
+    def state(self) -> Any: ...
 
 
 def from_torch(
@@ -25,131 +40,219 @@ def from_torch(
     norm: Norm = "none",
     input_dtype: Any = jnp.float32,
 ) -> Model:
-    """A PyTorch module as a model, by torch2jax. It starts from the module's weights whatever the seed.
+    """A PyTorch module as a model. It starts from the module's weights whatever the seed.
 
-    JAX traces a copy of the module, operation by operation; PyTorch does not run it. Parameters keep PyTorch's names,
-    and `to_state_dict` takes adapted ones back.
+    `torch.export` writes a copy of the module as a graph of operations, once for learning and once for predicting, and
+    JAX runs the graph; the module itself is left alone. Parameters keep PyTorch's names. What the module says counts:
+
+    - Parameters with `requires_grad=False` are neither adapted nor meta-trained.
+    - Sub-modules in `eval()` stay so while the rest learns: their dropout is off, their batch norm keeps its
+      statistics. A module that is in `eval()` as a whole learns as if it were not.
+    - Modules of 16 bits compute in their own precision; weights, gradients and everything meta-learned are float32.
 
     Args:
-      network: the module; it takes `[examples, *input_shape]`, with channels first.
+      network: the module; it takes `[examples, *input_shape]`, with channels first, and returns
+        `[examples, outputs]`.
       input_shape: shape of one input, without the batch axis.
-      norm: what batch norm means, see `Model`. PyTorch divides the variance that it keeps by n − 1, so that `support`
-        differs slightly from the same network in JAX.
+      norm: what batch norm means, see `Model`. `running` keeps averages with the momentum of each layer. PyTorch
+        divides the variance that it keeps by n − 1, so that `support` differs slightly from the same network in JAX.
       input_dtype: type of the inputs; an integer type for a network that begins with an embedding.
 
     Raises:
-      OptionError: without PyTorch or torch2jax, for a `norm` that does not exist or does not fit the network, or for an
-        operation that torch2jax does not know.
+      OptionError: without PyTorch; for a `norm` that does not exist or does not fit the network; for a module that
+        `torch.export` cannot trace, or an operation that has no equivalent, with its layer and line.
 
     References:
-      torch2jax, https://github.com/samuela/torch2jax.
+      torch.export, https://docs.pytorch.org/docs/stable/export.html.
     """
     try:
         import torch
-        from torch2jax import t2j
+
+        from mtnets.networks.aten.program import to_array
+        from mtnets.networks.aten.trace import Traced
     except ImportError as error:
-        raise OptionError("PyTorch modules need two more packages: pip install 'mtnets[torch]'.") from error
+        raise OptionError(NEEDS_TORCH) from error
     check_norm(norm)
+    input_shape = checked_shape(input_shape)
+    modules = _modes(network, norm)
+    names = _names(network)
+    tensors = {name: tensor for name, tensor in _tensors(network) if names.get(name) == name}
+    learned = [n for n, t in tensors.items() if isinstance(t, torch.nn.Parameter) and t.is_floating_point()]
+    held = [name for name in learned if not tensors[name].requires_grad]
+    if learned and len(held) == len(learned):
+        raise OptionError("All parameters of the module have requires_grad=False; leave something to learn.")
+    narrow = {name: _dtype(t) for name, t in tensors.items() if t.is_floating_point() and t.itemsize < 4}
+    arrays = {n: to_array(t).astype(jnp.float32) if n in narrow else to_array(t) for n, t in tensors.items()}
+    weights = {name: arrays[name] for name in learned}
+    buffers = {name: arrays[name] for name in arrays if name not in weights}
+    check_params(weights)
+    statistics = _statistics(modules[True], norm)
 
-    def mode(learning: bool) -> Any:
-        """A function of JAX: the module while it learns, or predicts."""
-        module = copy.deepcopy(network).train(learning)
-        for each in module.modules():
-            if isinstance(each, torch.nn.modules.batchnorm._BatchNorm):
-                each.train(learning or norm == "transductive")
-                if norm == "support":
-                    each.momentum = 1.0  # statistics of the support set alone
-        return t2j(module)
-
-    names = list(network.state_dict())
-    weights = {name: _array(value) for name, value in network.named_parameters()}
-    first_name = {name: _first_name(network, name) for name in names}
-    buffers = {name: _array(network.state_dict()[name]) for name in names if first_name[name] not in weights}
-    modes = {learning: mode(learning) for learning in (True, False)}
+    floats = jnp.issubdtype(input_dtype, jnp.floating)
+    computed = tensors[learned[0]].dtype if floats else _integers(input_dtype)
+    programs = {mode: Traced(module, input_shape, computed, mode) for mode, module in modules.items()}
+    averages = _averages(network, modules[True]) if norm == "running" else []
+    keeps_statistics = norm in ("support", "running")
 
     def apply(params: Any, state: Any, x: Array, key: Array | None) -> tuple[Array, Any]:
-        leaves = {name: params[first_name[name]] if first_name[name] in params else state[name] for name in names}
-        leaves, x = jax.tree.map(jnp.asarray, (leaves, x))  # torch2jax does not take NumPy arrays
-        y, after = modes[key is not None](x, state_dict=leaves, rng=key, return_state_dict=True)
-        if key is None or norm not in ("support", "running"):
+        leaves = {name: jnp.asarray(leaf) for name, leaf in {**params, **state}.items()}
+        leaves |= {name: jax.lax.stop_gradient(leaves[name]) for name in held}
+        leaves |= {name: leaves[name].astype(dtype) for name, dtype in narrow.items()}
+        x = jnp.asarray(x)
+        x = x.astype(narrow[learned[0]]) if floats and learned[0] in narrow else x
+        y, changed = programs[key is not None]({name: leaves[first] for name, first in names.items()}, x, key)
+        y = y.astype(jnp.promote_types(y.dtype, jnp.float32)) if jnp.issubdtype(y.dtype, jnp.floating) else y
+        if key is None:
             return y, state
-        return y, {name: after[name].astype(state[name].dtype) for name in state}
-
-    check_params(weights)
-    statistics = [name for name in buffers if name.rpartition(".")[2] in ("running_mean", "running_var")]
-    check_state(statistics, norm)
-    _check_operations(network, apply, (weights, buffers), input_shape, input_dtype)
+        for name in averages:
+            mean = state[name]
+            changed[name] = (
+                mean + (changed[name] - mean) / changed[f"{name.rpartition('.')[0]}.num_batches_tracked".lstrip(".")]
+            )
+        changed = {n: a for n, a in changed.items() if n in state and (keeps_statistics or n not in statistics)}
+        return y, {**state, **{name: array.astype(state[name].dtype) for name, array in changed.items()}}
 
     def init(key: Array) -> tuple[Any, Any]:
-        return weights, buffers
+        return dict(weights), dict(buffers)
 
-    return checked(Model(init, apply, tuple(input_shape), norm, own_weights=True, input_dtype=input_dtype))
+    model = Model(init, apply, input_shape, norm, own_weights=True, input_dtype=input_dtype, fixed=tuple(held))
+    return checked(model)
 
 
-def to_state_dict(params: Mapping[str, Any], network: "torch.nn.Module") -> dict[str, "torch.Tensor"]:
+def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Module") -> dict[str, "torch.Tensor"]:
     """A state dictionary for the module that a model was made of: `module.load_state_dict(...)` takes it.
 
     Args:
-      params: weights by PyTorch's names, such as those of an adapted model, and statistics of batch norm if these
-        moved too.
-      network: the module. What `params` does not name keeps the module's values.
+      adapted: an adapted model, whose weights and statistics of batch norm are taken; or arrays by PyTorch's names.
+      network: the module. What `adapted` does not have keeps the module's values; there is a warning if these are
+        statistics of batch norm that predictions depend on.
 
     Raises:
       OptionError: for weights that do not belong to this module.
     """
     import torch
 
-    state = dict(network.state_dict())
-    for name, value in params.items():
+    whole = not isinstance(adapted, Mapping)
+    arrays = _by_name(adapted.params) | _by_name(adapted.state) if whole else dict(adapted)
+    state, names = dict(network.state_dict()), _names(network)
+    for name, value in arrays.items():
         if name not in state or tuple(state[name].shape) != tuple(value.shape):
             expected = tuple(state[name].shape) if name in state else "nothing"
             raise OptionError(f"The module has {expected} for {name} and the weights are {tuple(value.shape)}.")
+    missing = [n for n in state if names.get(n, n) not in arrays and n.endswith(("running_mean", "running_var"))]
+    if missing:
+        warnings.warn(
+            f"The weights come without {', '.join(missing)}, so that the module's own statistics stay and its "
+            "predictions may differ; pass the adapted model: to_state_dict(adapted, module), or use "
+            "adapted.to_torch(module).",
+            stacklevel=2,
+        )
     for name, old in state.items():
-        if (value := params.get(_first_name(network, name))) is not None:
-            state[name] = torch.from_numpy(np.array(value)).to(old.dtype)
+        if (value := arrays.get(names.get(name, name))) is not None:
+            state[name] = torch.from_numpy(np.array(value, np.float32 if old.is_floating_point() else None)).to(old)
     return state
 
 
-def _first_name(network: "torch.nn.Module", name: str) -> str:
-    """The first name of a parameter; tied parameters have several."""
-    place, _, last = name.rpartition(".")
-    value = getattr(network.get_submodule(place), last, None)
-    return next((first for first, parameter in network.named_parameters() if parameter is value), name)
+def to_torch(adapted: Adapted, network: "torch.nn.Module") -> "torch.nn.Module":
+    """A copy of a module with the weights and statistics of an adapted model, in `eval()`; see
+    `AdaptedModel.to_torch`."""
+    module = copy.deepcopy(network)
+    module.load_state_dict(to_state_dict(adapted, network))
+    if adapted.model.norm == "transductive":  # statistics of each batch in predictions too
+        parts = dict(module.named_modules())
+        for name, _ in _live_norms(_modes(network, "transductive")[True]):
+            part: Any = parts[name]
+            part.track_running_stats, part.running_mean, part.running_var = False, None, None
+    return module.eval()
 
 
-def _array(value: "torch.Tensor") -> Array:
-    return jnp.asarray(value.detach().cpu().numpy())
-
-
-def _check_operations(
-    network: "torch.nn.Module", apply: Any, leaves: Any, input_shape: tuple[int, ...], dtype: Any
-) -> None:
-    """Raises OptionError for what torch2jax cannot trace."""
-    x = jax.ShapeDtypeStruct((2, *input_shape), dtype)
-    try:
-        for key in (None, jax.random.key(0)):
-            jax.eval_shape(lambda x, leaves, key=key: apply(*leaves, x, key)[0], x, leaves)
-    except Exception as error:  # torch2jax raises AssertionError, NotImplementedError, TypeError and others
-        layer = _failing_layer(network, error)
-        raise OptionError(
-            f"torch2jax cannot trace this PyTorch module{f', in its layer {layer}' if layer else ''}: "
-            f"{type(error).__name__}: {first_line(error)}. "
-            "Replace that operation, or write the network in JAX."
-        ) from error
-
-
-def _failing_layer(network: "torch.nn.Module", error: BaseException) -> str:
-    """The name of the innermost module in the traceback of an error."""
+def _modes(network: "torch.nn.Module", norm: Norm) -> dict[bool, "torch.nn.Module"]:
+    """Two copies of a module: the one that learns (True) and the one that predicts."""
     import torch
 
-    trace, path = error.__traceback__, []
-    while trace is not None:
-        module = trace.tb_frame.f_locals.get("self")
-        if isinstance(module, torch.nn.Module) and trace.tb_frame.f_code.co_name == "forward":
-            path.append(module)
-        trace = trace.tb_next
-    name = ""
-    for outer, inner in itertools.pairwise(path):  # the traceback shows copies, whose names are those within each other
-        part = next((n for n, each in outer.named_modules() if each is inner), "")
-        name = f"{name}.{part}".strip(".")
-    return f"{name} ({type(path[-1]).__name__})" if name else ""
+    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in network.parameters()):
+        raise OptionError("The module has lazy layers, whose weights do not exist yet; call it once with an example.")
+    learns = {name for name, each in network.named_modules() if each.training}
+    try:
+        learning, predicting = copy.deepcopy(network).train(), copy.deepcopy(network).eval()
+    except RuntimeError as error:
+        raise OptionError(
+            f"The PyTorch module cannot be copied: {first_line(error)}. Weights that are computed from others need "
+            "torch.nn.utils.parametrize, for example torch.nn.utils.parametrizations.weight_norm."
+        ) from error
+    for (name, each), (_, predicts) in zip(learning.named_modules(), predicting.named_modules(), strict=True):
+        each.training = each.training and (name in learns or not learns)
+        if each.training and isinstance(each, torch.nn.modules.batchnorm._NormBase):
+            predicts.training = norm == "transductive"
+            if norm == "support" or each.momentum is None:  # statistics of this batch alone
+                each.momentum = 1.0
+    return {True: learning, False: predicting}
+
+
+def _live_norms(learning: "torch.nn.Module") -> Iterator[tuple[str, Any]]:
+    """Names and modules whose statistics are those of the batch while the network learns."""
+    import torch
+
+    for name, each in learning.named_modules():
+        if each.training and isinstance(each, torch.nn.modules.batchnorm._NormBase):
+            yield name, each
+
+
+def _statistics(learning: "torch.nn.Module", norm: Norm) -> set[str]:
+    """The names of all statistics that learning changes.
+
+    Raises:
+      OptionError: if they do not fit `norm`.
+    """
+    import torch
+
+    tracked = {name: dict(each.named_buffers()) for name, each in _live_norms(learning) if each.track_running_stats}
+    for name, each in _live_norms(learning):
+        if name in tracked or isinstance(each, torch.nn.modules.instancenorm._InstanceNorm):
+            continue
+        if norm != "transductive":
+            raise OptionError(
+                f"Batch norm {name or type(each).__name__} has track_running_stats=False, so that a prediction "
+                f"depends on its batch, and norm is {norm!r}; choose norm='transductive', or keep statistics."
+            )
+    check_state(tracked, norm)
+    return {f"{name}.{buffer}".lstrip(".") for name, buffers in tracked.items() for buffer in buffers}
+
+
+def _averages(network: "torch.nn.Module", learning: "torch.nn.Module") -> list[str]:
+    """The names of statistics with `momentum=None`, which are means over all batches."""
+    modules: Any = dict(network.named_modules())
+    names = [
+        name for name, each in _live_norms(learning) if each.track_running_stats and modules[name].momentum is None
+    ]
+    return [f"{name}.{statistic}".lstrip(".") for name in names for statistic in ("running_mean", "running_var")]
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    """Arrays by PyTorch's names; `mtnets.frozen` puts some of them aside."""
+    if isinstance(tree, Mapping) and tree.keys() == {FROZEN, "state"}:
+        return leaves_by_path(tree[FROZEN]) | _by_name(tree["state"])
+    return leaves_by_path(tree)
+
+
+def _tensors(network: "torch.nn.Module") -> Iterator[tuple[str, "torch.Tensor"]]:
+    """All parameters and buffers by all of their names."""
+    yield from network.named_parameters(remove_duplicate=False)
+    yield from network.named_buffers(remove_duplicate=False)
+
+
+def _names(network: "torch.nn.Module") -> dict[str, str]:
+    """The names of all parameters and persistent buffers, with the first name of each; tied ones have several."""
+    saved, first = network.state_dict().keys(), {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in _tensors(network) if name in saved}
+
+
+def _dtype(tensor: "torch.Tensor") -> Any:
+    return jnp.dtype(str(tensor.dtype).removeprefix("torch."))
+
+
+def _integers(dtype: Any) -> Any:
+    """PyTorch's type for inputs that are not of floating point: its indices are int64."""
+    import torch
+
+    return torch.int64 if jnp.issubdtype(dtype, jnp.signedinteger) else getattr(torch, jnp.dtype(dtype).name)

@@ -1,0 +1,68 @@
+"""Convolutions of 1 to 3 axes: strided, dilated, grouped, transposed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+AXES = {3: ("NCH", "OIH", "NCH"), 4: ("NCHW", "OIHW", "NCHW"), 5: ("NCDHW", "OIDHW", "NCDHW")}
+
+
+def _sizes(values: Sequence[int], count: int) -> list[int]:
+    return list(values) * count if len(values) == 1 else list(values)
+
+
+def _convolution(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Array:
+    count = weight.ndim - 2
+    stride, padding, dilation, extra = (_sizes(v, count) for v in (stride, padding, dilation, output_padding))
+    if transposed:
+        y = _transposed(x, weight, stride, padding, dilation, extra, groups)
+    else:
+        y = jax.lax.conv_general_dilated(
+            x,
+            weight,
+            stride,
+            [(p, p) for p in padding],
+            rhs_dilation=dilation,
+            dimension_numbers=AXES[weight.ndim],
+            feature_group_count=groups,
+        )
+    return y if bias is None else y + bias.reshape(-1, *(1,) * count)
+
+
+def _transposed(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, extra: Any, groups: int) -> Array:
+    """The gradient of a convolution: one of stride 1 on an image with gaps, by the flipped kernel."""
+    image = tuple(range(2, weight.ndim))
+    kernel = jnp.flip(weight, image)  # [inputs, units / groups, ...]
+    if groups == 1:
+        kernel = kernel.swapaxes(0, 1)
+    else:
+        inputs, units = kernel.shape[:2]
+        kernel = kernel.reshape(groups, inputs // groups, units, *kernel.shape[2:]).swapaxes(1, 2)
+        kernel = kernel.reshape(groups * units, inputs // groups, *kernel.shape[3:])
+    reach = [d * (weight.shape[axis] - 1) for d, axis in zip(dilation, image, strict=True)]
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        [1] * len(image),
+        [(r - p, r - p + e) for r, p, e in zip(reach, padding, extra, strict=True)],
+        lhs_dilation=stride,
+        rhs_dilation=dilation,
+        dimension_numbers=AXES[weight.ndim],
+        feature_group_count=groups,
+    )
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {"convolution": _convolution}

@@ -1,0 +1,72 @@
+"""Every construct of PyTorch on the page: output, gradient and second derivative are PyTorch's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtnets import wrap
+
+torch = pytest.importorskip("torch", reason="PyTorch modules need mtnets[torch]")
+
+from networks.adapters.torch_constructs import CONSTRUCTS, PAGE, with_table  # noqa: E402
+
+EXAMPLES = 4
+
+
+def in_torch(network, x, probe):
+    """Output; gradient of `probe(output)`; gradient of a fixed combination of that gradient."""
+    weights = [p for _, p in sorted(network.named_parameters())]  # as JAX orders dictionaries
+    inputs = [*weights, x.requires_grad_()] if x.is_floating_point() else weights
+    y = network(x)
+    first = torch.autograd.grad((probe(y) * y).sum(), inputs, create_graph=True, materialize_grads=True)
+    combined = sum((probe(g) * g).sum() for g in first)
+    second = torch.autograd.grad(combined, inputs, materialize_grads=True)
+    return [a.detach().numpy() for a in (y, *first, *second)]
+
+
+def in_jax(model, x, probe):
+    """The same, in the same order."""
+    params, state = model.init(jax.random.key(0))
+    inputs = (params, x) if jnp.issubdtype(x.dtype, jnp.floating) else (params,)
+
+    def output(inputs):
+        return model.apply(inputs[0], state, inputs[1] if len(inputs) > 1 else x, None)[0]
+
+    def first(inputs):
+        y, back = jax.vjp(output, inputs)
+        return y, back(probe(y))[0]
+
+    def combined(inputs):
+        y, gradient = first(inputs)
+        return sum((probe(g) * g).sum() for g in jax.tree.leaves(gradient)), (y, gradient)
+
+    second, (y, gradient) = jax.jit(jax.grad(combined, has_aux=True))(inputs)
+    return [np.asarray(a) for a in jax.tree.leaves((y, gradient, second))]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("construct", CONSTRUCTS, ids=lambda construct: construct.name)
+def test_as_in_pytorch(construct) -> None:
+    torch.manual_seed(0)
+    network = construct.build().double()
+    random = np.random.default_rng(0)
+    x = random.normal(size=(EXAMPLES, *construct.shape))
+    if construct.integers:
+        x = random.integers(0, 20, x.shape)
+    dtype = jnp.int32 if construct.integers else jnp.float64
+    norm = "running" if any("BatchNorm" in type(each).__name__ for each in network.modules()) else "none"
+    model = wrap(network, construct.shape, norm=norm, input_dtype=dtype)
+    numbers = np.cos(np.arange(10_000))  # a fixed direction
+    found = in_jax(model, jnp.asarray(x, dtype), lambda a: jnp.asarray(numbers[: a.size].reshape(a.shape)))
+    expected = in_torch(network.eval(), torch.tensor(x), lambda a: torch.tensor(numbers[: a.numel()]).reshape(a.shape))
+    leaves = [*sorted(model.init(jax.random.key(0))[0]), *(() if construct.integers else ["x"])]
+    names = ["output", *(f"{part} derivative, {leaf}" for part in ("first", "second") for leaf in leaves)]
+    for name, ours, theirs in zip(names, found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10 * max(1, np.abs(theirs).max()), err_msg=name)
+
+
+def test_the_page_lists_them() -> None:
+    assert len(CONSTRUCTS) >= 60
+    page = PAGE.read_text("utf-8")
+    assert page == with_table(page), "run python tests/networks/adapters/torch_constructs.py"
