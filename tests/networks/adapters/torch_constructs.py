@@ -186,6 +186,11 @@ class Bilinear(nn.Module):
         return self.both(x, x.flip(1))
 
 
+class Symmetric(nn.Module):
+    def forward(self, x):
+        return x.triu() + x.triu(1).mT
+
+
 class Experts(nn.Module):
     """Modules in a list and a dictionary, mixed."""
 
@@ -266,6 +271,7 @@ class Construct:
       shape: of one input.
       kind: heading under which it is listed.
       integers: whether inputs are indices.
+      second: whether PyTorch has its second derivative.
     """
 
     name: str
@@ -273,6 +279,17 @@ class Construct:
     shape: tuple[int, ...]
     kind: str
     integers: bool = False
+    second: bool = True
+
+
+def bags() -> nn.Module:
+    return nn.Sequential(nn.EmbeddingBag(20, 8, mode="mean"), nn.Linear(8, 3))
+
+
+def symmetric() -> nn.Module:
+    layer = nn.Linear(5, 5)
+    nn.utils.parametrize.register_parametrization(layer, "weight", Symmetric())
+    return layer
 
 
 def after_a_convolution(kind: str, functions: dict[str, Any]) -> list[Construct]:
@@ -524,13 +541,10 @@ LINEAR = {
     "nn.ModuleList, nn.ModuleDict, nn.ParameterList": Experts,
     "assignments: y += 1, y[:, 1] = …, tanh_": InPlace,
     "nn.BatchNorm1d": lambda: nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)),
-    "parametrizations.orthogonal": lambda: nn.utils.parametrizations.orthogonal(
-        nn.Linear(5, 4), orthogonal_map="cayley"
-    ),
+    "parametrize.register_parametrization": symmetric,
 }
 EMBEDDINGS = {
     "nn.Embedding, padding_idx, positions": Positions,
-    "nn.EmbeddingBag": lambda: nn.Sequential(nn.EmbeddingBag(20, 8, mode="mean"), nn.Linear(8, 3)),
     "tied weights": Tied,
 }
 ATTENTION = {
@@ -569,6 +583,7 @@ CONSTRUCTS = [
     *modules("Convolutions", (2, 4, 5, 4), {name: flat(build) for name, build in CONVOLUTIONS_3D.items()}),
     *modules("Linear layers and parameters", (5,), LINEAR),
     *modules("Embeddings", WORDS, EMBEDDINGS, integers=True),
+    *modules("Embeddings", WORDS, {"nn.EmbeddingBag": bags}, integers=True, second=False),
     *modules("Attention and matrices", ROWS, {name: lambda f=f: Sequence(f) for name, f in SEQUENCES.items()}),
     *modules("Attention and matrices", ROWS, ATTENTION),
     *modules(

@@ -255,8 +255,8 @@ def _interpolation(count: int, weights: Callable[[np.ndarray], np.ndarray], reac
 
 
 def _sample(x: Array, grid: Array, mode: int, padding: int, align_corners: bool) -> Array:
-    """Images at the places of a grid `[examples, height, width, 2]` from −1 to 1: bilinear (0) or nearest (1), zeros (0)
-    or the border (1) outside."""
+    """Images at the places of a grid `[examples, height, width, 2]` from −1 to 1: bilinear (0) or nearest (1), with
+    zeros (0) or the border (1) outside."""
     if mode > 1 or padding > 1:
         raise NotImplementedError("grid_sample is bilinear or nearest, and pads with zeros or the border")
     corners: list[list[tuple[Array, Array]]] = []  # for each axis places and their weights
