@@ -1,18 +1,21 @@
 """What every adapter checks: parameters, batch norm, and one prediction of the finished model."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from mtnets.errors import MtnetsError, OptionError, first_line
 from mtnets.networks.model import Model, Norm
 from mtnets.trees import leaves_by_path
 
 EXAMPLES = 3  # differs from most sizes of networks, so that an axis in the wrong place shows
+SAME = 1  # between the others, so that a dependence on those before it or after it shows
+ROUNDING = 1e-4
 
 
 def check_params(params: Any) -> None:
@@ -52,20 +55,19 @@ def taking_inputs(input_shape: tuple[int, ...], input_dtype: Any) -> Iterator[No
 
 
 def checked(model: Model) -> Model:
-    """The model, after it has made one prediction from finite numbers.
+    """The model, after it has made predictions from finite numbers.
 
     Raises:
-      OptionError: if the network cannot take its inputs, or returns another shape or numbers that are not finite.
+      OptionError: if the network cannot take its inputs, returns another shape or numbers that are not finite, predicts
+        an example from the others in its batch although `norm` is not `"transductive"`, or keeps statistics of earlier
+        batches although `norm` is `"support"`.
     """
-    shape = (EXAMPLES, *model.input_shape)
-    if jnp.issubdtype(model.input_dtype, jnp.integer):
-        x = np.zeros(shape, model.input_dtype)
-    else:
-        x = np.random.default_rng(0).normal(size=shape).astype(model.input_dtype)
+    x, others = _examples(model)
     params, state = model.init(jax.random.key(0))
     check_params(params)
     with taking_inputs(model.input_shape, model.input_dtype):
-        y, _ = jax.jit(lambda p, s: model.apply(p, s, jnp.asarray(x), None))(params, state)
+        predict = jax.jit(lambda p, s, x: model.apply(p, s, x, None)[0])
+        y = predict(params, state, x)
     if not hasattr(y, "shape") or y.ndim != 2 or len(y) != EXAMPLES:
         returned = list(y.shape) if hasattr(y, "shape") else type(y).__name__
         raise OptionError(
@@ -73,4 +75,66 @@ def checked(model: Model) -> Model:
         )
     if not bool(jnp.isfinite(y).all()):
         raise OptionError("The network returns NaN or infinity for ordinary inputs; look at its weights and its code.")
+    if model.norm != "transductive":
+        _check_alone(predict, _without_zeros(params), state, x, others)
+    if model.norm == "support" and jax.tree.leaves(state):
+        _check_memory(model, params, state, x)
     return model
+
+
+def _examples(model: Model) -> tuple[Array, Array]:
+    """Two batches that differ in all examples but one."""
+    shape = (EXAMPLES, *model.input_shape)
+    if jnp.issubdtype(model.input_dtype, jnp.integer):
+        x, others = np.zeros(shape), np.ones(shape)
+    else:
+        x, others = np.random.default_rng(0).normal(size=(2, *shape))
+    others[SAME] = x[SAME]
+    return jnp.asarray(x, model.input_dtype), jnp.asarray(others, model.input_dtype)
+
+
+def _without_zeros(params: Any) -> Any:
+    """The parameters with small numbers in the place of zeros: a head of zeros would hide what comes before it."""
+    random = np.random.default_rng(1)
+
+    def filled(leaf: Array) -> Array:
+        return jnp.where(leaf == 0, jnp.asarray(0.1 * random.normal(size=leaf.shape), leaf.dtype), leaf)
+
+    return jax.tree.map(filled, jax.tree.map(jnp.asarray, params))
+
+
+def _check_alone(predict: Callable[..., Array], params: Any, state: Any, x: Array, others: Array) -> None:
+    """Raises OptionError if the prediction for one example changes with the others in its batch."""
+    one, same = (np.asarray(predict(params, state, batch)[SAME], np.float64) for batch in (x, others))
+    if not np.allclose(one, same, rtol=ROUNDING, atol=ROUNDING * np.abs(one).max(), equal_nan=True):
+        raise OptionError(
+            f"The network's prediction for one example depends on the others in its batch (it changes by "
+            f"{np.abs(one - same).max():.2g}). Let each example be predicted by itself, with statistics that batch "
+            "norm keeps; or say norm='transductive', where the adapter has it, if this is meant."
+        )
+
+
+def _check_memory(model: Model, params: Any, state: Any, x: Array) -> None:
+    """Raises OptionError if statistics after a batch depend on those before it."""
+
+    def learn(state: Any) -> Any:
+        return model.apply(params, state, x, jax.random.key(0))[1]
+
+    def share(state: Any) -> Any:
+        once = learn(state)  # the first batch may count alone, whatever the momentum
+        ones = jax.tree.map(
+            lambda s: jnp.ones_like(s) if jnp.issubdtype(s.dtype, jnp.floating) else np.zeros(s.shape, jax.float0), once
+        )
+        # Only this derivative is compiled, which is as small as momentum · 1.
+        _, kept = jax.jvp(learn, (once,), (ones,))
+        shares = [jnp.abs(k).max() for k in jax.tree.leaves(kept) if k.dtype != jax.float0 and k.size]
+        return jnp.stack(shares).max() if shares else jnp.zeros(())
+
+    with taking_inputs(model.input_shape, model.input_dtype):
+        kept = float(jax.jit(share)(state))
+    if not kept <= ROUNDING:
+        raise OptionError(
+            "norm='support' needs statistics of the support set alone, and those of this network depend on earlier "
+            f"ones (a change of 1 in these changes them by {kept:.2g}); build its batch norm with momentum=0 "
+            "(decay_rate=0 in Haiku), or use norm='running' or 'transductive'."
+        )

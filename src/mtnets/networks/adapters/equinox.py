@@ -31,7 +31,7 @@ def from_equinox(
       network: the module, or a pair (module, state) as `equinox.nn.make_with_state` returns. It is called with one
         example, and with `key=` if it takes one; with state, `network(x, state)` returns a new state as well.
       input_shape: shape of one input, without the batch axis; Equinox's convolutions have channels first.
-      norm: what batch norm means, see `Model`.
+      norm: what batch norm means, see `Model`. With `support`, batch norm must have `momentum=0`.
       batched: whether the module takes `[examples, *input_shape]` at once.
       axis_name: name of the batch axis, for Equinox's batch norm.
       input_dtype: type of the inputs; an integer type for a network that begins with an embedding.

@@ -32,7 +32,7 @@ def from_haiku(
         `[examples, *input_shape]` to outputs `[examples, outputs]`.
       input_shape: shape of one input, without the batch axis.
       params: weights to start from whatever the seed. Defaults to initial weights drawn from the seed.
-      norm: what batch norm means, see `Model`.
+      norm: what batch norm means, see `Model`. With `support`, batch norm must have `decay_rate=0`.
       learning: keyword arguments for calls that learn, for example `{"is_training": True}`.
       predicting: keyword arguments for calls that predict.
       input_dtype: type of the inputs; an integer type for a network that begins with an embedding.
