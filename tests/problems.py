@@ -147,7 +147,7 @@ def init_of(model: Model, method: str, steps: int = STEPS, **options: Any) -> Ca
     """The compiled start of a method, `params -> Meta`."""
     made = METHODS[method](**options)
     # CAVIA refuses batch norm, which takes away what it adds to a bias; that of `offset_mlp` comes after a ReLU
-    plain = dataclasses.replace(model, norm="none")
+    plain = dataclasses.replace(model, norm="none") if method == "cavia" else model
     return jax.jit(lambda params: made.init(plain, params, jax.random.key(1), inner_lr=INNER_LR, inner_steps=steps))
 
 

@@ -1,9 +1,11 @@
 """Images and tasks that tests are made of."""
 
 import io
+from typing import Any
 
 import jax
 import numpy as np
+from hypothesis import strategies as st
 from PIL import Image
 
 from mtnets.inner.task import Distribution, Task
@@ -30,3 +32,16 @@ def draw(distribution: Distribution, tasks: int, seed: int = 0) -> Task:
 @jax.jit
 def _draw(distribution: Distribution, keys: jax.Array) -> Task:
     return jax.vmap(distribution.sample)(keys)
+
+
+def arrays(types: Any, max_side: int = 3) -> st.SearchStrategy[np.ndarray]:
+    """Arrays of any bits, of up to three axes, some of them numbers (no axis) or empty; of these types."""
+
+    def made(kind: np.dtype, shape: tuple[int, ...], seed: int) -> np.ndarray:
+        size = int(np.prod(shape)) * kind.itemsize
+        data = np.random.default_rng(seed).bytes(size)
+        array = np.ndarray(shape, np.uint8 if kind.name == "bool" else kind, data)
+        return array % 2 == 1 if kind.name == "bool" else array
+
+    shapes = st.lists(st.integers(0, max_side), max_size=3).map(tuple)
+    return st.builds(made, st.sampled_from(list(types)), shapes, st.integers(0, 2**32 - 1))

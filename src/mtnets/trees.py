@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+from mtnets.errors import OptionError
+
 
 def path_of(keys: Sequence[Any]) -> str:
     """`a.0.kernel` for the key path of a leaf."""
@@ -12,8 +14,18 @@ def path_of(keys: Sequence[Any]) -> str:
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
-    """All leaves of a tree by their path."""
-    return {path_of(keys): leaf for keys, leaf in jax.tree.leaves_with_path(tree)}
+    """All leaves of a tree by their path.
+
+    Raises:
+      OptionError: for two leaves of the same path, such as `{"a.b": ..., "a": {"b": ...}}`.
+    """
+    leaves: dict[str, Any] = {}
+    for keys, leaf in jax.tree.leaves_with_path(tree):
+        path = path_of(keys)
+        if path in leaves:
+            raise OptionError(f"Two arrays have the path {path!r}, by which they could not be told apart; rename one.")
+        leaves[path] = leaf
+    return leaves
 
 
 def replace_leaves(tree: Any, leaves: Mapping[str, Any]) -> Any:

@@ -102,7 +102,7 @@ def test_what_is_learned_for_no_layer_in_particular() -> None:
     offsets = summarise(model, t_net(per_step_offsets=True, sides=2), 3)
     assert offsets.shared == {"offsets": 16}
     assert offsets.rows[0].learned == {"T": 16, "S": 16}
-    assert "S 41, T 20; for all layers together offsets 16." in str(offsets)
+    assert "S 41, T 20; for no layer alone offsets 16." in str(offsets)
     rates = summarise(model, t_net(rates="weight")).rows[0].learned
     assert rates == {"T": 16, "rule": 16}
     assert "Learned by maml besides: nothing." in str(summarise(model, maml()))

@@ -16,7 +16,7 @@ from mtnets.inner.folds import metric
 from mtnets.inner.loop import Inner, starting_point
 from mtnets.inner.losses import mse
 from mtnets.inner.task import Batch
-from mtnets.networks.layers import Layer, find_layers
+from mtnets.networks.layers import Layer, find_layers, structure_of
 from mtnets.networks.models.conv import conv
 from mtnets.trees import leaves_by_path, path_of, replace_leaves
 from problems import adapt_at, small_conv4, small_mlp
@@ -588,3 +588,57 @@ def test_matrix_and_back(data: st.DataObject) -> None:
     unit = tuple(np.unravel_index(layer.units - 1, layer.out_shape))
     column = np.moveaxis(leaves["w"], out_axes, range(-len(out_axes), 0))[(..., *unit)].ravel()
     np.testing.assert_array_equal(matrix[: len(column), -1], column)
+
+
+# --- biases in another container, and leaves in no layer
+
+
+def lists(p, x):
+    return jnp.tanh(x @ p["w"][0] + p["b"][0]) @ p["w"][1] + p["b"][1]
+
+
+def test_biases_in_another_container() -> None:
+    params = {"w": [jnp.ones((3, 4)), jnp.ones((4, 4))], "b": [jnp.zeros(4), jnp.zeros(4)]}
+    structure = structure_of(lambda p: lists(p, X), params)
+    assert [(layer.weight, layer.bias) for layer in structure.layers] == [("w.0", "b.0"), ("w.1", "b.1")]
+    assert structure.loose == {}
+
+
+def test_a_bias_belongs_to_the_product_that_it_is_added_to() -> None:
+    """Not to the weight of its container that was used last."""
+
+    def crossed(p):
+        first, second = X @ p["a"], X @ p["b"]
+        return (second + p["of_b"]) * (first + p["of_a"])
+
+    params = {"a": jnp.ones((3, 2)), "b": jnp.ones((3, 2)), "of_a": jnp.ones(2), "of_b": jnp.ones(2)}
+    assert found(crossed, params) == [("a", "a", "of_a"), ("b", "b", "of_b")]
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda p: (X @ p["w"]) * p["loose"]["s"] + p["loose"]["b"],
+        lambda p: jnp.tanh(X @ p["w"]) * p["loose"]["s"] + p["loose"]["b"],
+        lambda p: (X @ p["w"]).T + p["loose"]["b"][:, None] + p["loose"]["s"][:, None],
+    ],
+)
+def test_what_is_added_to_something_else_is_loose(forward) -> None:
+    params = {"w": jnp.ones((3, 2)), "loose": {"b": jnp.ones(2), "s": jnp.ones(2)}}
+    structure = structure_of(forward, params)
+    assert structure.loose == {"loose.b": (2,), "loose.s": (2,)}
+    assert structure.normalising == set()
+
+
+def test_scales_and_offsets_of_normalisation_are_told_apart() -> None:
+    def forward(p):
+        x = X @ p["w"]
+        by_division = (x - x.mean(0)) / jnp.std(x, 0) * p["scale"] + p["offset"]
+        var = x.var(0)
+        folded = (x - x.mean(0)) * (jax.lax.rsqrt(var + 1e-5) * p["gain"]) + p["shift"]
+        return jnp.tanh(by_division + folded) * p["temperature"]
+
+    names = ["scale", "offset", "gain", "shift", "temperature"]
+    structure = structure_of(forward, {"w": jnp.ones((3, 2)), **{name: jnp.ones(2) for name in names}})
+    assert set(structure.loose) == set(names)
+    assert structure.normalising == set(names) - {"temperature"}

@@ -50,8 +50,9 @@ class Summary:
     Attributes:
       method: name of the method; None without one.
       rows: the layers, in the order of their first use.
-      others: shapes of the leaves that are in no layer, by path. No task moves them: scales and offsets of
-        normalisation, warp layers, and weights whose use is not linear or is not understood.
+      others: shapes of the leaves that are in no layer, by path: scales and offsets of normalisation, warp layers, and
+        weights whose use is not linear or is not understood.
+      loose: the paths of those among them that a task moves.
       shared: how many numbers the method learns for no layer in particular, by kind.
     """
 
@@ -59,6 +60,7 @@ class Summary:
     rows: tuple[Row, ...]
     others: Mapping[str, tuple[int, ...]]
     shared: Mapping[str, int]
+    loose: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -81,6 +83,7 @@ class Summary:
             "method": self.method,
             "layers": [{**row._asdict(), "shape": list(row.shape), "total": row.total} for row in self.rows],
             "others": {path: list(shape) for path, shape in self.others.items()},
+            "loose": list(self.loose),
             "shared": dict(self.shared),
             "parameters": self.parameters,
             "learned": self.learned,
@@ -100,16 +103,17 @@ class Summary:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         align = [str.ljust] * 2 + [str.rjust] * len(widths)
         text = ["  ".join(f(cell, n) for f, cell, n in zip(align, line, widths, strict=False)) for line in lines]
-        if self.others:
-            text += ["", "In no layer; no task moves them:"]
-            text += [f"  {path}  {_times(shape)}" for path, shape in self.others.items()]
+        for moved, who in ((True, "a task moves them too"), (False, "no task moves them")):
+            some = {path: shape for path, shape in self.others.items() if (path in self.loose) == moved}
+            if some:
+                text += ["", f"In no layer; {who}:", *(f"  {path}  {_times(shape)}" for path, shape in some.items())]
         text += ["", f"The network itself: {self.parameters:,} numbers."]
         if self.method is not None:
             of_layers, shared = (
                 ", ".join(f"{part} {count:,}" for part, count in counts.items())
                 for counts in (_sums(part for row in self.rows for part in row.learned.items()), self.shared)
             )
-            learned = "; ".join(filter(None, [of_layers, f"for all layers together {shared}" if shared else ""]))
+            learned = "; ".join(filter(None, [of_layers, f"for no layer alone {shared}" if shared else ""]))
             text += [f"Learned by {self.method} besides: {learned or 'nothing'}."]
             text += [f"In all: {self.total:,} numbers."]
         return "\n".join(text)
@@ -146,7 +150,9 @@ def summarise(model: Model, method: Method | None = None, inner_steps: int = 1) 
     )
     others = {path: tuple(leaf.shape) for path, leaf in leaves.items() if path not in in_layers}
     shared = _sums((kind, count) for owner, kind, count in counts if owner is None)
-    return Summary(None if method is None else method.name, rows, others, shared)
+    if method is None:
+        return Summary(None, rows, others, shared)
+    return Summary(method.name, rows, others, shared, method.loose(model))
 
 
 def _learned(model: Model, method: Method, params: Any, inner_steps: int) -> Iterator[tuple[str | None, str, int]]:
@@ -156,20 +162,21 @@ def _learned(model: Model, method: Method, params: Any, inner_steps: int) -> Ite
         return method.init(model, params, jax.random.key(0), inner_lr=ANY_LR, inner_steps=inner_steps)
 
     meta = jax.eval_shape(init, params)
-    owners = {key: layer.name for layer in model.layers for key in (layer.name, *layer.paths)}
+    owners: dict[str, str | None] = dict.fromkeys(model.loose)
+    owners |= {key: layer.name for layer in model.layers for key in (layer.name, *layer.paths)}
     yield from _counts(meta.fold, owners, "T", FOLD)
     chain = {name: name for name in meta.rule} if isinstance(meta.rule, Mapping) else {}
     yield from _counts(meta.rule, owners, "rule", chain)
 
 
 def _counts(
-    tree: Any, owners: Mapping[str, str], kind: str, kinds: Mapping[str, str]
+    tree: Any, owners: Mapping[str, str | None], kind: str, kinds: Mapping[str, str]
 ) -> Iterator[tuple[str | None, str, int]]:
     """For each array of a fold or a rule: its layer or None, its kind, and how many numbers it holds.
 
     Args:
       tree: the arrays.
-      owners: layers by their name and by the paths of their leaves.
+      owners: layers by their name and by the paths of their leaves; None for leaves in no layer.
       kind: kind of the arrays.
       kinds: kinds of the arrays in nested trees, by key.
     """

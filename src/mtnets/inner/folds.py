@@ -172,12 +172,12 @@ def step_offsets(fold: Fold) -> Fold:
     """
 
     def init(setting: Setting) -> Arrays:
-        if not setting.loose:
+        if not setting.vectors:
             raise OptionError(
                 "Offsets per step need a network with normalisation, and this one has none: use norm='transductive' "
                 "(or support, running), or per_step_offsets=False."
             )
-        repeated = {path: jnp.repeat(leaf[None], setting.steps + 1, 0) for path, leaf in setting.loose.items()}
+        repeated = {path: jnp.repeat(leaf[None], setting.steps + 1, 0) for path, leaf in setting.vectors.items()}
         return {"offsets": repeated, "fold": fold.init(setting)}
 
     def apply(layers: Sequence[Layer], arrays: Arrays, weights: Weights, step: Any) -> dict[str, Array]:

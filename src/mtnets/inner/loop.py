@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,9 +41,15 @@ class Inner:
         """The layers that move, in the order of their first use."""
         return self.method.choose(self.model.layers)
 
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """The paths of all leaves that move."""
+        return (*(path for layer in self.layers for path in layer.paths), *self.method.loose(self.model))
+
     def fold(self, meta: Meta, weights: Any, step: Any) -> dict[str, Array]:
-        """Leaves of the network at an inner step, from the weights that move."""
-        return self.method.fold.apply(self.layers, meta.fold, weights, step)
+        """Leaves of the network at an inner step, from the weights that move. Those in no layer are as they are."""
+        loose = {path: weights[path] for path in self.method.loose(self.model)}
+        return loose | self.method.fold.apply(self.layers, meta.fold, weights, step)
 
     def folded_params(self, meta: Meta, weights: Any) -> Any:
         """Parameters of the network with these moved weights, after the inner steps."""
@@ -56,7 +62,7 @@ class Inner:
 
 def starting_point(inner: Inner, meta: Meta) -> Start:
     """Folds the starting weights."""
-    return Start(meta, inner.fold(meta, moving_weights(inner.layers, meta), 0))
+    return Start(meta, inner.fold(meta, moving_weights(inner, meta), 0))
 
 
 def adapt(
@@ -91,7 +97,7 @@ def adapt(
     rule_key, steps_key = (jax.random.fold_in(key, i) for i in range(2))
     support_key = inner.key_of_support(key)
     updates = inner.method.begin(layers, meta.rule, learned.inner_lr, rule_key, training=training)
-    theta = moving_weights(layers, meta)
+    theta = moving_weights(inner, meta)
 
     def support_loss(folded: Any, state: Any, key: Array) -> tuple[Array, Any]:
         prediction, state = model.apply(replace_leaves(meta.params, folded), state, support.x, key)
@@ -139,7 +145,7 @@ def ready(model: Model, params: Any, state: Any, support: Batch, key: Array) -> 
     return params, state
 
 
-def moving_weights(layers: Sequence[Layer], meta: Meta) -> dict[str, Array]:
+def moving_weights(inner: Inner, meta: Meta) -> dict[str, Array]:
     """The leaves that move, by path."""
     leaves = leaves_by_path(meta.params)
-    return {path: leaves[path] for layer in layers for path in layer.paths}
+    return {path: leaves[path] for path in inner.moving}

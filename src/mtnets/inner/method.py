@@ -25,6 +25,7 @@ Off = Literal["off"]  # None leaves the choice to the task family
 Adapts = str | Sequence[str] | Callable[[Layer], bool]
 PLACES: dict[str, Callable[[tuple[Layer, ...]], tuple[Layer, ...]]] = {
     "all": tuple,
+    "layers": tuple,
     "head": lambda layers: layers[-1:],
     "body": lambda layers: layers[:-1],
     "first": lambda layers: layers[:1],
@@ -60,7 +61,8 @@ class Method(abc.ABC):
     Attributes:
       inner_lr: inner rate α. Defaults to that of the task family.
       adapts: which layers move: `"all"`, `"head"` (the last used), `"body"` (all others), `"first"`, names of layers,
-        or a predicate on `Layer`.
+        or a predicate on `Layer`. With `"all"`, leaves that lie in no layer move too, unless the method's rule is
+        defined by layers; with `"layers"` all layers move and nothing else.
       estimator: how the meta-gradient is taken.
       proximal: λ of a pull `λ/2 |w − θ|²` on the weights toward their start, a part of the inner loss.
       inner_clip: clips the norm of a task's gradient; `"off"` does not. Defaults to that of the task family.
@@ -218,6 +220,19 @@ class Method(abc.ABC):
             )
         return chosen
 
+    def loose(self, model: Model) -> tuple[str, ...]:
+        """The paths of the leaves in no layer that move."""
+        return self._free(model) if self.adapts == "all" and self.rule.loose else ()
+
+    def unmoved(self, model: Model) -> tuple[str, ...]:
+        """The paths of the leaves in no layer that MAML would move and this method does not, although it moves the
+        layers around them."""
+        return self._free(model) if self.adapts in ("all", "body") and not self.loose(model) else ()
+
+    def _free(self, model: Model) -> tuple[str, ...]:
+        """The paths of the leaves in no layer, without vectors that have values for each inner step."""
+        return tuple(path for path, shape in model.loose.items() if not (self.per_step_offsets and len(shape) == 1))
+
     def init(self, model: Model, params: Any, key: Array, *, inner_lr: Any, inner_steps: int) -> Meta:
         """The meta-learned arrays at the start, where the fold changes nothing.
 
@@ -234,13 +249,14 @@ class Method(abc.ABC):
         moving, leaves = self.choose(model.layers), leaves_by_path(params)
         in_layers = {path for layer in model.layers for path in layer.paths}
         warps = tuple(f"{path}." for path in model.fixed)
-        loose = {
+        vectors = {
             path: leaf
             for path, leaf in leaves.items()
             if leaf.ndim == 1 and path not in in_layers and not path.startswith(warps)
         }
         weights = {path: leaves[path] for layer in moving for path in layer.paths}
-        setting = Setting(moving, weights, loose, inner_lr, inner_steps, key, model.norm)
+        weights |= {path: leaves[path] for path in self.loose(model)}
+        setting = Setting(moving, weights, vectors, inner_lr, inner_steps, key, model.norm)
         fold = self.fold.init(setting._replace(key=jax.random.fold_in(key, FOLD)))
         return Meta(params, fold, self.rule.init(setting))
 

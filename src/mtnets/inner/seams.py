@@ -89,8 +89,8 @@ class Setting(NamedTuple):
 
     Attributes:
       layers: the layers that move, in the order of their first use.
-      weights: their leaves, by path.
-      loose: vectors that belong to no layer, by path, such as scales and offsets of normalisation.
+      weights: the leaves that move, by path: those of the layers, and loose ones if the rule takes them.
+      vectors: vectors that belong to no layer, by path, such as scales and offsets of normalisation.
       inner_lr: α.
       steps: inner steps of training.
       key: for arrays that start at random.
@@ -99,7 +99,7 @@ class Setting(NamedTuple):
 
     layers: tuple[Layer, ...]
     weights: Weights
-    loose: Weights
+    vectors: Weights
     inner_lr: Any
     steps: int
     key: Array
@@ -152,6 +152,7 @@ class Rule(NamedTuple):
       surrogate: `"arrays"` or `"gradient"` if automatic differentiation does not give the derivative of the updates
         with respect to these, on purpose, so that finite differences disagree. Masks with a straight-through gradient
         are an example of the first, singular vectors held constant of the second.
+      loose: whether it also updates leaves that lie in no layer. A rule that is defined by layers does not.
     """
 
     init: Callable[[Setting], Arrays]
@@ -159,6 +160,7 @@ class Rule(NamedTuple):
     moving: Callable[[Sequence[Layer], Arrays], Mapping[str, Array]] = lambda layers, arrays: {}
     learns: bool = True
     surrogate: Literal["arrays", "gradient"] | None = None
+    loose: bool = False
 
 
 # --- the estimator

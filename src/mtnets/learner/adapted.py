@@ -17,7 +17,7 @@ from mtnets.inner.losses import LOSSES, MASKED
 from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import to_inputs
 from mtnets.learner.task_files import write_task
-from mtnets.learner.tensors import fill, read_tensors, write_tensors
+from mtnets.learner.tensors import fill, read_tensors, reading, write_tensors
 from mtnets.networks.adapters import to_torch
 from mtnets.networks.exports import export_onnx, export_stablehlo
 from mtnets.networks.model import Model
@@ -230,13 +230,14 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
       RunError: if there is none, it is damaged, or its arrays do not fit its network.
     """
     arrays, card = read_tensors(path, "adapted model")
-    if model is None:
-        if card["model"] is None:
-            raise RunError(f"The network in {path} is not a built-in one; pass it: load_adapted(path, model=...).")
-        model = model_from_config(card["model"])
-    params, state = jax.eval_shape(model.init, jax.random.key(0))
-    used = arrays.pop("used.", None)
-    trees = fill({"params": params, "state": state}, arrays, Path(path))
-    used = None if used is None else jnp.asarray(used)
-    inputs = inputs_from_json(card["inputs"])
-    return AdaptedModel(model, trees["params"], trees["state"], used, inputs, loss=card.get("loss"))
+    with reading(path, "adapted model", passed=model is not None):
+        if model is None:
+            if card["model"] is None:
+                raise RunError(f"The network in {path} is not a built-in one; pass it: load_adapted(path, model=...).")
+            model = model_from_config(card["model"])
+        params, state = jax.eval_shape(model.init, jax.random.key(0))
+        used = arrays.pop("used.", None)
+        trees = fill({"params": params, "state": state}, arrays, Path(path))
+        used = None if used is None else jnp.asarray(used)
+        inputs = inputs_from_json(card["inputs"])
+        return AdaptedModel(model, trees["params"], trees["state"], used, inputs, loss=card.get("loss"))

@@ -34,7 +34,7 @@ from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
 from mtnets.learner.data import to_inputs, to_labels, to_targets
 from mtnets.learner.task_files import fingerprint, read_task
-from mtnets.learner.tensors import FORMAT, fill, read_tensors, write_tensors
+from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
 from mtnets.networks.model import NETWORKS, Model
 from mtnets.networks.models import model_from_config
 from mtnets.shipped import learners
@@ -276,7 +276,7 @@ class Learner:
     def save(self, path: str | Path) -> None:
         """Writes `learner.safetensors`, which holds everything, and `learner.json`, the same card for people, into a
         folder. An older learner there is replaced whole."""
-        arrays = {f"{part}.{name}": np.asarray(a) for part, tree in self.arrays().items() for name, a in tree.items()}
+        arrays = {f"{part}.{name}": a for part, tree in self.arrays().items() for name, a in tree.items()}
         card = self._card()
         write_tensors(Path(path) / WEIGHTS, arrays, card)
         write_json(Path(path) / CARD, card)
@@ -326,16 +326,8 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
             f"learner that ships: {', '.join(learners.names())}."
         )
     arrays, card = read_tensors(file)
-    try:
+    with reading(file, None, passed=model is not None):
         return _read(file, arrays, card, model, method)
-    except RunError:
-        raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a record may hold anything
-        passed = ", or the model passed is not the one that was saved" if model is not None else ""
-        raise RunError(
-            f"{file} is not a learner that this version of mtnets reads ({type(error).__name__}: {error}): its record "
-            f"is damaged or of another version{passed}. Load it with the version that wrote it, or train anew."
-        ) from error
 
 
 def _read(
@@ -363,6 +355,8 @@ def _read(
                 "load(path, method=...)."
             )
         method = method_from_json(card["method"])
+    if card["format"] == 1 and method.loose(model):  # version 0.1 moved nothing but layers
+        method = dataclasses.replace(method, adapts="layers")
     network, inner_lr = model, card["inner_lr"]
 
     def start(key: Array) -> tuple[Meta, Any]:

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mtnets.arrays import to_numpy
 from mtnets.errors import RunError
 from mtnets.inner import Implicit, Truncated, method_to_json
-from mtnets.learner.tensors import read_tensors, write_tensors
+from mtnets.learner.tensors import fill, read_tensors, reading, write_tensors
 from mtnets.tasks import Inputs, inputs_from_json
-from mtnets.trees import leaves_by_path, path_of
+from mtnets.trees import leaves_by_path
 
 if TYPE_CHECKING:
     from mtnets.learner.adapted import AdaptedModel
@@ -45,15 +45,16 @@ def write_task(path: str | Path, adapted: "AdaptedModel", learner: "Learner", mo
     """Writes the weights that differ from the learner's; those that a mask held are not among them."""
     start, arrays = leaves_by_path(learner.meta.params), {}
     for name, leaf in moved.items():
-        changed = np.asarray(leaf) != np.asarray(start[name])
+        after, before = np.asarray(leaf), np.asarray(start[name])
+        changed = (after != before) | (np.signbit(after) != np.signbit(before))  # −0 == 0
         if changed.any():
-            arrays[f"values.{name}"] = np.asarray(leaf)[changed]
+            arrays[f"values.{name}"] = after[changed]
             if not changed.all():
                 arrays[f"places.{name}"] = np.packbits(changed)
-    before = leaves_by_path(learner.state)
+    states = leaves_by_path(learner.state)
     for name, leaf in leaves_by_path(adapted.state).items():
-        if not np.array_equal(leaf, before[name]):
-            arrays[f"state.{name}"] = np.asarray(leaf)
+        if to_numpy(leaf).tobytes() != to_numpy(states[name]).tobytes():
+            arrays[f"state.{name}"] = to_numpy(leaf)
     if adapted.used is not None:
         arrays["used."] = np.asarray(adapted.used)
     card: dict[str, Any] = {"kind": "task", "learner": learner.fingerprint, "inner_steps": adapted.inner_steps}
@@ -75,20 +76,26 @@ def read_task(path: str | Path, learner: "Learner") -> MovedTask:
             f"{path} belongs to another learner ({str(card.get('learner'))[:12]}, this is {expected[:12]}); load that "
             "one, or adapt this one anew."
         )
+    with reading(path, "task"):
+        return _read(path, arrays, card, learner)
+
+
+def _read(path: str | Path, arrays: dict[str, np.ndarray], card: Mapping[str, Any], learner: "Learner") -> MovedTask:
+    """The task of a file's arrays and card."""
     start = leaves_by_path(learner.meta.params)
     moved: dict[str, Array] = {}
-    for layer in learner.inner.layers:
-        for name in layer.paths:
-            moved[name] = jnp.asarray(
-                _merged(start[name], arrays.pop(f"values.{name}", None), arrays.pop(f"places.{name}", None), path, name)
-            )
+    for name in learner.inner.moving:
+        values, places = (arrays.pop(f"{part}.{name}", None) for part in ("values", "places"))
+        moved[name] = jnp.asarray(_merged(start[name], values, places, path, name))
     used = arrays.pop("used.", None)
-    changed = {n: arrays.pop(f"state.{n}") for n in leaves_by_path(learner.state) if f"state.{n}" in arrays}
+    same = leaves_by_path(learner.state)
+    changed = {f"state.{n}": arrays.pop(f"state.{n}") for n in same if f"state.{n}" in arrays}
     if arrays:
         raise RunError(f"{path} has {', '.join(sorted(arrays))}, which this learner does not know; adapt it anew.")
-    state = jax.tree.map_with_path(lambda keys, leaf: jnp.asarray(changed.get(path_of(keys), leaf)), learner.state)
+    unchanged = {f"state.{name}": to_numpy(leaf) for name, leaf in same.items()}
+    state = fill({"state": learner.state}, unchanged | changed, Path(path))["state"]
     inputs = inputs_from_json(card["inputs"]) if "inputs" in card else learner.inputs
-    return MovedTask(moved, state, None if used is None else jnp.asarray(used), card["inner_steps"], inputs)
+    return MovedTask(moved, state, None if used is None else jnp.asarray(used), int(card["inner_steps"]), inputs)
 
 
 def _merged(start: Any, values: Any, places: Any, path: str | Path, name: str) -> np.ndarray:
@@ -110,7 +117,7 @@ def fingerprint(learner: "Learner", method: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps([method, float(learner.inner_lr)], sort_keys=True).encode())
     for part, leaves in sorted(learner.arrays().items()):
         for name, leaf in sorted(leaves.items()):
-            array = np.asarray(leaf)
+            array = to_numpy(leaf)
             digest.update(f"{part}.{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 
@@ -128,6 +135,8 @@ def _fingerprint_0_1(learner: "Learner") -> str:
         record["proximal"] = estimator.proximal
         if method.name == "imaml":
             record |= {"cg_steps": estimator.cg_steps, "damping": estimator.damping}
+    if record["adapts"] == "layers":  # which version 0.1 called all
+        record["adapts"] = "all"
     if record["inner_clip"] == "off":
         record["inner_clip"] = None
     return fingerprint(learner, record)

@@ -1,17 +1,16 @@
 """Arrays in files: safetensors with a card of plain values, never pickled, written whole or not at all."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
-import safetensors.numpy
-from jax.typing import ArrayLike
 
+from mtnets.arrays import from_bytes, from_numpy, stored, to_bytes, to_numpy
 from mtnets.errors import RunError
 from mtnets.files import replacing
 from mtnets.trees import leaves_by_path, path_of
@@ -20,10 +19,14 @@ FORMAT = 2  # written into every file
 READABLE = (1, FORMAT)  # 1 is that of version 0.1
 
 
-def write_tensors(path: str | Path, arrays: Mapping[str, ArrayLike], card: Mapping[str, Any]) -> None:
-    """Writes arrays with a card as one safetensors file."""
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    data = safetensors.numpy.save(arrays, {"mtnets": json.dumps({"format": FORMAT, **card})})
+def write_tensors(path: str | Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> None:
+    """Writes arrays with a card as one safetensors file.
+
+    Raises:
+      OptionError: for an array of a type that the format does not have.
+    """
+    plain = {name: to_numpy(array) for name, array in arrays.items()}
+    data = to_bytes(plain, {"mtnets": json.dumps({"format": FORMAT, **card})})
     with replacing(path) as file:
         file.write(data)
 
@@ -43,9 +46,10 @@ def read_tensors(path: str | Path, kind: str | None = None) -> tuple[dict[str, n
     if not Path(path).is_file():
         raise RunError(f"There is no file {path}; name one that was saved ({what}).")
     try:
-        with safetensors.safe_open(path, "numpy") as opened:  # type: ignore[no-untyped-call]
-            card = json.loads((opened.metadata() or {})["mtnets"])
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        arrays, metadata = from_bytes(Path(path).read_bytes())
+        card = json.loads(metadata["mtnets"])
+        if not isinstance(card, dict):
+            raise ValueError(f"its card is {card!r}")
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(f"{path} is damaged or no {what} ({error}); train or save it again.") from error
     if card.get("kind") != kind:
@@ -58,20 +62,55 @@ def read_tensors(path: str | Path, kind: str | None = None) -> tuple[dict[str, n
     return arrays, card
 
 
+@contextlib.contextmanager
+def reading(path: str | Path, kind: str | None, *, passed: bool = False) -> Iterator[None]:
+    """Turns errors that a damaged card causes into one RunError.
+
+    Args:
+      path: of the file.
+      kind: as in `read_tensors`.
+      passed: whether the user passed the network.
+    """
+    try:
+        yield
+    except RunError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a card may hold anything
+        other = ", or the model passed is not the one that was saved" if passed else ""
+        remedy = "train anew" if kind is None else "save it again"
+        raise RunError(
+            f"{path} is not {_a(kind or 'learner')} that this version of mtnets reads ({type(error).__name__}: "
+            f"{error}): its record is damaged or of another version{other}. Load it with the version that wrote it, or "
+            f"{remedy}."
+        ) from error
+
+
 def fill(expected: Mapping[str, Any], arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, Any]:
     """Trees of arrays, from trees of their shapes and arrays by `part.path`, which may be of half precision.
 
     Raises:
-      RunError: for an array that is absent, superfluous, or of another shape.
+      RunError: for an array that is absent, superfluous, or of another shape or kind.
     """
-    shapes = {f"{part}.{n}": leaf.shape for part, tree in expected.items() for n, leaf in leaves_by_path(tree).items()}
-    for name in sorted(shapes.keys() | arrays.keys()):
+    leaves = {f"{part}.{n}": leaf for part, tree in expected.items() for n, leaf in leaves_by_path(tree).items()}
+    for name in sorted(leaves.keys() | arrays.keys()):
         shape = arrays[name].shape if name in arrays else "nothing"
-        if shape != shapes.get(name, "nothing"):
-            raise RunError(f"{path} has {shape} for {name} and the network needs {shapes.get(name, 'nothing')}.")
+        wanted = stored(leaves[name]).shape if name in leaves else "nothing"
+        if shape != wanted:
+            raise RunError(f"{path} has {shape} for {name} and the network needs {wanted}.")
+
+    def read(name: str, leaf: Any) -> Any:
+        try:
+            return from_numpy(arrays[name], leaf)
+        except ValueError as error:
+            raise RunError(
+                f"{path} has {arrays[name].dtype} for {name} and the network needs {leaf.dtype}; save it again."
+            ) from error
+
     return {
-        part: jax.tree.map_with_path(
-            lambda keys, leaf, part=part: jnp.asarray(arrays[f"{part}.{path_of(keys)}"], leaf.dtype), tree
-        )
+        part: jax.tree.map_with_path(lambda keys, leaf, part=part: read(f"{part}.{path_of(keys)}", leaf), tree)
         for part, tree in expected.items()
     }
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun.startswith("a") else f"a {noun}"

@@ -7,7 +7,7 @@ Layers are read off the structure of the parameters and off the traced computati
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from mtnets.trees import leaves_by_path
 
 LINEAR = {"dot_general", "conv_general_dilated", "gather"}
 ADDITIVE = {"add", "sub", "add_any"}
+SCALING = {"mul", "div"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,15 +87,35 @@ class Layer:
         return tuple(range(len(self.shape) - len(self.out_axes), len(self.shape)))
 
 
+class Structure(NamedTuple):
+    """What a network consists of.
+
+    Attributes:
+      layers: in the order of their first use.
+      loose: shapes of the leaves that lie in no layer, by path.
+      normalising: those of them that scale or shift something normalised.
+    """
+
+    layers: tuple[Layer, ...]
+    loose: dict[str, tuple[int, ...]]
+    normalising: frozenset[str]
+
+
 def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]:
-    """Finds the layers of a network and orders them by first use.
+    """The layers of a network, ordered by first use; see `structure_of`."""
+    return structure_of(forward, params).layers
+
+
+def structure_of(forward: Callable[[Any], Any], params: Any) -> Structure:
+    """Finds the layers of a network, orders them by first use, and lists the leaves in none.
 
     The output axes of a weight are those that index the outputs of the first operation that it enters: the free axes of
     a matrix product, the features of a convolution, the last axis of a table's entries. They are followed back through
     transposed, flipped and merged axes; where an axis was split, the last axis of the weight is taken. A weight that is
-    used several times, as in a recurrent cell, is one layer. The bias of a weight is the next leaf of the same
-    container that is used after it, provided that it is added and has the shape of the output axes. It may also be flat
-    with as many elements, or have axes of size one in place of a convolution's image.
+    used several times, as in a recurrent cell, is one layer. The bias of a weight is a leaf that is added to its
+    product, or the next leaf of the same container that is used after it and added, provided that it has the shape of
+    the output axes. It may also be flat with as many elements, or have axes of size one in place of a convolution's
+    image.
 
     Args:
       forward: the network as a function of its parameters. It is traced, not run.
@@ -107,13 +128,19 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
     shapes = {path: tuple(leaf.shape) for path, leaf in leaves_by_path(params).items()}
     paths = list(shapes)
     layers: dict[str, Layer] = {}  # by the path of the weight, in the order of first use
+    weights: dict[int, Use] = {}  # by number
     waiting: dict[str, Use] = {}  # container → use of the weight in it whose bias may come next
+    normalising: set[str] = set()
     for use in first_uses(closed.jaxpr):
         path = paths[use.leaf.number]
         container, shape = path.rpartition(".")[0], shapes[path]
+        if use.beside.normalised and use.primitive in ADDITIVE | SCALING:
+            normalising.add(path)
         weight = waiting.pop(container, None)
+        if use.primitive == "add" and use.beside.product in weights:
+            weight = weights[use.beside.product]
         layer = layers[paths[weight.leaf.number]] if weight else None
-        if layer and weight and use.primitive in ADDITIVE and _is_bias(shape, layer, weight):
+        if layer and not layer.bias and weight and use.primitive in ADDITIVE and _is_bias(shape, layer, weight):
             layers[layer.weight] = dataclasses.replace(
                 layer, bias=path, bias_shape=None if shape == layer.out_shape else shape
             )
@@ -122,7 +149,7 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
             if not axes and shape[-1] == 1:  # a single unit
                 axes = (len(shape) - 1,)
             layers[path] = Layer(container or path, path, None, shape, axes, groups)
-            waiting[container] = use
+            waiting[container] = weights[use.leaf.number] = use
 
     if not layers:
         leaves = ", ".join(f"{path} {shape}" for path, shape in shapes.items()) or "no parameters"
@@ -131,10 +158,13 @@ def find_layers(forward: Callable[[Any], Any], params: Any) -> tuple[Layer, ...]
             "product, a convolution or a table look-up."
         )
     names = [layer.name for layer in layers.values()]
-    return tuple(
+    renamed = tuple(
         layer if names.count(layer.name) == 1 else dataclasses.replace(layer, name=layer.weight)
         for layer in layers.values()
     )
+    in_layers = {path for layer in renamed for path in layer.paths}
+    loose = {path: shape for path, shape in shapes.items() if path not in in_layers}
+    return Structure(renamed, loose, frozenset(normalising))
 
 
 def named(

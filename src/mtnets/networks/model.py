@@ -14,7 +14,7 @@ from jax import Array
 
 from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, RunError
-from mtnets.networks.layers import Layer, find_layers, named
+from mtnets.networks.layers import Layer, Structure, named, structure_of
 from mtnets.trees import leaves_by_path
 
 Norm = Literal["transductive", "support", "running", "none"]
@@ -93,22 +93,45 @@ class Model:
     @functools.cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The layers that a task may move, in the order of their first use."""
-        params, state = jax.eval_shape(self.init, jax.random.key(0))
-        x = jnp.zeros((2, *self.input_shape), self.input_dtype)
-        layers = find_layers(lambda params: self.apply(params, jax.tree.map(_zeros, state), x, None), params)
+        layers = self._structure.layers
         if self.naming is not None:
-            layers = named(layers, self.naming, leaves_by_path(params))
-        return tuple(self._free(layer) for layer in layers if not self._holds(layer.weight))
+            layers = named(layers, self.naming, leaves_by_path(self._shapes[0]))
+        free = (layer for layer in layers if not self._is_fixed(layer.weight))
+        return tuple(
+            dataclasses.replace(layer, bias=None, bias_shape=None)
+            if layer.bias and self._is_fixed(layer.bias)
+            else layer
+            for layer in free
+        )
 
-    def _holds(self, path: str) -> bool:
-        """Whether no task moves this leaf."""
-        return f"{path}.".startswith(tuple(f"{part}." for part in self.fixed))
+    @functools.cached_property
+    def loose(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the leaves in no layer that a task may move, by path: temperatures, scales, positions, weights
+        whose use is not linear.
 
-    def _free(self, layer: Layer) -> Layer:
-        """The layer without a bias that no task moves."""
-        if layer.bias is None or not self._holds(layer.bias):
-            return layer
-        return dataclasses.replace(layer, bias=None, bias_shape=None)
+        Scales and offsets of normalisation are not among them in a network with batch norm, as in the code of MAML and
+        MT-net; nor is anything if layers are named.
+        """
+        if self.naming is not None:
+            return {}
+        with_batch_norm = self.norm == "transductive" or (self.norm != "none" and jax.tree.leaves(self._shapes[1]))
+        still = self._structure.normalising if with_batch_norm else frozenset()
+        shapes = self._structure.loose.items()
+        return {path: shape for path, shape in shapes if path not in still and not self._is_fixed(path)}
+
+    @functools.cached_property
+    def _shapes(self) -> tuple[Any, Any]:
+        """Shapes of the parameters and of the state."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
+    @functools.cached_property
+    def _structure(self) -> Structure:
+        params, state = self._shapes
+        x = jnp.zeros((2, *self.input_shape), self.input_dtype)
+        return structure_of(lambda params: self.apply(params, jax.tree.map(_zeros, state), x, None)[0], params)
+
+    def _is_fixed(self, path: str) -> bool:
+        return f"{path}.".startswith(tuple(f"{fixed}." for fixed in self.fixed))
 
     @functools.cached_property
     def _identity(self) -> Any:

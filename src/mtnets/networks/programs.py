@@ -7,6 +7,10 @@ from mtnets.compat import is_condition, scanned, sub_programs
 
 # Operations that only rearrange or convert an array; their result still counts as the same parameter.
 TRANSPARENT = {"reshape", "transpose", "rev", "convert_element_type", "squeeze", "copy", "copy_p", "broadcast_in_dim"}
+CALLS = {"jit", "pjit", "closed_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
+PRODUCTS = {"dot_general", "conv_general_dilated"}
+ROOTS = {"sqrt", "rsqrt"}
+ARITHMETIC = {"add", "sub", "mul", "div", "neg", "add_any"}
 
 
 class Leaf(NamedTuple):
@@ -23,6 +27,18 @@ class Leaf(NamedTuple):
     flipped: frozenset[int] = frozenset()
 
 
+class Made(NamedTuple):
+    """Where a variable that holds no parameter comes from, as far as that tells what a parameter beside it is.
+
+    Attributes:
+      product: number of the parameter of which it is the product with something else; None if it is none.
+      normalised: whether arithmetic leads to it from a square root, as in every normalisation.
+    """
+
+    product: int | None = None
+    normalised: bool = False
+
+
 class Use(NamedTuple):
     """An operation that takes a parameter as an operand.
 
@@ -30,11 +46,13 @@ class Use(NamedTuple):
       leaf: the parameter.
       eqn: the operation.
       position: index of the parameter among the operands.
+      beside: where another operand comes from.
     """
 
     leaf: Leaf
     eqn: Any
     position: int
+    beside: Made = Made()
 
     @property
     def primitive(self) -> str:
@@ -51,8 +69,10 @@ class Use(NamedTuple):
 def first_uses(jaxpr: Any) -> Iterator[Use]:
     """The first use of each input of a program, in the order of the computation."""
     seen: set[int] = set()
-    leaves = {var: Leaf(i, tuple((axis,) for axis in range(len(var.aval.shape)))) for i, var in enumerate(jaxpr.invars)}
-    for use in _uses(jaxpr, leaves):
+    known: dict[Any, Leaf | Made] = {
+        var: Leaf(i, tuple((axis,) for axis in range(len(var.aval.shape)))) for i, var in enumerate(jaxpr.invars)
+    }
+    for use in _uses(jaxpr, known):
         if use.leaf.number not in seen:
             seen.add(use.leaf.number)
             yield use
@@ -73,29 +93,49 @@ def out_axes(use: Use) -> tuple[int, ...] | None:
     return None if None in runs else sum(runs, ())
 
 
-def _uses(jaxpr: Any, leaves: dict[Any, Leaf]) -> Iterator[Use]:
-    """Walks a program and its sub-programs in order; `leaves` maps variables to the parameters that they hold."""
+def _uses(jaxpr: Any, known: dict[Any, Leaf | Made]) -> Iterator[Use]:
+    """Walks a program and its sub-programs in order; `known` maps variables to the parameters that they hold, or to
+    what they are made from."""
     for eqn in jaxpr.eqns:
-        operands = [None if hasattr(var, "val") else leaves.get(var) for var in eqn.invars]
-        known = [leaf for leaf in operands if leaf is not None]
-        if not known:
-            continue
+        operands = [None if hasattr(var, "val") else known.get(var) for var in eqn.invars]
         name = eqn.primitive.name
         if programs := sub_programs(eqn):
+            if name not in CALLS:
+                operands = [operand if isinstance(operand, Leaf) else None for operand in operands]
+                if not any(operands):
+                    continue
             for sub in programs:
-                inside = {v: leaf for v, leaf in zip(sub.invars, _operands(eqn, sub, operands), strict=True) if leaf}
+                inside = {v: o for v, o in zip(sub.invars, _operands(eqn, sub, operands), strict=True) if o}
                 yield from _uses(sub, inside)
                 if name not in {"scan", "while", "cond"} and len(sub.outvars) == len(eqn.outvars):
                     outputs = zip(eqn.outvars, sub.outvars, strict=True)
-                    leaves.update({o: inside[s] for o, s in outputs if not hasattr(s, "val") and s in inside})
-        elif name in TRANSPARENT:
-            leaves[eqn.outvars[0]] = _rearranged(eqn, known[0])
+                    known.update({o: inside[s] for o, s in outputs if not hasattr(s, "val") and s in inside})
+        elif name in TRANSPARENT and isinstance(operands[0], Leaf):
+            known[eqn.outvars[0]] = _rearranged(eqn, operands[0])
         else:
-            yield from (Use(leaf, eqn, position) for position, leaf in enumerate(operands) if leaf is not None)
+            beside = next((operand for operand in operands if isinstance(operand, Made)), Made())
+            for position, operand in enumerate(operands):
+                if isinstance(operand, Leaf):
+                    yield Use(operand, eqn, position, beside)
+            if made := _made(name, operands):
+                known[eqn.outvars[0]] = made
 
 
-def _operands(eqn: Any, sub: Any, operands: list[Leaf | None]) -> list[Leaf | None]:
-    """The parameter that each input of a sub-program holds."""
+def _made(name: str, operands: Sequence[Leaf | Made | None]) -> Made | None:
+    """Where the result of an operation comes from; None where that tells nothing."""
+    leaves = [operand for operand in operands if isinstance(operand, Leaf)]
+    made = [operand for operand in operands if isinstance(operand, Made)]
+    if name in PRODUCTS and len(leaves) == 1:
+        return Made(product=leaves[0].number)
+    if name in TRANSPARENT and made:
+        return made[0] if name not in {"transpose", "rev"} else made[0]._replace(product=None)
+    if name in ROOTS or (name in ARITHMETIC and any(operand.normalised for operand in made)):
+        return Made(normalised=True)
+    return None
+
+
+def _operands(eqn: Any, sub: Any, operands: list[Any]) -> list[Any]:
+    """What each input of a sub-program holds."""
     if eqn.primitive.name == "while":
         conditions, bodies = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
         carry = operands[conditions + bodies :]

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 
+from mtnets.arrays import to_bytes, to_numpy
 from mtnets.errors import OptionError
 from mtnets.files import replacing
 from mtnets.networks.layers import Layer, find_layers, named
@@ -67,7 +67,7 @@ def state_dict(
     tree = {"params": params, "state": {} if state is None else state}
     x = jnp.zeros((2, *model.input_shape), model.input_dtype)
     forward = lambda tree: model.apply(tree["params"], tree["state"], x, None)[0]  # noqa: E731
-    leaves = {path: np.asarray(leaf) for path, leaf in leaves_by_path(tree).items()}
+    leaves = {path: to_numpy(leaf) for path, leaf in leaves_by_path(tree).items()}
     paths = list(leaves)
     uses = {paths[use.leaf.number]: use for use in first_uses(jax.make_jaxpr(forward)(tree).jaxpr)}
     images = dict(model.flattened if flattened is None else flattened)
@@ -95,7 +95,7 @@ def state_dict(
         module, _, last = name.rpartition(".")
         if last == "bias" and _join(module, "weight") not in result:
             result[_join(module, "weight")] = np.ones_like(array)
-    return {name: np.ascontiguousarray(array) for name, array in result.items()}
+    return {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in result.items()}
 
 
 def save_state_dict(
@@ -115,7 +115,7 @@ def save_state_dict(
     Raises:
       OptionError: as `state_dict`.
     """
-    data = safetensors.numpy.save(state_dict(model, params, state, flattened=flattened), {"format": "pt"})
+    data = to_bytes(state_dict(model, params, state, flattened=flattened), {"format": "pt"})
     with replacing(path) as file:
         file.write(data)
 

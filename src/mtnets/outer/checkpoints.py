@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mtnets.arrays import from_numpy, stored, to_numpy
 from mtnets.compat import orbax_v1
 from mtnets.errors import RunError, first_line
 from mtnets.trees import leaves_by_path, path_of
@@ -41,7 +42,8 @@ class Checkpoints:
         Raises:
           RunError: if it cannot be written; the one before stays.
         """
-        arrays = {name: np.asarray(leaf) for name, leaf in leaves_by_path(tree).items()}
+        leaves = leaves_by_path(tree).items()
+        arrays = {name: to_numpy(leaf) for name, leaf in leaves if leaf.size}  # Orbax saves no empty ones
         before = self.latest
         if before == step:
             return
@@ -60,19 +62,18 @@ class Checkpoints:
         Raises:
           RunError: if it is damaged or does not fit.
         """
-        shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves_by_path(like).items()}
-        template = {name: np.empty(shape.shape, shape.dtype) for name, shape in shapes.items()}
+        shapes = {name: stored(leaf) for name, leaf in leaves_by_path(like).items()}
+        template = {name: np.empty(shape.shape, shape.dtype) for name, shape in shapes.items() if shape.size}
         try:
             arrays: Any = self._checkpointer.load_checkpointables(step, {ITEM: template})[ITEM]
-            if any(arrays[name].shape != shape.shape for name, shape in shapes.items()):
-                raise ValueError("its arrays have other shapes")
+            arrays |= {name: np.empty(shape.shape, shape.dtype) for name, shape in shapes.items() if not shape.size}
+            return jax.tree.map_with_path(lambda keys, leaf: from_numpy(arrays[path_of(keys)], leaf), like)
         except Exception as error:  # see save
             raise RunError(
                 f"The checkpoint {self.folder / str(step)} is damaged or of another configuration "
                 f"({first_line(error)}). "
                 "Remove that folder to go on from the checkpoint before it, or start anew with overwrite=True."
             ) from error
-        return jax.tree.map_with_path(lambda keys, leaf: jax.numpy.asarray(arrays[path_of(keys)], leaf.dtype), like)
 
     def close(self) -> None:
         """Ends Orbax's threads."""

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -149,6 +150,7 @@ def make_plan(
         (tasks.train, tasks.validation, tasks.test) if isinstance(tasks, Family) else (tasks, tasks, tasks)
     )
     network = model if model is not None else family.model()  # type: ignore[union-attr]
+    _warn_of_unmoved(network, method)
     splits = {"training": train, "validation": validation, "test": test}
     train, validation, test = (
         fitted(network, LOSSES[loss], tasks, f"The {name} tasks") for name, tasks in splits.items()
@@ -167,6 +169,18 @@ def make_plan(
         optimiser or training.optimiser(),
         optimiser is not None,
     )
+
+
+def _warn_of_unmoved(model: Model, method: Method) -> None:
+    """Names the leaves in no layer that MAML would move and this method does not."""
+    if unmoved := method.unmoved(model):
+        some = ", ".join(unmoved[:10]) + " …" * (len(unmoved) > 10)
+        warnings.warn(
+            f"No task moves {some}: they lie in no layer, and {method.name} is defined by layers. They are "
+            "meta-learned. To let tasks move them, use a method such as maml; to say that this is meant, "
+            "adapts='layers'.",
+            stacklevel=4,
+        )
 
 
 def _runs(

@@ -83,7 +83,7 @@ def of_equinox(mode):
 
 @pytest.mark.parametrize("build", [of_linen, of_haiku, of_equinox("batch"), of_equinox("ema")])
 def test_statistics_of_the_support_set_alone(build) -> None:
-    with pytest.raises(OptionError, match="depend on earlier ones .*; build its batch norm with momentum=0"):
+    with pytest.raises(OptionError, match=r"depend on earlier ones .*; build its batch norm with momentum=0"):
         build(0.9, norm="support")
     build(0.9, norm="running")
     model = build(0.0, norm="support")

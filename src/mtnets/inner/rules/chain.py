@@ -29,7 +29,8 @@ def chain(**rules: Rule) -> Rule:
 
     kinds = [rule.surrogate for rule in rules.values() if rule.surrogate]
     surrogate = "gradient" if "gradient" in kinds else "arrays" if kinds else None
-    return Rule(init, begin, moving, any(rule.learns for rule in rules.values()), surrogate)
+    learns, loose = any(rule.learns for rule in rules.values()), all(rule.loose for rule in rules.values())
+    return Rule(init, begin, moving, learns, surrogate, loose)
 
 
 class StepState(NamedTuple):
@@ -49,13 +50,14 @@ def by_step(update: Callable[[Any, Array, Any], Any]) -> optax.GradientTransform
 
 
 def fixed(rule: Rule, names: Collection[str]) -> Rule:
-    """A rule that leaves the layers of these names where they are, whatever it makes of the others."""
+    """A rule that leaves the layers of these names, and leaves in no layer, where they are, whatever it makes of the
+    others."""
 
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
-        still = {path for layer in layers if layer.name in names for path in layer.paths}
+        moves = {path for layer in layers if layer.name not in names for path in layer.paths}
 
         def stop(updates: Any, params: Any) -> Any:
-            return {path: jnp.zeros_like(u) if path in still else u for path, u in updates.items()}
+            return {path: u if path in moves else jnp.zeros_like(u) for path, u in updates.items()}
 
         return optax.chain(rule.begin(layers, arrays, inner_lr, key), optax.stateless(stop))
 

@@ -113,7 +113,7 @@ def sparse_mask(*, start: float = 0.1) -> Rule:
     def moving(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
         return {layer.name: (arrays[layer.weight] > 0).mean() for layer in layers}
 
-    return Rule(init, begin, moving, surrogate="arrays")
+    return Rule(init, begin, moving, surrogate="arrays", loose=True)
 
 
 def straight_through_mask(logits: Array, key: Array, temperature: float = 1.0) -> Array:

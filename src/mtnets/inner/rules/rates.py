@@ -34,6 +34,7 @@ def sgd() -> Rule:
         lambda setting: {},
         lambda layers, arrays, inner_lr, key: optax.scale(-inner_lr),
         learns=False,
+        loose=True,
     )
 
 
@@ -50,11 +51,12 @@ def weight_rates() -> Rule:
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
         return optax.stateless(lambda updates, params: jax.tree.map(lambda a, g: -a * g, arrays, updates))
 
-    return Rule(init, begin)
+    return Rule(init, begin, loose=True)
 
 
 def layer_step_rates() -> Rule:
-    """`Δ = −α_lt G` with one learned rate per layer l and inner step t, all α at the start.
+    """`Δ = −α_lt G` with one learned rate per layer l and inner step t, all α at the start. A leaf in no layer
+    counts as one.
 
     Steps beyond those of training use the last rate.
 
@@ -64,17 +66,21 @@ def layer_step_rates() -> Rule:
 
     def init(setting: Setting) -> Arrays:
         steps = max(1, setting.steps)
+        in_layers = {path for layer in setting.layers for path in layer.paths}
         weights = {layer.name: setting.weights[layer.weight] for layer in setting.layers}
+        weights |= {path: leaf for path, leaf in setting.weights.items() if path not in in_layers}
         return {name: jnp.full(steps, setting.inner_lr, weight.dtype) for name, weight in weights.items()}
 
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
+        names = {path: layer.name for layer in layers for path in layer.paths}
+
         def update(updates: Any, step: Array, params: Any) -> Any:
             now = {name: rates[jnp.minimum(step, len(rates) - 1)] for name, rates in arrays.items()}
-            return {path: -now[layer.name] * updates[path] for layer in layers for path in layer.paths}
+            return {path: -now[names.get(path, path)] * g for path, g in updates.items()}
 
         return by_step(update)
 
-    return Rule(init, begin)
+    return Rule(init, begin, loose=True)
 
 
 def generated_rates() -> Rule:
