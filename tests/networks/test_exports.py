@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen, nnx
 
 from mtnets import OptionError
 from mtnets.networks.exports import export_onnx, export_stablehlo
+from mtnets.networks.models.conv import max_pool
 
 WEIGHT = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
 
@@ -21,7 +23,13 @@ def inputs(count):
     return np.random.default_rng(count).normal(size=(count, 3)).astype(np.float32)
 
 
-def test_stablehlo(tmp_path) -> None:
+def counting(x):
+    """Asks how many examples there are."""
+    return jnp.tanh(x).reshape(len(x), -1) @ WEIGHT
+
+
+@pytest.mark.parametrize("network", [network, counting])
+def test_stablehlo(network, tmp_path) -> None:
     pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
     export_stablehlo(network, (3,), jnp.float32, tmp_path / "model.stablehlo", ("cpu", "cuda"))
     program = jax.export.deserialize((tmp_path / "model.stablehlo").read_bytes())
@@ -30,7 +38,8 @@ def test_stablehlo(tmp_path) -> None:
         np.testing.assert_allclose(program.call(inputs(count)), network(inputs(count)), rtol=1e-5, atol=1e-6)
 
 
-def test_onnx(tmp_path) -> None:
+@pytest.mark.parametrize("network", [network, counting])
+def test_onnx(network, tmp_path) -> None:
     pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
     runtime = pytest.importorskip("onnxruntime")
     export_onnx(network, (3,), jnp.float32, tmp_path / "model.onnx")
@@ -48,3 +57,82 @@ def test_packages_that_are_not_there_are_named(export, package, extra, tmp_path,
     with pytest.raises(OptionError, match=rf"pip install 'mtnets\[{extra}\]'"):
         export(network, (3,), jnp.float32, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def pooled(pool):
+    weight = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
+
+    def network(x):
+        x = pool(jax.nn.relu(x))
+        return x.reshape(len(x), -1)[:, :4] @ weight
+
+    return network
+
+
+def of_equinox(name, *args):
+    def pool(x):
+        eqx = pytest.importorskip("equinox")
+        return jax.vmap(getattr(eqx.nn, name)(*args))(x)
+
+    return pool
+
+
+POOLS = {
+    "max": lambda x: nnx.max_pool(x, (2, 2), (2, 2)),
+    "overlapping": lambda x: linen.max_pool(x, (3, 3), (2, 2), "SAME"),
+    "average": lambda x: nnx.avg_pool(x, (3, 3), (2, 2), "SAME"),
+    "one axis": lambda x: linen.avg_pool(x, (2, 1), (2, 1), count_include_pad=False),
+    "dilated": lambda x: jax.lax.reduce_window(
+        x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 1, 1, 1), "VALID", window_dilation=(1, 2, 2, 1)
+    ),
+    "own": max_pool,
+    "equinox": of_equinox("MaxPool2d", 2, 2),
+    "adaptive average": of_equinox("AdaptiveAvgPool2d", (4, 2)),
+    "adaptive max": of_equinox("AdaptiveMaxPool2d", (4, 2)),
+}
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_pooling_in_onnx(pool, tmp_path) -> None:
+    pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
+    runtime = pytest.importorskip("onnxruntime")
+    network = pooled(POOLS[pool])
+    export_onnx(network, (6, 6, 2), jnp.float32, tmp_path / "model.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).normal(size=(4, 6, 6, 2)).astype(np.float32)
+    (prediction,) = session.run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_allclose(prediction, network(x), rtol=1e-5, atol=1e-5)
+
+
+EXPORTS = [(export_stablehlo, "flatbuffers"), (export_onnx, "onnxruntime")]
+
+
+@pytest.mark.parametrize(("export", "package"), EXPORTS)
+def test_a_program_that_differs_is_not_written(export, package, tmp_path) -> None:
+    pytest.importorskip(package)
+    pytest.importorskip("jax2onnx" if export is export_onnx else package)
+    with pytest.raises(OptionError, match="its predictions differ from the network's by"):
+        export(network, (3,), jnp.float32, tmp_path / "model", reference=lambda x: network(x) + 0.1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_examples_that_depend_on_each_other(tmp_path) -> None:
+    """They are not taken one by one: a program for each alone would be another network."""
+    pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
+    with pytest.raises(OptionError, match=r"cannot be written as StableHLO: .*cannot be interpreted as an integer"):
+        export_stablehlo(lambda x: x - x.sum(0) / len(x), (3,), jnp.float32, tmp_path / "model", alone=False)
+    export_stablehlo(lambda x: x - x.mean(0), (3,), jnp.float32, tmp_path / "model", alone=False)
+
+
+def test_without_a_runtime_nothing_is_compared(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.warns(UserWarning, match=r"in ONNX cannot be run here, .* pip install onnxruntime"):
+        export_onnx(network, (3,), jnp.float32, tmp_path / "model")
+    assert (tmp_path / "model").exists()
+
+
+def test_programs_for_other_machines_are_not_compared(tmp_path) -> None:
+    pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
+    with pytest.warns(UserWarning, match="StableHLO cannot be run here"):
+        export_stablehlo(network, (3,), jnp.float32, tmp_path / "model", ("tpu",))

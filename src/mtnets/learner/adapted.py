@@ -125,12 +125,12 @@ class AdaptedModel:
     @checked_arguments
     def export(self, path: str | Path, *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
         """Writes the network as StableHLO; see `mtnets.networks.exports.export_stablehlo`."""
-        export_stablehlo(self._function, self.model.input_shape, self.model.input_dtype, path, platforms)
+        export_stablehlo(*self._program, path, platforms, **self._comparison)
 
     @checked_arguments
     def export_onnx(self, path: str | Path) -> None:
         """Writes the network as ONNX; see `mtnets.networks.exports.export_onnx`."""
-        export_onnx(self._function, self.model.input_shape, self.model.input_dtype, path)
+        export_onnx(*self._program, path, **self._comparison)
 
     @checked_arguments
     def state_dict(self, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, np.ndarray]:
@@ -164,6 +164,21 @@ class AdaptedModel:
         if self.learner is None or self.moved is None:
             raise RunError(f"This model was read from a file of its own and knows no learner; {remedy}.")
         return self.learner, self.moved
+
+    @property
+    def _program(self) -> tuple[Any, ...]:
+        return self._function, self.model.input_shape, self.model.input_dtype
+
+    @property
+    def _comparison(self) -> dict[str, Any]:
+        """With what an exported program is compared: the predictions of the model, for inputs of the network."""
+
+        def predictions(x: Array) -> Array:
+            scaled = jnp.asarray(self.inputs.scale(x), self.model.input_dtype)
+            prediction = self.inputs.unscale(predict(self.model, self.params, self.state, scaled))
+            return prediction if self.used is None else jnp.where(self.used, prediction, MASKED)
+
+        return {"reference": predictions, "alone": self.model.norm != "transductive"}
 
     def _function(self, x: Array) -> Array:
         scaled = self.inputs.scale(x)  # tables: features come in units of their own

@@ -1,29 +1,43 @@
-"""Writes a network as a program that runs without this library: StableHLO or ONNX."""
+"""Writes a network as a program that runs without this library: StableHLO or ONNX. The program is run and compared with
+the network before it is written."""
 
+import functools
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from mtnets.compat import sub_programs
 from mtnets.errors import OptionError, first_line
 from mtnets.files import replacing
+from mtnets.networks.programs import CALLS
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+BATCHES = (1, 2, 5)  # with which a program is compared
+POOLING = {"reduce_window_max": (jnp.maximum, -jnp.inf), "reduce_window_sum": (jnp.add, 0)}
+Function = Callable[[Array], Array]
 
 
 def export_stablehlo(
-    function: Callable[[Array], Array],
+    function: Function,
     input_shape: tuple[int, ...],
     input_dtype: Any,
     path: str | Path,
     platforms: tuple[str, ...] = PLATFORMS,
+    *,
+    reference: Function | None = None,
+    alone: bool = True,
 ) -> None:
     """Writes a function as StableHLO, for any number of examples.
 
-    `jax.export.deserialize` reads it wherever JAX runs.
+    `jax.export.deserialize` reads it wherever JAX runs. Where it can run here, its predictions are compared with those
+    of the function.
 
     Args:
       function: from inputs `[examples, *input_shape]` to predictions `[examples, outputs]`.
@@ -31,44 +45,214 @@ def export_stablehlo(
       input_dtype: type of the inputs.
       path: of the file.
       platforms: where the program will run, of `cpu`, `cuda`, `rocm` and `tpu`.
+      reference: what the program is compared with. Defaults to the function.
+      alone: whether the prediction for one example does not depend on the others.
 
     Raises:
-      OptionError: without the extra `mtnets[export]`.
+      OptionError: without the extra `mtnets[export]`, for a function that cannot be traced for any number of examples,
+        and for a program whose predictions differ from the reference; no file is left then.
     """
     try:
         import flatbuffers  # noqa: F401
     except ImportError as error:
         raise OptionError("Writing StableHLO needs one more package: pip install 'mtnets[export]'.") from error
-    (examples,) = jax.export.symbolic_shape("examples")
-    inputs = jax.ShapeDtypeStruct((examples, *input_shape), input_dtype)
-    exported = jax.export.export(jax.jit(function), platforms=platforms)(inputs)
+
+    def written(form: Function) -> bytes:
+        exported = jax.export.export(jax.jit(form), platforms=platforms)(_any_number(input_shape, input_dtype))
+        return bytes(exported.serialize())
+
+    def runnable(data: bytes) -> Function | None:
+        here = {"gpu": ("cuda", "rocm")}.get(jax.default_backend(), (jax.default_backend(),))
+        return jax.export.deserialize(bytearray(data)).call if set(here) & set(platforms) else None
+
+    forms = [lambda: function, *([lambda: _one_by_one(function)] if alone else [])]
+    data = _equal_to(reference or function, forms, written, runnable, input_shape, input_dtype, "StableHLO")
     with replacing(path) as file:
-        file.write(exported.serialize())
+        file.write(data)
 
 
 def export_onnx(
-    function: Callable[[Array], Array], input_shape: tuple[int, ...], input_dtype: Any, path: str | Path
+    function: Function,
+    input_shape: tuple[int, ...],
+    input_dtype: Any,
+    path: str | Path,
+    *,
+    reference: Function | None = None,
+    alone: bool = True,
 ) -> None:
     """Writes a function as ONNX, for any number of examples.
 
+    With ONNX Runtime installed, its predictions are compared with those of the function.
+
     Args:
-      function, input_shape, input_dtype, path: as in `export_stablehlo`.
+      function, input_shape, input_dtype, path, reference, alone: as in `export_stablehlo`.
 
     Raises:
-      OptionError: without the extra `mtnets[onnx]`, or for an operation that ONNX does not have.
+      OptionError: without the extra `mtnets[onnx]`, for an operation that ONNX does not have, and for a program that
+        does not run or whose predictions differ from the reference; no file is left then.
     """
     try:
         import jax2onnx  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise OptionError("ONNX needs more packages: pip install 'mtnets[onnx]'.") from error
-    inputs: Any = jax.ShapeDtypeStruct(("B", *input_shape), input_dtype)  # type: ignore[arg-type]
-    try:
+    inputs = _any_number(input_shape, input_dtype)
+
+    def written(form: Function) -> bytes:
+        logger = logging.getLogger("onnx_ir")
+        level = logger.level
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # from other libraries, about each other
-            model = jax2onnx.to_onnx(function, [inputs])
-    except Exception as error:  # its plugins raise errors of many kinds
-        raise OptionError(
-            f"The network cannot be written as ONNX: {first_line(error)}. Write StableHLO: adapted.export(path)."
-        ) from error
+            logger.setLevel(logging.ERROR)
+            try:
+                model: Any = jax2onnx.to_onnx(form, [inputs])
+            finally:
+                logger.setLevel(level)
+        return model.SerializeToString()
+
+    def runnable(data: bytes) -> Function | None:
+        try:
+            import onnxruntime  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            return None
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return lambda x: session.run(None, {name: np.asarray(x)})[0]
+
+    # jax2onnx replaces functions of other libraries while it traces, and not all that take the same arguments.
+    forms = [lambda: function, lambda: _primitive(function, inputs)]
+    if alone:
+        forms.append(lambda: _primitive(_one_by_one(function), inputs))
+    data = _equal_to(reference or function, forms, written, runnable, input_shape, input_dtype, "ONNX")
     with replacing(path) as file:
-        file.write(model.SerializeToString())
+        file.write(data)
+
+
+def _any_number(input_shape: tuple[int, ...], input_dtype: Any) -> jax.ShapeDtypeStruct:
+    """Inputs of any number of examples."""
+    return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("examples"), *input_shape), input_dtype)
+
+
+def _equal_to(
+    reference: Function,
+    forms: list[Callable[[], Function]],
+    written: Callable[[Function], bytes],
+    runnable: Callable[[bytes], Function | None],
+    input_shape: tuple[int, ...],
+    input_dtype: Any,
+    kind: str,
+) -> bytes:
+    """The first of several forms of a function that can be written, and whose predictions are those of the reference.
+
+    Args:
+      reference: the function itself.
+      forms: functions that make it, written in other ways.
+      written: `written(form)`, its bytes.
+      runnable: `runnable(bytes)`, a function that runs them; None where they cannot be run here.
+      input_shape, input_dtype: of one input.
+      kind: for messages.
+    """
+    reasons: list[str] = []
+    for form in forms:
+        try:
+            data = written(form())
+            run = runnable(data)
+            if run is None:
+                warnings.warn(
+                    f"The program in {kind} cannot be run here, and so was not compared with the network"
+                    + (": pip install onnxruntime." if kind == "ONNX" else "."),
+                    stacklevel=4,
+                )
+                return data
+            difference = max(_difference(run, reference, input_shape, input_dtype, count) for count in BATCHES)
+        except Exception as error:  # of many kinds, depending on the library
+            reasons.append(first_line(error))
+            continue
+        if difference <= _tolerance(reference, input_shape, input_dtype):
+            return data
+        reasons.append(f"its predictions differ from the network's by {difference:.2g} of the largest")
+    other = "ONNX: adapted.export_onnx(path)" if kind == "StableHLO" else "StableHLO: adapted.export(path)"
+    raise OptionError(f"The network cannot be written as {kind}: {reasons[-1]}. Write {other}.")
+
+
+def _difference(
+    run: Function, reference: Function, input_shape: tuple[int, ...], input_dtype: Any, count: int
+) -> float:
+    """The largest difference of two functions on random inputs, relative to their values."""
+    random = np.random.default_rng(count)
+    if jnp.issubdtype(input_dtype, jnp.integer):
+        x = random.integers(0, 2, (count, *input_shape)).astype(input_dtype)
+    else:
+        x = random.normal(size=(count, *input_shape)).astype(input_dtype)
+    a, b = (np.asarray(f(jnp.asarray(x)), np.float64) for f in (run, reference))
+    if a.shape != b.shape:
+        raise OptionError(f"for inputs {list(x.shape)} it returns {list(a.shape)} and the network {list(b.shape)}")
+    ordinary = b[np.abs(b) < 1e8]  # masked outputs are far beyond
+    size = np.abs(ordinary).max(initial=1e-30)
+    return float(np.nan_to_num(np.abs(a - b) / np.maximum(np.abs(b), size), nan=np.inf).max(initial=0.0))
+
+
+def _tolerance(reference: Function, input_shape: tuple[int, ...], input_dtype: Any) -> float:
+    """How far rounding may move predictions, relative to the largest."""
+    result = jax.eval_shape(reference, jax.ShapeDtypeStruct((1, *input_shape), input_dtype))
+    exact = jax.default_backend() == "cpu" and jnp.finfo(result.dtype).bits >= 32
+    return 1e-3 if exact else 3e-2  # a GPU multiplies in a precision of its own
+
+
+def _one_by_one(function: Function) -> Function:
+    """The same function of independent examples, which sees one of them at a time and so may ask how many there are."""
+    return jax.vmap(lambda x: function(x[None])[0])
+
+
+def _primitive(function: Function, inputs: Any) -> Function:
+    """The same function as the primitive operations of JAX that it consists of, with pooling made of maxima and sums of
+    slices, and padding of concatenations: converters to ONNX know these for any number of examples."""
+    closed = jax.make_jaxpr(function)(inputs)  # before the converter replaces functions
+
+    def run(x: Array) -> Array:
+        return evaluated(closed.jaxpr, closed.consts, [x])[0]
+
+    def evaluated(jaxpr: Any, consts: Any, args: Any) -> list[Any]:
+        values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+        for eqn in jaxpr.eqns:
+            operands = [var.val if hasattr(var, "val") else values[var] for var in eqn.invars]
+            name, programs = eqn.primitive.name, sub_programs(eqn)
+            if name in CALLS and programs:
+                program = next(v for v in eqn.params.values() if getattr(v, "jaxpr", v) is programs[0])
+                results = evaluated(programs[0], getattr(program, "consts", ()), operands)
+            elif name in POOLING and all(d == 1 for d in eqn.params["base_dilation"]):
+                results = [_pooled(operands[0], *POOLING[name], eqn.params)]
+            elif name == "pad" and all(
+                min(before, after) >= inside == 0 for before, after, inside in eqn.params["padding_config"]
+            ):
+                x, value = operands
+                for axis, (before, after, _) in enumerate(eqn.params["padding_config"]):
+                    x = _padded(x, value, axis, before, after)
+                results = [x]
+            else:
+                results = eqn.primitive.bind(*operands, **eqn.params)
+                results = results if eqn.primitive.multiple_results else [results]
+            values |= dict(zip(eqn.outvars, results, strict=True))
+        return [var.val if hasattr(var, "val") else values[var] for var in jaxpr.outvars]
+
+    return run
+
+
+def _pooled(x: Array, combine: Callable[[Array, Array], Array], neutral: float, params: Any) -> Array:
+    """Pooling, axis by axis: the slices of a window, combined."""
+    keys = ("window_dimensions", "window_strides", "padding", "window_dilation")
+    for axis, (size, stride, (before, after), dilation) in enumerate(zip(*(params[key] for key in keys), strict=True)):
+        if (size, stride, before, after) == (1, 1, 0, 0):
+            continue
+        x = _padded(x, neutral, axis, before, after)
+        span = (x.shape[axis] - dilation * (size - 1) - 1) // stride * stride + 1
+        slices = [jax.lax.slice_in_dim(x, i * dilation, i * dilation + span, stride, axis) for i in range(size)]
+        x = functools.reduce(combine, slices)
+    return x
+
+
+def _padded(x: Array, value: Any, axis: int, before: int, after: int) -> Array:
+    """An array with a value before and after it along an axis."""
+    if before == after == 0:
+        return x
+    value = jax.lax.slice_in_dim(x, 0, 1, axis=axis) * 0 + jnp.asarray(value, x.dtype)
+    return jnp.concatenate([*[value] * before, x, *[value] * after], axis)

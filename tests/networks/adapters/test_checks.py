@@ -9,7 +9,6 @@ import pytest
 from flax import linen, nnx
 
 from mtnets import OptionError, wrap
-from mtnets.networks.adapters.checks import checked
 
 W = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
 
@@ -105,15 +104,18 @@ def test_memory_of_a_batch_norm_of_ones_own() -> None:
     """Of any kind: only what it keeps counts."""
 
     class Centred(nnx.Module):
-        def __init__(self, rngs):
+        def __init__(self, momentum, rngs):
             self.head, self.mean = nnx.Linear(4, 2, rngs=rngs), nnx.BatchStat(jnp.zeros(4))
-            self.learns = True
+            self.constant = nnx.Variable(jnp.ones(4))  # no statistic
+            self.momentum = momentum
             self.use_running_average = False
 
         def __call__(self, x):
             if not self.use_running_average:
-                self.mean[...] = 0.5 * self.mean[...] + 0.5 * x.mean(0)
+                mean = self.constant[...] * x.mean(0)
+                self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * mean
             return self.head(x - self.mean[...])
 
     with pytest.raises(OptionError, match=r"a change of 1 in these changes them by 0\.5"):
-        checked(wrap(Centred, (4,), norm="support"))
+        wrap(lambda rngs: Centred(0.5, rngs), (4,), norm="support")
+    wrap(lambda rngs: Centred(0.0, rngs), (4,), norm="support")

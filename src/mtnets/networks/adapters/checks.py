@@ -122,15 +122,20 @@ def _check_memory(model: Model, params: Any, state: Any, x: Array) -> None:
 
     def share(state: Any) -> Any:
         once = learn(state)  # the first batch may count alone, whatever the momentum
-        ones = jax.tree.map(
-            lambda s: jnp.ones_like(s) if jnp.issubdtype(s.dtype, jnp.floating) else np.zeros(s.shape, jax.float0), once
-        )
+        ones = [
+            jnp.ones_like(s) if changes and jnp.issubdtype(s.dtype, jnp.floating) else _no_change(s)
+            for s, changes in zip(jax.tree.leaves(once), changed, strict=True)
+        ]
         # Only this derivative is compiled, which is as small as momentum · 1.
-        _, kept = jax.jvp(learn, (once,), (ones,))
-        shares = [jnp.abs(k).max() for k in jax.tree.leaves(kept) if k.dtype != jax.float0 and k.size]
+        _, kept = jax.jvp(learn, (once,), (jax.tree.unflatten(jax.tree.structure(once), ones),))
+        statistics = [k for k, changes in zip(jax.tree.leaves(kept), changed, strict=True) if changes]
+        shares = [jnp.abs(k).max() for k in statistics if k.dtype != jax.float0 and k.size]
         return jnp.stack(shares).max() if shares else jnp.zeros(())
 
     with taking_inputs(model.input_shape, model.input_dtype):
+        program = jax.make_jaxpr(learn)(state).jaxpr
+        # What comes out as it went in is a constant of the network, not a statistic.
+        changed = [after is not before for before, after in zip(program.invars, program.outvars, strict=True)]
         kept = float(jax.jit(share)(state))
     if not kept <= ROUNDING:
         raise OptionError(
@@ -138,3 +143,8 @@ def _check_memory(model: Model, params: Any, state: Any, x: Array) -> None:
             f"ones (a change of 1 in these changes them by {kept:.2g}); build its batch norm with momentum=0 "
             "(decay_rate=0 in Haiku), or use norm='running' or 'transductive'."
         )
+
+
+def _no_change(leaf: Any) -> Any:
+    """The derivative of a leaf that is held."""
+    return jnp.zeros_like(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else np.zeros(leaf.shape, jax.float0)
