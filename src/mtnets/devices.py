@@ -55,14 +55,15 @@ def mean_over(
 
 
 def map_over(
-    f: Callable[[Any, Array], Any], context: Any, keys: Array, *, at_once: int = 1, mesh: Mesh | None = None
+    f: Callable[[Any, Any], Any], context: Any, keys: Any, *, at_once: int = 1, mesh: Mesh | None = None
 ) -> Any:
-    """`f(context, key)` for every key, stacked, in chunks of `at_once` per device."""
+    """`f(context, key)` for every key (or pytree with a leading axis), stacked, in chunks of `at_once` per device."""
 
-    def stacked(context: Any, keys: Array) -> Any:
+    def stacked(context: Any, keys: Any) -> Any:
         if at_once == 1:
             return jax.lax.map(lambda key: f(context, key), keys)
-        return jax.lax.map(lambda key: f(context, key), keys, batch_size=min(at_once, len(keys)))
+        count = len(jax.tree.leaves(keys)[0])
+        return jax.lax.map(lambda key: f(context, key), keys, batch_size=min(at_once, count))
 
     if mesh is None or mesh.size == 1:
         return stacked(context, keys)

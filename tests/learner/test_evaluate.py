@@ -1,12 +1,11 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import mtnets
-from mtnets.errors import OptionError
+from mtnets.errors import DataError, OptionError
 from mtnets.learner.evaluate import Estimate, evaluate
 
 
@@ -47,15 +46,118 @@ def test_a_single_task_has_no_interval():
     assert Estimate("loss", np.ones((1, 2)), np.ones((1, 2))).to_json()["inner_steps"][0]["ci95"] is None
 
 
-def test_scores_are_those_of_tasks_adapted_one_by_one(learner, tasks):
-    """Against `learner.adapt`, for the tasks and keys that `evaluate` draws."""
-    estimate = evaluate(learner, tasks, 5, inner_steps=2, seed=7)
-    for key, scores in zip(jax.random.split(jax.random.key(7), 5), estimate.scores, strict=True):
+def trained(model, tasks, method=None, **settings):
+    settings = {"meta_steps": 2, "validate_every": 0, "progress": False} | settings
+    return mtnets.meta_train(model, method or mtnets.mt_net(0.1), tasks, **settings)
+
+
+def by_hand(learner, task, key, steps, read=lambda x: x):
+    """The score of a task by `learner.adapt` and a prediction."""
+    # masks are drawn from the same key however many steps follow
+    model = learner.adapt(read(task.support.x), task.support.y, inner_steps=steps, key=key)
+    prediction = model(read(task.query.x))
+    if learner.loss == "mse":
+        return np.mean((prediction - task.query.y) ** 2)
+    return np.mean(np.argmax(prediction, axis=1) == task.query.y)
+
+
+def assert_as_in_use(learner, tasks, read=lambda x: x, unit=1.0, count=4):
+    """`evaluate` gives the scores that its tasks get by hand, with the same keys.
+
+    Args:
+      learner, tasks: what is evaluated.
+      read: raw data of the learner from the inputs of a task.
+      unit: of the scores by hand.
+      count: of tasks.
+    """
+    scores = evaluate(learner, tasks, count, inner_steps=2, seed=7).scores
+    for key, expected in zip(jax.random.split(jax.random.key(7), count), scores, strict=True):
+        task = jax.tree.map(np.asarray, tasks.test.sample(jax.random.fold_in(key, 0)))
+        ours = [by_hand(learner, task, jax.random.fold_in(key, 1), steps, read) / unit for steps in range(3)]
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_scores_are_those_of_use_in_regression(learner, tasks):
+    assert_as_in_use(learner, tasks)
+
+
+@pytest.mark.parametrize("norm", ["none", "support"])
+@pytest.mark.parametrize("ways", [3, 5])
+def test_scores_are_those_of_use_with_fewer_classes_than_outputs(ways, norm):
+    """An output without a class would otherwise be predicted, and take part in the loss."""
+    rng, y = np.random.default_rng(0), np.arange(20).repeat(9)
+    x = rng.normal(size=(20, 4))[y] + rng.normal(size=(180, 4))
+
+    def tasks(ways):
+        return mtnets.tasks.arrays(x, y, ways=ways, shots=2, queries=6, splits=(5, 5, 10))
+
+    learner = trained(mtnets.models.mlp(4, 8, 5, norm=norm), tasks(5))
+    assert_as_in_use(learner, tasks(ways))
+
+
+def test_a_class_that_the_support_set_lacks_is_never_right():
+    def make(rng):
+        x, y = rng.normal(size=(12, 2)), np.arange(12) % 3
+        return (x[:6][y[:6] < 2], y[:6][y[:6] < 2]), (x[6:], y[6:])
+
+    tasks = mtnets.tasks.from_function(make, loss="cross-entropy", ways=3)
+    learner = trained(None, tasks, mtnets.maml(0.1))
+    assert_as_in_use(learner, tasks)
+    assert evaluate(learner, tasks, 20).scores.max() <= 2 / 3
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_scores_are_those_of_use_on_images(invert):
+    """Raw pixels through `adapt`, also where tasks give them as they are."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1)).astype(np.uint8)
+    options = {"ways": 3, "shots": 1, "queries": 2, "splits": (1, 1, 1)}
+    images, y = mtnets.tasks.Images(8, 1, invert), np.arange(12).repeat(5)
+    tasks = mtnets.tasks.arrays(pixels, y, inputs=images, **options)
+    learner = trained(mtnets.models.conv4(4, filters=2, image_size=8, norm="support"), tasks)
+    assert_as_in_use(learner, tasks)
+    assert_as_in_use(learner, tasks, lambda x: np.rint(255 * (1 - x if invert else x)).astype(np.uint8))
+    raw = mtnets.tasks.arrays(pixels, y, **options)
+    np.testing.assert_array_equal(evaluate(learner, raw, 4).scores, evaluate(learner, tasks, 4).scores)
+    assert_as_in_use(learner, raw)
+    other = mtnets.tasks.arrays(pixels, y, inputs=mtnets.tasks.Images(8, 1, not invert), **options)
+    for unlike in (other, other.test):
+        with pytest.raises(DataError, match=f"read them as in its training: .*invert={invert}"):
+            evaluate(learner, unlike, 4)
+
+
+def test_scores_are_those_of_use_on_tables():
+    rng = np.random.default_rng(0)
+    table = {"who": np.arange(12).repeat(8), "a": rng.normal(5, 3, 96), "b": rng.choice(["x", "y"], 96)}
+    table["y"] = 10 * table["a"] + rng.normal(size=96)
+    tasks = mtnets.tasks.table(table, "who", "y", shots=4, queries=4)
+    learner = trained(None, tasks)
+    mean, spread = learner.inputs._scales
+    spread_of_y, scale = learner.inputs.target.spread, learner.inputs.unscale
+    for key in jax.random.split(jax.random.key(7), 3):
         task = tasks.test.sample(jax.random.fold_in(key, 0))
-        for steps in range(3):
-            # masks are drawn from the same key however many steps follow
-            model = learner.adapt(*task.support[:2], inner_steps=steps, key=jax.random.fold_in(key, 1))
-            np.testing.assert_allclose(jnp.mean((model(task.query.x) - task.query.y) ** 2), scores[steps], rtol=1e-4)
+        raw, draw = task.support.x * spread + mean, jax.random.fold_in(key, 1)
+        model = learner.adapt(raw, scale(task.support.y)[:, 0], key=draw)
+        error = np.mean((model(task.query.x * spread + mean) - scale(task.query.y)) ** 2) / spread_of_y**2
+        place = [k for k, other in enumerate(jax.random.split(jax.random.key(7), 3)) if (other == key).all()]
+        np.testing.assert_allclose(error, evaluate(learner, tasks, 3, seed=7).scores[place[0], -1], rtol=1e-3)
+    with pytest.raises(DataError, match="The table has changed since training"):
+        evaluate(learner, mtnets.tasks.table(table, "who", "y", shots=4, queries=4, split_seed=1).test, 3)
+
+
+def test_raw_rows_are_standardised_as_in_use():
+    rng, y = np.random.default_rng(0), np.arange(12).repeat(9)
+    x = 1000 + 50 * (rng.normal(size=(12, 20))[y] + rng.normal(size=(108, 20)))
+    tasks = mtnets.tasks.arrays(x, y, ways=3, shots=2, queries=6, splits=(1, 1, 1))
+    learner = mtnets.load("tabular-classification")
+    assert_as_in_use(learner, tasks)
+    assert evaluate(learner, tasks, 20).mean[-1] > 0.6
+
+
+def test_tasks_of_another_shape_get_a_sentence(learner):
+    with pytest.raises(DataError, match=r"have inputs \[28, 28, 1\] and the network takes \[1\]"):
+        evaluate(learner, mtnets.tasks.glyphs(), 4)
+    with pytest.raises(DataError, match=r"x has shape .*; this learner needs .*28, 28, 1"):
+        evaluate(mtnets.load("glyphs-5way-1shot"), mtnets.tasks.sinusoid(), 4)
 
 
 @pytest.mark.parametrize("options", [{"tasks_at_once": 1}, {"tasks_at_once": 4}, {"devices": 1}, {"devices": 2}])

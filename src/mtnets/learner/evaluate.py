@@ -15,10 +15,10 @@ from mtnets.arguments import checked_arguments
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, task_mesh
 from mtnets.errors import OptionError
 from mtnets.files import replacing
-from mtnets.inner import Distribution, Inner, Learned, Method, adapt
+from mtnets.inner import Distribution, Inner, Learned, Method, Task, adapt
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
 from mtnets.learner.meeting import fitted
-from mtnets.tasks import Family
+from mtnets.tasks import AS_THEY_ARE, Family, inputs_of
 from mtnets.tasks.sampling import surfacing
 
 TEST_SEED = 20180605  # one fixed stream of test tasks, the same for all methods
@@ -108,11 +108,15 @@ def evaluate(
     devices: Devices = "all",
     tasks_at_once: AtOnce = "auto",
 ) -> Estimate:
-    """Adapts a learner to test tasks and scores it on their query sets.
+    """Adapts a learner to test tasks and scores it on their query sets, as `learner.adapt` and a prediction would.
+
+    Outputs whose label does not occur in the support set are masked, where classes are numbered anew in each task.
 
     Args:
       learner: what was meta-trained.
-      tasks: a family, whose `.test` is used, or a bare distribution.
+      tasks: a family, whose `.test` is used, or a bare distribution. Tasks whose x come as they are (of `arrays`, say,
+        without `inputs`) are raw data, which the learner converts; tasks that are converted already must be converted
+        as it does.
       num_tasks: how many tasks are drawn.
       inner_steps: gradient steps. Defaults to those of training.
       mask: how masks are used: `sample`, `mean` or `threshold`. Defaults to the method's own choice.
@@ -122,13 +126,14 @@ def evaluate(
 
     Raises:
       OptionError: for counts below 1, or a mask for a method without one.
-      DataError: for tasks whose inputs mean nothing to the learner.
+      DataError: for tasks whose inputs mean nothing to the learner, or are converted otherwise than it does.
     """
     for name, value, least in (("num_tasks", num_tasks, 1), ("inner_steps", inner_steps, 0)):
         if value is not None and value < least:
             raise OptionError(f"{name} is {value}; it must be at least {least}.")
-    if isinstance(tasks, Family):
-        learner.inputs.check_tasks(tasks.inputs)
+    given, distribution = inputs_of(tasks), tasks.test if isinstance(tasks, Family) else tasks
+    if given is not None:
+        learner.inputs.check_tasks(given)
     inner = learner.inner
     if inner_steps is not None:
         inner = dataclasses.replace(inner, steps=inner_steps)
@@ -136,11 +141,16 @@ def evaluate(
         inner = dataclasses.replace(inner, method=_with_mask(inner.method, mask))
     keys = jax.random.split(jax.random.key(seed), num_tasks)
     at_once = chosen_at_once(tasks_at_once, learner.meta.params, num_tasks, most=MOST_AT_ONCE)
-    distribution = tasks.test if isinstance(tasks, Family) else tasks
-    distribution = fitted(learner.model, inner.loss, distribution, "The tasks")
+    drawn = None
+    if given == AS_THEY_ARE != learner.inputs:
+        drawn = _converted(learner, distribution, keys)
+    else:
+        distribution = fitted(learner.model, inner.loss, distribution, "The tasks")
+    masked = inner.loss.labels and not learner.inputs.shared_classes
     with surfacing():
         mesh = task_mesh(devices, num_tasks)
-        losses, scores = score_tasks(inner, at_once, mesh, learner.learned, distribution, keys)
+        outputs = learner.outputs if masked else None
+        losses, scores = score_tasks(inner, outputs, at_once, mesh, learner.learned, distribution, keys, drawn)
         return Estimate(inner.loss.score_name, np.asarray(scores), np.asarray(losses))
 
 
@@ -150,22 +160,79 @@ def _with_mask(method: Method, mask: str) -> Method:
     return dataclasses.replace(method, mask=mask)  # type: ignore[call-arg]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def score_tasks(
-    inner: Inner, at_once: int, mesh: Mesh | None, learned: Learned, tasks: Distribution, keys: Array
-) -> tuple[Array, Array]:
-    """Query losses and scores `[tasks, steps + 1]` of one learner."""
+def _draw(tasks: Distribution, key: Array) -> Task:
+    """The task of a key."""
+    return tasks.sample(jax.random.fold_in(key, 0))
 
-    def one(context: tuple[Learned, Distribution], key: Array) -> tuple[Array, Array]:
+
+@jax.jit
+def _draw_each(tasks: Distribution, keys: Array) -> Task:
+    return jax.lax.map(functools.partial(_draw, tasks), keys)
+
+
+def _converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
+    """The tasks of these keys, `[tasks, ...]`, whose raw data the learner converts as in `adapt`."""
+    with surfacing():
+        raw = jax.tree.map(np.asarray, _draw_each(tasks, keys))
+    converted = []
+    for i in range(len(keys)):
+        task = jax.tree.map(lambda leaf, i=i: leaf[i], raw)
+        inputs = learner.inputs.for_task(task.support.x, task.support.y)
+        batches = [learner.batch(part.x, part.y, inputs)._replace(outputs=None) for part in task]
+        converted.append(Task(*batches))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *converted)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def score_tasks(
+    inner: Inner,
+    outputs: int | None,
+    at_once: int,
+    mesh: Mesh | None,
+    learned: Learned,
+    tasks: Distribution,
+    keys: Array,
+    drawn: Task | None = None,
+) -> tuple[Array, Array]:
+    """Query losses and scores of one learner.
+
+    Args:
+      inner: the inner problem.
+      outputs: number of outputs, of which those are masked that the support set has no label of; None masks none.
+      at_once, mesh: see `map_over`.
+      learned: what a training gave.
+      tasks: the distribution that tasks are drawn from.
+      keys: of the tasks, `[tasks]`.
+      drawn: the tasks themselves, `[tasks, ...]`. Defaults to those of the keys.
+
+    Returns:
+      Losses and scores, `[tasks, steps + 1]`.
+    """
+
+    def one(context: tuple[Learned, Distribution], each: tuple[Array, Task | None]) -> tuple[Array, Array]:
         learned, tasks = context
-        draw, learn = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        task = tasks.sample(draw)
+        key, task = each
+        task = _draw(tasks, key) if task is None else task
+        if outputs is not None:
+            task = _masked(task, outputs)
 
         def probe(params: Any, state: Any) -> tuple[Array, Array]:
             prediction, _ = inner.model.apply(params, state, task.query.x, None)
             score = inner.loss.score(prediction, task.query).astype(jnp.float32)
             return inner.loss(prediction, task.query), score
 
-        return adapt(inner, learned, task.support, learn, probe=probe).probed
+        return adapt(inner, learned, task.support, jax.random.fold_in(key, 1), probe=probe).probed
 
-    return map_over(one, (learned, tasks), keys, at_once=at_once, mesh=mesh)
+    return map_over(one, (learned, tasks), (keys, drawn), at_once=at_once, mesh=mesh)
+
+
+def _masked(task: Task, outputs: int) -> Task:
+    """The task with the outputs that its support set has labels of, unless it says itself which are classes."""
+    support, query = task
+    if support.outputs is not None:
+        return task
+    occurs = support.y[:, None] == jnp.arange(outputs)
+    if support.weights is not None:
+        occurs &= support.weights[:, None] > 0
+    used = occurs.any(0)
+    return Task(support._replace(outputs=used), query._replace(outputs=used))

@@ -125,8 +125,8 @@ class Learner:
         """Learns a task from its examples.
 
         Args:
-          x: inputs, `[examples, ...]`; uint8 images are converted as in training, and so are tables (data frames,
-            mappings of columns) by a learner of tables.
+          x: inputs, `[examples, ...]`; pixels (of any type and size) are converted as in training, and so are tables
+            (data frames, mappings of columns) by a learner of tables.
           y: targets `[examples, outputs]` in regression (or `[examples]` for a single output); integer labels
             `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked. For a
             table, the target column: numbers, or the classes of training. Defaults to the target column of x.
@@ -143,12 +143,13 @@ class Learner:
           RunError: if adaptation diverges.
         """
         self._warn_of_batches()
+        x = self.inputs.collected(x)
         y = self.inputs.target_of(x) if y is None else y
         if isinstance(start, AdaptedModel):
             inputs, moved = start.inputs, start.moved
         else:
             inputs, moved = self.inputs.for_task(x, y), start
-        return self.adapt_batch(self._batch(x, y, inputs), inputs, inner_steps=inner_steps, key=key, start=moved)
+        return self.adapt_batch(self.batch(x, y, inputs), inputs, inner_steps=inner_steps, key=key, start=moved)
 
     def adapt_batch(
         self,
@@ -212,7 +213,7 @@ class Learner:
         for i, task in enumerate(zip(x, y, strict=True)):
             try:
                 inputs.append(self.inputs.for_task(*task))
-                batches.append(self._batch(*task, inputs[-1]))
+                batches.append(self.batch(*task, inputs[-1]))
             except DataError as error:
                 raise DataError(f"Task {i}: {error}") from error
         support = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)  # JAX would compile for this many tasks
@@ -262,8 +263,16 @@ class Learner:
             raise OptionError(f"inner_steps is {steps}; it must be at least 0.")
         return dataclasses.replace(self.inner, steps=steps)
 
-    def _batch(self, x: Any, y: Any, inputs: Inputs) -> Batch:
-        """Raw examples and targets as a batch of the network, with the outputs that the task uses."""
+    def batch(self, x: Any, y: Any, inputs: Inputs) -> Batch:
+        """Raw examples and targets as a batch of the network, with the outputs that the task uses.
+
+        Args:
+          x, y: as in `adapt`.
+          inputs: of the task.
+
+        Raises:
+          DataError: as in `adapt`.
+        """
         examples = to_inputs(self.model, x, inputs, "x")
         if self.inner.loss.labels:
             labels, used = to_labels(y, inputs, len(examples), self.outputs)

@@ -23,7 +23,7 @@ from mtnets.tasks.families import (
 from mtnets.tasks.families.arrays import arrays
 from mtnets.tasks.families.hugging_face import hugging_face
 from mtnets.tasks.families.table import table
-from mtnets.tasks.family import FAMILIES, Family, Options, Recipe
+from mtnets.tasks.family import FAMILIES, Family, Options, Recipe, inputs_of
 from mtnets.tasks.inputs import AS_THEY_ARE, Images, Inputs, StandardisedRows, TableInputs
 from mtnets.tasks.records import family_from_record, inputs_from_json, options_from_record, options_to_record
 from mtnets.tasks.sampling import Episodes, Mixture, Rows, from_function, from_sequence
@@ -79,6 +79,7 @@ __all__ = [
     "glyphs",
     "hugging_face",
     "inputs_from_json",
+    "inputs_of",
     "miniimagenet",
     "mixture",
     "omniglot",

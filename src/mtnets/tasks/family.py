@@ -61,6 +61,12 @@ class Family:
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
+def inputs_of(tasks: Family | Distribution) -> Inputs | None:
+    """How raw data become inputs of these tasks; None for a distribution that does not say it."""
+    inputs = getattr(tasks, "inputs", None)
+    return inputs if isinstance(inputs, Inputs) else None
+
+
 FAMILIES: "dict[str, type[Options]]" = {}
 
 

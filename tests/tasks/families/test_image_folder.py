@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks import Folder, Images, folder
@@ -44,6 +45,21 @@ def test_layouts(write, name: str, top: str, validation: str) -> None:
     assert not stored & {
         np.rint(x * 255).astype(np.float32).tobytes() for x in draw(family.test, 50).query.x.reshape(-1, 8, 8, 3)
     }
+
+
+def test_images_of_twelve_bits_keep_their_levels(write) -> None:
+    """In files of sixteen bits a pixel. The range is that of all images together."""
+    rng = np.random.default_rng(0)
+    grey = {name: rng.integers(0, 4096, (8, 8)).astype(np.uint16) for name in files()}
+    dark = {"train/train-0/0.png": np.arange(64).reshape(8, 8).astype(np.uint16)}
+    layout = {name: png(Image.fromarray(levels)) for name, levels in (grey | dark).items()}
+    with pytest.warns(UserWarning, match="taken for 12-bit data, white at 4095"):
+        train: Any = folder(root=str(write("data", layout)), **SIZES).train
+    np.testing.assert_array_equal(train.pixels[0, 0, ..., 0], dark["train/train-0/0.png"] >> 4)
+    np.testing.assert_array_equal(train.pixels[1, 0, ..., 0], grey["train/train-1/0.png"] >> 4)
+    mixed = write("mixed", layout | {"train/train-1/0.png": png(image(mode="L"))})
+    with pytest.raises(DataError, match=r"0\.png has 16 bits a pixel, train/train-1/0\.png 8; save all with 8 bits"):
+        folder(root=str(mixed), **SIZES)
 
 
 def test_classes_of_unequal_size(write) -> None:

@@ -1,5 +1,7 @@
 import dataclasses
 import io
+import struct
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +46,46 @@ def test_transparent_parts_are_paper() -> None:
 def test_sixteen_bits_become_eight() -> None:
     grey = Image.fromarray(np.full((4, 4), 0x80FF, np.uint16))
     np.testing.assert_array_equal(decode(png(grey), "it"), np.full((4, 4, 1), 0x80))
+
+
+@pytest.mark.parametrize(("bits", "file"), [(8, "PNG"), (10, "PNG"), (12, "PNG"), (12, "TIFF"), (14, "TIFF")])
+def test_fewer_bits_in_files_of_sixteen_keep_their_levels(bits: int, file: str) -> None:
+    levels = np.arange(256).reshape(16, 16).astype(np.uint16)
+    grey = io.BytesIO()
+    Image.fromarray(levels << (bits - 8)).save(grey, file)
+    with pytest.warns(UserWarning, match=f"no value above .* taken for {bits}-bit data, white at {2**bits - 1}"):
+        np.testing.assert_array_equal(decode(grey.getvalue(), "it")[..., 0], levels)
+
+
+def test_images_of_sixteen_bits_have_one_scale(tmp_path) -> None:
+    """A dark one stays dark beside a bright one, in each of support and query."""
+    for name, white in (("support/a/1", 4095), ("support/b/2", 255), ("query/3", 1023)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((9, 9), white, np.uint16)).save(tmp_path / f"{name}.png")
+    with pytest.warns(UserWarning, match="taken for 12-bit data"):
+        task, *_ = Images(4, 3).read_tasks(tmp_path / "support", tmp_path / "query").tasks
+    assert task.x.shape == (2, 4, 4, 3)
+    assert (*np.unique(task.x), *np.unique(task.query)) == (15, 255, 63)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "query" / "4.png")
+    with pytest.raises(DataError, match=r"1\.png has 16 bits a pixel and .*4\.png 8; save all with 8 bits"):
+        Images(4, 3).read_tasks(tmp_path / "support", tmp_path / "query")
+
+
+def test_dark_colours_of_sixteen_bits_are_pointed_out() -> None:
+    with pytest.warns(UserWarning, match="16 bits a channel has no value above 1/16 of white"):
+        decode(png_of_48_bits(np.full((4, 4, 3), 4095)), "it")
+    assert decode(png_of_48_bits(np.full((4, 4, 3), 65535)), "it").max() == 255
+
+
+def png_of_48_bits(pixels: np.ndarray) -> bytes:
+    """An RGB file of 16 bits a channel, which Pillow reads but does not write."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = {b"IHDR": struct.pack(">2I5B", width, height, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(rows), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    )
 
 
 @pytest.mark.parametrize("invert", [False, True])

@@ -52,9 +52,16 @@ def test_inputs_as_they_are() -> None:
         AS_THEY_ARE.read_tasks(Path("a"), Path("b"))
 
 
-def test_only_inputs_that_hold_what_was_learned_must_be_the_same() -> None:
-    AS_THEY_ARE.check_tasks(Images(8, 1))
-    Images(28, 1).check_tasks(Images(8, 1))
+def test_tasks_are_read_as_the_learner_reads() -> None:
+    for learner, tasks in ((AS_THEY_ARE, Images(8, 1)), (Images(8, 1), AS_THEY_ARE), (Images(8, 1), Images(8, 1))):
+        learner.check_tasks(tasks)
+    for tasks in (Images(8, 1), Images(28, 3), Images(28, 1, invert=True)):
+        with pytest.raises(DataError, match=r"image_size=28, channels=1, invert=False, or inputs=.*Images\(size=28"):
+            Images(28, 1).check_tasks(tasks)
+    with pytest.raises(
+        DataError, match=r"The tasks have rows of up to 64 numbers.*, and the learner takes grey images"
+    ):
+        Images(28, 1).check_tasks(StandardisedRows(64))
     for learner, tasks in ((AS_THEY_ARE, TABLE), (TABLE, AS_THEY_ARE)):
         with pytest.raises(DataError, match="The table has changed"):
             learner.check_tasks(tasks)

@@ -87,6 +87,11 @@ class Characters:
     alphabet: Array
     options: Glyphs = dataclasses.field(metadata={"static": True})
 
+    @property
+    def inputs(self) -> Images:
+        """How raw drawings become inputs."""
+        return IMAGES
+
     def sample(self, key: Array) -> Task:
         """One task: support `[ways * shots, 28, 28, 1]`, query `[ways * queries, 28, 28, 1]`."""
         ways, drawings = self.options.ways, self.options.shots + self.options.queries

@@ -71,7 +71,7 @@ class Folder(ImageOptions):
         check_episode(self.ways, self.shots, self.queries)
         check_image_options(self.image_size, self.channels)
         with open_archive(Path(self.root).expanduser()) as archive:
-            key = fingerprint("folder", archive.fingerprint, str(self.image_size), str(self.channels))
+            key = fingerprint("folder of 8 bits", archive.fingerprint, str(self.image_size), str(self.channels))
             pixels, runs = cached(cache_folder(self.cache), f"folder-{key}", lambda: self._read(archive))
         return image_family(self, pixels, runs, Images(pixels.shape[1], pixels.shape[3], self.invert))
 

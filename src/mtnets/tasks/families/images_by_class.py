@@ -13,7 +13,7 @@ from mtnets.networks.models import Conv4
 from mtnets.tasks.archives.archive import Archive
 from mtnets.tasks.archives.progress_bar import track
 from mtnets.tasks.family import Family, Options, Recipe
-from mtnets.tasks.inputs.image_files import decode
+from mtnets.tasks.inputs.image_files import eight_bits, load
 from mtnets.tasks.inputs.images import Images
 from mtnets.tasks.sampling.episodes import Episodes
 
@@ -107,20 +107,25 @@ def unpack(
     pixels = np.empty((0, 0, 0, 0), np.uint8)
     for place, file in enumerate(track(files, f"Unpacking {archive.path.name}", len(files))):
         where = f"{archive.path}: {file.name}" + (f" ({listed[file.name]})" if file.name in listed else "")
-        image = decode(archive.read(file.name), where, size, channels)
+        image = load(archive.read(file.name), where, size, channels)
         if place == 0:
             if image.shape[0] != image.shape[1]:
                 raise DataError(f"{file.name} is {_describe(image)}, not square; give the size wanted: image_size=...")
-            pixels = np.empty((len(files), *image.shape), np.uint8)
+            pixels = np.empty((len(files), *image.shape), image.dtype)
         if image.shape != pixels.shape[1:]:
             option = "channels" if image.shape[:2] == pixels.shape[1:3] else "image_size"
             raise DataError(
                 f"Images in {archive.path} are not alike: {files[0].name} is {_describe(pixels[0])}, {file.name} is "
                 f"{_describe(image)}; make them alike: {option}=..."
             )
+        if image.dtype != pixels.dtype:
+            raise DataError(
+                f"Images in {archive.path} are not alike: {files[0].name} has {pixels.itemsize * 8} bits a pixel, "
+                f"{file.name} {image.itemsize * 8}; save all with 8 bits."
+            )
         pixels[place] = image
     runs = groupby(files, key=lambda file: (file.split, file.class_name))
-    return pixels, [Run(split, name, len(list(members))) for (split, name), members in runs]
+    return eight_bits(pixels), [Run(split, name, len(list(members))) for (split, name), members in runs]
 
 
 def _describe(image: NDArray[Any]) -> str:

@@ -120,7 +120,7 @@ def table_family(cells: Cells, options: Table) -> Family:
     train, validation, test = (
         Rows.of(
             {task: examples(task) for task in split[part]},
-            shots=options.shots, queries=options.queries, ahead=options.ahead, split=part,
+            shots=options.shots, queries=options.queries, ahead=options.ahead, inputs=inputs, split=part,
         )
         for part in SPLITS
     )  # fmt: skip

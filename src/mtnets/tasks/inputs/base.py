@@ -82,6 +82,10 @@ class Inputs:
         """Inputs of the network from a prepared array (NumPy or JAX)."""
         return x
 
+    def collected(self, x: Any) -> Any:
+        """Raw examples in memory, where a query may compute them and give others the next time."""
+        return x
+
     def target_of(self, x: Any) -> Any:
         """The targets among the raw examples.
 
@@ -135,11 +139,19 @@ class Inputs:
         return False
 
     def check_tasks(self, tasks: "Inputs") -> None:
-        """Raises DataError where tasks with other inputs mean nothing to a learner with these."""
+        """Raises DataError where tasks with other inputs mean nothing to a learner with these.
+
+        Tasks whose numbers come as they are give raw data, which the learner reads.
+        """
         if self != tasks and (self.learned or tasks.learned):
             raise DataError(
                 "The table has changed since training, or is another one: its columns, their means or its classes are "
                 "not those that the learner keeps. Name the file as it was, or adapt to new rows: learner.adapt(rows)."
+            )
+        if self.kind != tasks.kind and None not in (self.kind, tasks.kind):
+            raise DataError(
+                f"The tasks have {tasks.describe()}, and the learner takes {self.describe()}; evaluate it on tasks "
+                "like those of its training."
             )
 
     # --- for people and files

@@ -1,6 +1,7 @@
 """Image files: which there are in a folder, and their pixels."""
 
 import io
+import warnings
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -12,6 +13,7 @@ from mtnets.errors import DataError
 # A file with another ending (README, labels.csv) is not an image and is passed over; one of these must be readable.
 EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
 MODES = {1: "L", 3: "RGB"}
+MOST = 0xFFFF  # the largest value of a pixel
 _CHANNELS = {"1": 1, "L": 1, "LA": 1, "La": 1}  # every other mode is a colour image
 
 ImageFile = str | Path | bytes | IO[bytes]
@@ -24,9 +26,14 @@ def is_image(name: str | PurePath) -> bool:
 
 
 def decode(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArray[np.uint8]:
+    """Reads one image with 8 bits a channel. Arguments, shape and errors are those of `load`."""
+    return eight_bits(load(file, name, size, channels))
+
+
+def load(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArray[Any]:
     """Reads one image.
 
-    Transparent parts become white, photographs are turned upright, 16-bit grey is reduced to 8 bits.
+    Transparent parts become white, photographs are turned upright, 16-bit grey keeps its levels.
 
     Args:
       file: a path, the file's bytes, or an open file.
@@ -35,25 +42,27 @@ def decode(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDAr
       channels: 1 (grey) or 3 (RGB); 0 leaves it as it is.
 
     Returns:
-      Pixels, `[height, width, channels]`.
+      Pixels, `[height, width, channels]`: uint16 for 16-bit grey, uint8 for all others.
 
     Raises:
       DataError: the file is damaged, missing or not an image.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
-            image = _upright(opened)
-            channels = channels or _CHANNELS.get(image.mode, 3)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            # Before resizing: Pillow resizes 1-bit and palette images by nearest neighbour, whatever filter is given.
-            image = image.convert(MODES[channels])
-            if size and image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.LANCZOS)
-            return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+            sixteen = ";16" in str(getattr(opened, "tile", ""))  # bits a channel in the file
+            image = ImageOps.exif_transpose(opened)
+            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+                return _sixteen_bits(image, size, channels)
+            pixels = fitted(image, size, channels)
+            if sixteen and pixels.max() < 16:
+                warnings.warn(
+                    "An image of 16 bits a channel has no value above 1/16 of white and is read as nearly black, as "
+                    "colours of 12 bits or less are; save such images with 8 bits a channel.",
+                    stacklevel=2,
+                )
+            return pixels
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything, SyntaxError included
         reason = str(error) or type(error).__name__
         if "cannot identify image file" in reason:  # Pillow goes on to print the address of a buffer
@@ -61,16 +70,60 @@ def decode(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDAr
         raise DataError(f"Image {name} cannot be read: {reason}; repair or remove it.") from error
 
 
-def _upright(opened: Any) -> Any:
-    """The image with 8 bits a channel, turned as its camera was held."""
-    from PIL import Image, ImageOps
+def fitted(image: Any, size: int = 0, channels: int = 0) -> NDArray[np.uint8]:
+    """The pixels of a Pillow image of 8 bits a channel, `[height, width, channels]`.
 
-    image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
+    Args:
+      image: of any mode; transparent parts become white.
+      size, channels: as for `load`.
+    """
+    from PIL import Image
+
+    channels = channels or _CHANNELS.get(image.mode, 3)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    # Before resizing: Pillow resizes 1-bit and palette images by nearest neighbour, whatever filter is given.
+    image = image.convert(MODES[channels])
+    if size and image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _sixteen_bits(image: Any, size: int, channels: int) -> NDArray[np.uint16]:
+    """The pixels of a grey image of more than 8 bits."""
+    from PIL import Image
+
+    grey = np.asarray(image)
+    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > MOST:
         raise ValueError(f"its pixels have mode {image.mode}, save it with 8 bits a channel")
-    return image
+    if size and image.size != (size, size):
+        smooth = Image.fromarray(grey.astype(np.float32)).resize((size, size), Image.Resampling.LANCZOS)
+        grey = np.rint(np.asarray(smooth)).clip(0, MOST)
+    return np.repeat(grey.astype(np.uint16)[..., None], channels or 1, axis=2)
+
+
+def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels with 8 bits a channel, from `load`; all images of a data set together, so that they keep one scale.
+
+    White is the largest value of 8, 10, 12, 14 or 16 bits, whichever is the first to hold all values; a warning says
+    which, unless it is 16.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    bits = bits_of(pixels.max(initial=0))
+    if bits < 16:
+        warnings.warn(
+            f"16-bit images have no value above {pixels.max(initial=0)}: they are taken for {bits}-bit data, white at "
+            f"{2**bits - 1}. If that is wrong, save them with 8 bits a channel.",
+            stacklevel=2,
+        )
+    return (pixels >> (bits - 8)).astype(np.uint8)
+
+
+def bits_of(value: Any) -> int:
+    """The fewest bits, of those that cameras and scanners have, that hold a value up to `MOST`."""
+    return next(bits for bits in (8, 10, 12, 14, 16) if value < 2**bits)
 
 
 def class_folders(path: str | Path) -> dict[str, list[Path]]:

@@ -13,14 +13,27 @@ from mtnets.arguments import check_fields
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks.inputs.base import Inputs
 from mtnets.tasks.inputs.file_tasks import FileTask, FileTasks
-from mtnets.tasks.inputs.image_files import MODES, ImageFile, class_folders, decode, images_to_classify
+from mtnets.tasks.inputs.image_files import (
+    MODES,
+    ImageFile,
+    class_folders,
+    decode,
+    eight_bits,
+    images_to_classify,
+    load,
+)
+from mtnets.tasks.inputs.pixels import pixels_of, resized
 
 Pixels = TypeVar("Pixels", Array, NDArray[Any])
+LIGHT = 0.7  # mean of fractions above which they are light paper, not ink of 1 on 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Images(Inputs):
     """Square images.
+
+    Raw images are files, or arrays of pixels 0 … 255 of any type (bool: 0 and 255) and any size, which are resized.
+    Fractions 0 … 1 of the right size are inputs of the network already.
 
     Attributes:
       size: side in pixels.
@@ -29,7 +42,7 @@ class Images(Inputs):
     """
 
     kind: ClassVar[str | None] = "images"
-    rows_dtype: ClassVar[Any] = "numeric"  # uint8 says that numbers are pixels
+    rows_dtype: ClassVar[Any] = "numeric"  # bool says that 1 is white
 
     size: int
     channels: int
@@ -53,13 +66,79 @@ class Images(Inputs):
 
     def read_all(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
         """Reads images as one array `[images, size, size, channels]`. Raises DataError as `decode` does."""
-        return np.stack([self.read(path) for path in paths]) if paths else np.empty((0, *self.shape), np.uint8)
+        if not paths:
+            return np.empty((0, *self.shape), np.uint8)
+        images = [load(path, str(path), self.size, self.channels) for path in paths]
+        for path, image in zip(paths, images, strict=True):
+            if image.dtype != images[0].dtype:
+                raise DataError(
+                    f"{paths[0]} has {images[0].itemsize * 8} bits a pixel and {path} {image.itemsize * 8}; save all "
+                    "with 8 bits."
+                )
+        return eight_bits(np.stack(images))
 
     def check(self, pixels: Any, name: str) -> None:
         """Raises DataError for an array that is not uint8 `[examples, size, size, channels]`; `name` says which."""
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
             shape = ", ".join(map(str, self.shape))
-            raise DataError(f"{name} is {pixels.dtype} {list(pixels.shape)}; expected uint8 [examples, {shape}].")
+            raise DataError(
+                f"{name} is {pixels.dtype} {list(pixels.shape)}; expected uint8 [examples, {shape}]. Pixels 0 … 255 of "
+                "another type: x.astype(numpy.uint8)."
+            )
+
+    def check_tasks(self, tasks: Inputs) -> None:
+        """Raises DataError for tasks of images that are read otherwise."""
+        if isinstance(tasks, Images) and tasks != self:
+            raise DataError(
+                f"The tasks have {tasks.describe()}, and the learner takes {self.describe()}; read them as in its "
+                f"training: image_size={self.size}, channels={self.channels}, invert={self.invert}, or "
+                f"inputs=mtnets.tasks.{self!r}."
+            )
+        super().check_tasks(tasks)
+
+    def prepare(self, x: Any) -> np.ndarray:
+        """Pixels, uint8 `[examples, size, size, channels]`, from raw images; fractions 0 … 1 as they are. The channels
+        of x may be its second axis, or absent.
+
+        Raises:
+          DataError: for numbers in another range, or images of another form.
+        """
+        if isinstance(x, list | tuple) and len({np.shape(each) for each in x}) > 1:
+            images = [np.asarray(each) for each in x]
+            return np.concatenate(
+                [self.prepare(each[None, ..., None] if each.ndim == 2 else each[None]) for each in images]
+            )
+        array = np.asarray(x)
+        if array.ndim == 3 and array.shape[1:] == self.shape[:2]:
+            array = array[..., None]
+        if array.ndim == 4 and array.shape[1] in MODES and array.shape[3] > 4:  # channels first
+            array = array.transpose(0, 2, 3, 1)
+        if array.ndim != 4 or not array.size:
+            return array  # for which there is a sentence already
+        pixels = pixels_of(array)
+        if pixels is None:
+            return self._fractions(array)
+        if pixels.shape[3] > 4:
+            raise DataError(
+                f"x has shape {pixels.shape}; expected (examples, height, width, channels) with 1 to 4 channels."
+            )
+        return resized(pixels, self.size, self.channels)
+
+    def _fractions(self, x: np.ndarray) -> np.ndarray:
+        """Inputs of the network. Raises DataError for those that look like raw images, or have another size."""
+        if x.dtype.kind != "f":
+            return x
+        if x.shape[1:] != self.shape:
+            raise DataError(
+                f"x has shape {x.shape} and fractions 0 … 1, which are inputs of the network and must be (examples, "
+                f"{', '.join(map(str, self.shape))}); pixels 0 … 255 are resized: x * 255."
+            )
+        if self.invert and x.mean() > LIGHT:
+            raise DataError(
+                f"x ({x.dtype}) is {x.mean():.2f} on average; fractions 0 … 1 are inputs of the network, and this one "
+                "sees dark ink on light paper as 1 on 0. Pass the pixels: x * 255."
+            )
+        return x
 
     def to_inputs(self, pixels: Pixels) -> Pixels:
         """Pixels 0 … 255 of any shape as float32 in [0, 1] (NumPy or JAX)."""
@@ -67,7 +146,7 @@ class Images(Inputs):
         return 1 - inputs if self.invert else inputs
 
     def scale(self, x: Any) -> Any:
-        """Inputs of the network: uint8 pixels converted to [0, 1], other numbers as they are."""
+        """Inputs of the network: uint8 pixels converted to [0, 1], fractions as they are."""
         return self.to_inputs(x) if x.dtype == np.uint8 else x
 
     def read_tasks(self, support: str | Path, query: str | Path) -> FileTasks:
@@ -77,9 +156,9 @@ class Images(Inputs):
           DataError: for folders without images or classes, or an image that is damaged.
         """
         classes, queries = class_folders(support), images_to_classify(query)
-        x = self.read_all([file for files in classes.values() for file in files])
         y = np.repeat(np.arange(len(classes)), [len(files) for files in classes.values()])
-        pixels = self.read_all([file for file, _ in queries])
+        files = [file for members in classes.values() for file in members] + [file for file, _ in queries]
+        x, pixels = np.split(self.read_all(files), [len(y)])  # read together, since they have one scale
         return FileTasks(
             tasks=[FileTask(x, y, pixels, np.arange(len(queries)))],
             titles=("path",),

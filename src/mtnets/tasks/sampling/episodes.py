@@ -47,7 +47,7 @@ class Episodes:
       shots: support examples of each class.
       queries: query examples of each class.
       rotations: whether each drawn class is turned by a random multiple of 90°, its support and queries alike.
-      images: how pixels become inputs.
+      inputs: how pixels become inputs.
     """
 
     pixels: Array
@@ -56,13 +56,13 @@ class Episodes:
     shots: int = dataclasses.field(metadata={"static": True})
     queries: int = dataclasses.field(metadata={"static": True})
     rotations: bool = dataclasses.field(metadata={"static": True})
-    images: Images = dataclasses.field(metadata={"static": True})
+    inputs: Images = dataclasses.field(metadata={"static": True})
 
     @classmethod
     def of(
         cls,
         classes: Mapping[str, NDArray[np.uint8]],
-        images: Images,
+        inputs: Images,
         *,
         ways: int = 5,
         shots: int = 1,
@@ -74,14 +74,14 @@ class Episodes:
 
         Args:
           classes: the images of each class, `[examples, size, size, channels]` uint8, by name.
-          images: how pixels become inputs.
+          inputs: how pixels become inputs.
           ways, shots, queries, rotations: as in the attributes.
           split: what to call the classes in an error.
 
         Raises:
           OptionError: ways below 2, shots or queries below 1.
           DataError: fewer classes than ways, a class with fewer examples than shots + queries, images of another shape
-            or type than `images` says.
+            or type than `inputs` says.
         """
         check_episode(ways, shots, queries)
         if len(classes) < ways:
@@ -90,17 +90,17 @@ class Episodes:
                 f"use at most {len(classes)} ways or add classes."
             )
         for name, pixels in classes.items():
-            images.check(pixels, f"Class {name}")
+            inputs.check(pixels, f"Class {name}")
             if len(pixels) < shots + queries:
                 raise DataError(
                     f"Class {name} has {len(pixels)} examples, fewer than {shots} shots + {queries} queries; "
                     f"use fewer shots or queries, or add examples."
                 )
         counts = np.array([len(pixels) for pixels in classes.values()], np.int32)
-        padded = np.zeros((len(classes), counts.max(), *images.shape), np.uint8)
+        padded = np.zeros((len(classes), counts.max(), *inputs.shape), np.uint8)
         for row, pixels in zip(padded, classes.values(), strict=True):
             row[: len(pixels)] = pixels
-        return cls(jnp.asarray(padded), jnp.asarray(counts), ways, shots, queries, rotations, images)
+        return cls(jnp.asarray(padded), jnp.asarray(counts), ways, shots, queries, rotations, inputs)
 
     def sample(self, key: Array) -> Task:
         """One task: support `[ways * shots, size, size, channels]`, query `[ways * queries, ...]`."""
@@ -112,7 +112,7 @@ class Episodes:
         pixels = self.pixels[classes[:, None], examples]
         if self.rotations:
             pixels = jax.vmap(turn)(pixels, jax.random.randint(key_turn, (self.ways,), 0, 4))
-        return episode(self.images.to_inputs(pixels), self.shots)
+        return episode(self.inputs.to_inputs(pixels), self.shots)
 
 
 def turn(pixels: Array, quarters: Array) -> Array:

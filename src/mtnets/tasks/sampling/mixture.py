@@ -10,7 +10,8 @@ from jax import Array
 from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError
 from mtnets.inner.task import Distribution, Task
-from mtnets.tasks.family import Family
+from mtnets.tasks.family import Family, inputs_of
+from mtnets.tasks.inputs.base import Inputs
 
 
 @jax.tree_util.register_dataclass
@@ -25,6 +26,11 @@ class Mixture:
 
     parts: tuple[Distribution, ...]
     shares: Array
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """How raw data become inputs, in all parts."""
+        return inputs_of(self.parts[0])
 
     def sample(self, key: Array) -> Task:
         """One task of one of the parts."""

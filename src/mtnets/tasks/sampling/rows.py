@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mtnets.errors import DataError
 from mtnets.inner.task import Batch, Task
+from mtnets.tasks.inputs.base import Inputs
 from mtnets.tasks.sampling.draws import check_counts, distinct
 
 
@@ -28,6 +29,7 @@ class Rows:
       queries: query rows of a task.
       ahead: whether a task looks ahead: its support is a run of neighbouring rows that begins anywhere, its queries
         are rows after them. This is for rows in order of time, where the future is to be predicted from the past.
+      inputs: how raw rows have become features, where that is known.
     """
 
     x: Array
@@ -36,6 +38,7 @@ class Rows:
     shots: int = dataclasses.field(metadata={"static": True})
     queries: int = dataclasses.field(metadata={"static": True})
     ahead: bool = dataclasses.field(metadata={"static": True})
+    inputs: Inputs | None = dataclasses.field(default=None, metadata={"static": True})
 
     @classmethod
     def of(
@@ -45,6 +48,7 @@ class Rows:
         shots: int = 10,
         queries: int = 10,
         ahead: bool = False,
+        inputs: Inputs | None = None,
         split: str = "these",
     ) -> "Rows":
         """Tasks drawn from these groups.
@@ -52,7 +56,7 @@ class Rows:
         Args:
           groups: features `[rows, features]` and targets `[rows, outputs]` or integer labels `[rows]` of each group,
             by name. A label means the same class in every group.
-          shots, queries, ahead: as in the attributes.
+          shots, queries, ahead, inputs: as in the attributes.
           split: what to call the groups in an error.
 
         Raises:
@@ -74,7 +78,7 @@ class Rows:
         x, y = (np.zeros((*shape, *part.shape[1:]), part.dtype) for part in next(iter(tables.values())))
         for i, (x_rows, y_rows) in enumerate(tables.values()):
             x[i, : counts[i]], y[i, : counts[i]] = x_rows, y_rows
-        return cls(jnp.asarray(x), jnp.asarray(y), jnp.asarray(counts), shots, queries, ahead)
+        return cls(jnp.asarray(x), jnp.asarray(y), jnp.asarray(counts), shots, queries, ahead, inputs)
 
     def sample(self, key: Array) -> Task:
         """One task: support `[shots, …]`, query `[queries, …]`, distinct rows of one group."""

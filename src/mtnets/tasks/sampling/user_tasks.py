@@ -17,6 +17,7 @@ from mtnets.errors import DataError, OptionError
 from mtnets.inner.losses import LossName
 from mtnets.inner.task import Batch, Distribution, Task
 from mtnets.tasks.family import Family
+from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 from mtnets.tasks.inputs.images import Images
 from mtnets.tasks.sampling.host_callback import fetch_each
 from mtnets.tasks.sampling.task_form import TaskForm, describe, without_jax
@@ -69,7 +70,7 @@ def from_function(
                 "number from the generator that it is given, and change nothing outside it."
             )
         form = form.fixed_by(first)
-        distributions[split] = FromFunction(functools.partial(task, form), form.like, inputs)
+        distributions[split] = FromFunction(functools.partial(task, form), form.like, inputs or AS_THEY_ARE)
     return form.family(distributions)
 
 
@@ -111,11 +112,12 @@ def from_sequence(
         form = form.fixed_by(task(form, np.array(0)))
         if isinstance(sequence, list | tuple):
             each = [task(form, np.array(i)) for i in range(len(sequence))]
-            distributions[split] = Stored(jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each), inputs)
+            stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *each)
+            distributions[split] = Stored(stacked, inputs or AS_THEY_ARE)
         else:
             # an endless MapDataset has more tasks than an index of 32 bits tells apart
             count = min(len(sequence), 2**31 - 1)
-            distributions[split] = FromSequence(functools.partial(task, form), form.like, inputs, count)
+            distributions[split] = FromSequence(functools.partial(task, form), form.like, inputs or AS_THEY_ARE, count)
     return form.family(distributions)
 
 
@@ -127,16 +129,16 @@ class FromFunction:
     Attributes:
       task: makes one from the words of a key, `[words]` uint32.
       like: shapes and types of a task.
-      images: how x become inputs; None where they are inputs already.
+      inputs: how x become inputs of the network.
     """
 
     task: Callable[[NDArray[Any]], Task]
     like: Task
-    images: Images | None
+    inputs: Inputs
 
     def sample(self, key: Array) -> Task:
         """One task, of the shapes of `like`."""
-        return _with_inputs(fetch_each(self.task, self.like, jax.random.key_data(key)), self.images)
+        return _scaled(fetch_each(self.task, self.like, jax.random.key_data(key)), self.inputs)
 
 
 @jax.tree_util.register_static
@@ -147,19 +149,19 @@ class FromSequence:
     Attributes:
       task: the task at a place.
       like: shapes and types of a task.
-      images: how x become inputs; None where they are inputs already.
+      inputs: how x become inputs of the network.
       count: number of tasks.
     """
 
     task: Callable[[NDArray[Any]], Task]
     like: Task
-    images: Images | None
+    inputs: Inputs
     count: int
 
     def sample(self, key: Array) -> Task:
         """One task, of the shapes of `like`."""
         place = jax.random.randint(key, (), 0, self.count)
-        return _with_inputs(fetch_each(self.task, self.like, place), self.images)
+        return _scaled(fetch_each(self.task, self.like, place), self.inputs)
 
 
 @jax.tree_util.register_dataclass
@@ -169,16 +171,16 @@ class Stored:
 
     Attributes:
       tasks: all of them, with a leading axis of tasks.
-      images: how x become inputs; None where they are inputs already.
+      inputs: how x become inputs of the network.
     """
 
     tasks: Task
-    images: Images | None = dataclasses.field(metadata={"static": True})
+    inputs: Inputs = dataclasses.field(metadata={"static": True})
 
     def sample(self, key: Array) -> Task:
         """One of the tasks."""
         place = jax.random.randint(key, (), 0, len(self.tasks.support.x))
-        return _with_inputs(jax.tree.map(lambda leaf: leaf[place], self.tasks), self.images)
+        return _scaled(jax.tree.map(lambda leaf: leaf[place], self.tasks), self.inputs)
 
 
 def _task_of_function(function: TaskFunction, split: str, form: TaskForm, words: NDArray[Any]) -> Task:
@@ -215,7 +217,5 @@ def _sequence(tasks: Any, split: str, limit: int) -> Any:
     return sequence
 
 
-def _with_inputs(task: Task, images: Images | None) -> Task:
-    if images is None:
-        return task
-    return Task(*(Batch(images.to_inputs(batch.x), batch.y) for batch in task))
+def _scaled(task: Task, inputs: Inputs) -> Task:
+    return Task(*(Batch(inputs.scale(batch.x), batch.y) for batch in task))
