@@ -14,7 +14,7 @@ NEEDS = {
     "data_arrays": ("sklearn",),
     "data_grain": ("grain",),
     "data_hugging_face": ("datasets", "sklearn"),
-    "data_table": ("pandas",),
+    "data_table": ("pandas", "narwhals"),
 }
 SLOW = ("wrap_resnet", "wrap_vit", "wrap_linen", "wrap_equinox")  # image networks take a minute or more to compile
 NAMES = [

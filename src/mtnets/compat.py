@@ -34,12 +34,3 @@ def orbax_v1() -> Any:
     except ImportError:
         from orbax.checkpoint.experimental import v1
     return v1
-
-
-def read_csv(file: Any, **options: Any) -> Any:
-    """The data frame of a CSV file, its numbers read exactly: an option of pandas before 3.1, the default since."""
-    import pandas
-
-    if tuple(int(part) for part in pandas.__version__.split(".")[:2]) < (3, 1):
-        options["float_precision"] = "round_trip"
-    return pandas.read_csv(file, **options)

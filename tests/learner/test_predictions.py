@@ -10,7 +10,8 @@ from mtnets.errors import DataError, OptionError
 from mtnets.learner.predictions import predict_files
 from shops import shop_table, shop_tasks
 
-pandas = pytest.importorskip("pandas", reason="tables are read by pandas: pip install 'mtnets[table]'")
+pandas = pytest.importorskip("pandas", reason="tables of these tests are data frames of pandas")
+pytest.importorskip("narwhals", reason="data frames are read by narwhals: pip install 'mtnets[table]'")
 
 
 def trained(family, **settings):

@@ -14,7 +14,8 @@ from mtnets.tasks.inputs.columns import CategoryColumn
 from shops import shop_table as rows
 from shops import shop_tasks as build
 
-pandas = pytest.importorskip("pandas", reason="tables are read by pandas: pip install 'mtnets[table]'")
+pandas = pytest.importorskip("pandas", reason="tables of these tests are data frames of pandas")
+pytest.importorskip("narwhals", reason="data frames are read by narwhals: pip install 'mtnets[table]'")
 
 
 def test_features_are_standardised_by_rows_of_training_tasks_alone():
@@ -69,7 +70,14 @@ def test_a_constant_column_is_nothing():
 def test_numbers_can_be_categories():
     frame = rows().assign(price=np.arange(360) % 3)
     names = ("price = 0", "price = 1", "price = 2")
-    for family in (build(frame, categories=("price",)), build(frame.astype({"price": "category"}))):
+    text = frame.astype({"price": str})
+    with pytest.raises(DataError, match="Column price holds '0', which is text and looks like a number"):
+        build(text)
+    for family in (
+        build(frame, categories=("price",)),
+        build(text, categories="price"),
+        build(frame.astype({"price": "category"})),
+    ):
         inputs: Any = family.inputs
         assert inputs.features[:3] == names
 
@@ -91,6 +99,13 @@ def test_separators_and_names_of_any_kind(tmp_path):
     numbered = frame.set_axis(range(5), axis=1)
     inputs: Any = mtnets.tasks.table(numbered, 0, 3, shots=5, queries=5, ignore=(4,)).inputs
     assert inputs.target.name == "3"
+
+
+def test_files_as_other_countries_write_them(tmp_path):
+    frame = rows()
+    frame.to_csv(tmp_path / "data.csv", index=False, sep=";", decimal=",", encoding="utf-16")
+    options = {"shots": 5, "queries": 5, "ignore": ("good",)}
+    assert mtnets.tasks.table(tmp_path / "data.csv", "shop", "sales", **options).inputs == build(frame).inputs
 
 
 def test_a_table_that_has_changed_is_not_evaluated(learner):
@@ -153,6 +168,17 @@ def test_a_learner_takes_tables_and_predicts_in_units_of_the_target(learner, tmp
     model.save(tmp_path / "adapted.safetensors")
     np.testing.assert_array_equal(mtnets.load_adapted(tmp_path / "adapted.safetensors")(query), prediction)
     np.testing.assert_allclose(model._function(learner.inputs.prepare(query)), prediction, rtol=1e-5)
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow", "duckdb"])
+def test_a_learner_takes_data_frames_of_other_libraries(learner, library):
+    package, arrow = pytest.importorskip(library), pytest.importorskip("pyarrow")
+    frame = rows(1, seed=5)
+    tables = [arrow.table(dict(part.items())) for part in (frame[:10], frame[10:])]
+    if package is not arrow:
+        tables = [package.from_arrow(table) for table in tables]
+    support, query = tables
+    np.testing.assert_array_equal(learner.adapt(support)(query), learner.adapt(frame[:10])(frame[10:]))
 
 
 def test_many_tables_at_once_are_the_same_as_one_by_one(learner):

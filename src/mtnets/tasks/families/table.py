@@ -28,16 +28,16 @@ class Table(Options):
 
     Columns of numbers are standardised; where training tasks have missing ones, those count as the mean and one more
     feature tells that they were missing. Columns of text are categories with one feature each. All that is learned from
-    rows of training tasks and kept with the learner.
+    rows of training tasks and kept with the learner. `docs/data.md` says how numbers in text are read.
 
     Attributes:
-      data: the file; a CSV file has a first line of column names, and commas, semicolons or tabs between cells.
+      data: the file; a CSV file has a first line of column names, and commas, semicolons, tabs or bars between cells.
       task_column: the column that tells tasks apart.
       target: the column to predict.
       kind: regression or classification; auto is classification where the target is text.
       features: the columns to predict from. Defaults to all others.
       ignore: columns to leave out.
-      categories: columns of numbers that are categories, such as a postcode.
+      categories: columns of numbers that are categories, such as a postcode; or of text that looks like numbers.
       shots: support rows of a task, drawn at random.
       queries: query rows of a task.
       ahead: whether rows are in order of time and a task looks ahead: its support is a run of neighbouring rows, its
@@ -82,7 +82,7 @@ def table(data: Any, task_column: str, target: str, **options: Any) -> Family:
     """Tasks from a table with a column that tells them apart.
 
     Args:
-      data: a CSV or Parquet file, a data frame (of pandas or Polars, say), or a mapping of columns.
+      data: a CSV or Parquet file, a mapping of columns, or a data frame (of pandas, Polars, PyArrow, DuckDB, say).
       task_column, target, **options: as in `Table`.
 
     Raises:
@@ -90,7 +90,8 @@ def table(data: Any, task_column: str, target: str, **options: Any) -> Family:
     """
     for name in ("features", "ignore", "categories"):  # columns of a data frame may be called by numbers
         if name in options:
-            options[name] = tuple(str(column) for column in options[name])
+            names = (options[name],) if isinstance(options[name], str) else options[name]
+            options[name] = tuple(str(column) for column in names)
     if isinstance(data, str | Path):
         return Table(str(data), str(task_column), str(target), **options).build()
     if not is_table(data):

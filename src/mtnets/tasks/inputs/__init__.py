@@ -1,7 +1,7 @@
 """From raw data to what a network sees.
 
-Reading order: base (what each kind of inputs answers), image_files, images, cells, columns, table_inputs,
-standardised_rows.
+Reading order: base (what each kind of inputs answers), image_files, pixels, images, csv_files, text_cells,
+cells, columns, table_inputs, standardised_rows.
 """
 
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs, Usage

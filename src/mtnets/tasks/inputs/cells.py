@@ -1,6 +1,7 @@
 """The cells of a table by column, from files, data frames and mappings."""
 
 import dataclasses
+import gzip
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mtnets.compat import read_csv
 from mtnets.errors import DataError, OptionError
+from mtnets.tasks.inputs.csv_files import read_csv
+from mtnets.tasks.inputs.text_cells import is_mark, like_numbers, objects, understood
 
-_CSV, _PARQUET = (".csv",), (".parquet", ".pq")
+AS_NUMBERS = "written without separators of thousands or units, with a decimal point"
+_CSV, _PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +25,12 @@ class Cells:
     Attributes:
       columns: the cells of each column by its name, `[rows]`.
       rows: the number of each row in the whole table, counted from 0, `[rows]`.
+      categories: the columns whose type says that they are categories.
     """
 
     columns: Mapping[str, NDArray[Any]]
     rows: NDArray[np.intp]
+    categories: frozenset[str] = frozenset()
 
     @classmethod
     def of_column(cls, name: str, cells: ArrayLike) -> "Cells":
@@ -44,7 +49,8 @@ class Cells:
 
     def take(self, places: NDArray[np.intp]) -> "Cells":
         """The rows at these places."""
-        return Cells({name: column[places] for name, column in self.columns.items()}, self.rows[places])
+        columns = {name: column[places] for name, column in self.columns.items()}
+        return dataclasses.replace(self, columns=columns, rows=self.rows[places])
 
     def require(self, names: Sequence[str], why: str) -> None:
         """Raises DataError for a column that is not there; `why` says who needs it."""
@@ -58,8 +64,12 @@ class Cells:
             if is_missing(cell):
                 raise DataError(f"{name} is missing in row {row}, counted from 0; leave such rows out.")
 
-    def numbers(self, name: str) -> NDArray[np.float64]:
+    def numbers(self, name: str, *, marks: bool = False) -> NDArray[np.float64]:
         """A column as numbers, NaN where they are missing.
+
+        Args:
+          name: of the column.
+          marks: whether text such as `?` counts as missing too.
 
         Raises:
           DataError: for text, and for infinite numbers.
@@ -68,12 +78,17 @@ class Cells:
         if cells.dtype.kind in "fiub":
             numbers = cells.astype(np.float64)
         else:
-            values = [np.nan if is_missing(c) else float(c) if is_number(c) else np.inf for c in cells]
+            missing = [is_missing(cell) or (marks and is_mark(cell)) for cell in cells]
+            values = [
+                np.nan if m else float(c) if is_number(c) else np.inf for c, m in zip(cells, missing, strict=True)
+            ]
             numbers = np.array(values, np.float64)
         wrong = np.flatnonzero(np.isinf(numbers))
         if len(wrong):
-            row = self.rows[wrong[0]]
-            raise DataError(f"{name} is {cells[wrong[0]]!s} in row {row}, counted from 0; expected a finite number.")
+            cell, row = cells[wrong[0]], self.rows[wrong[0]]
+            written = isinstance(cell, str) and like_numbers([cell])[0]
+            how = f" ({AS_NUMBERS})" if written else ""
+            raise DataError(f"{name} is {cell!s} in row {row}, counted from 0; expected a finite number{how}.")
         return numbers
 
     def by_value(self, name: str) -> dict[str, NDArray[np.intp]]:
@@ -88,11 +103,12 @@ class Cells:
 def read_cells(path: str | Path) -> Cells:
     """Reads a CSV or Parquet file.
 
-    A CSV file has commas, semicolons or tabs between cells. Both may be compressed (.gz).
+    A CSV file has commas, semicolons, tabs or bars between cells, and decimal points or commas; see `read_csv` and
+    `understood`. Both may be compressed (.gz).
 
     Raises:
       DataError: for a file that does not exist, is neither, or is damaged.
-      OptionError: without pandas.
+      OptionError: for a Parquet file without pyarrow.
     """
     file = Path(path).expanduser()
     kind = file.name.lower().removesuffix(".gz")
@@ -101,57 +117,114 @@ def read_cells(path: str | Path) -> Cells:
     if not kind.endswith(_CSV + _PARQUET):
         raise DataError(f"{file} is neither .csv nor .parquet; save it as one of them.")
     try:
-        import pandas
-    except ImportError as error:
-        raise OptionError("Reading tables from files needs pandas: pip install 'mtnets[table]'.") from error
-    try:
-        if kind.endswith(_PARQUET):
-            return cells_of(pandas.read_parquet(file))
-        frame = read_csv(file)
-        for separator in ";\t":
-            if len(frame.columns) == 1 and separator in str(frame.columns[0]):
-                frame = read_csv(file, sep=separator)
-        return cells_of(frame)
-    except DataError:
+        return cells_of(_read_parquet(file)) if kind.endswith(_PARQUET) else cells_of(understood(read_csv(file)))
+    except (DataError, OptionError):
         raise
+    except Exception as error:  # what readers raise on damaged files is nearly anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"{file} cannot be read: {reason}; repair it.") from error
+
+
+def _read_parquet(file: Path) -> Any:
+    """The table of a Parquet file, without the index that pandas may have put into it."""
+    try:
+        from pyarrow import BufferReader, parquet
     except ImportError as error:
         raise OptionError("Reading Parquet needs pyarrow: pip install 'mtnets[table]'.") from error
-    except Exception as error:  # what readers raise on damaged files is nearly anything
-        raise DataError(f"{file} cannot be read: {str(error).strip().splitlines()[0]}; repair it.") from error
+    content = file.read_bytes()
+    table = parquet.read_table(BufferReader(gzip.decompress(content) if file.suffix.lower() == ".gz" else content))
+    index = (table.schema.pandas_metadata or {}).get("index_columns", [])
+    return table.drop_columns([name for name in index if name in table.column_names])
 
 
 def is_table(x: Any) -> bool:
     """Whether a value has columns with names: cells, a mapping, or a data frame."""
-    return isinstance(x, Cells | Mapping) or (hasattr(x, "columns") and hasattr(x, "__getitem__"))
+    return isinstance(x, Cells | Mapping) or (hasattr(type(x), "columns") and hasattr(type(x), "__getitem__"))
 
 
 def cells_of(table: Any) -> Cells:
-    """The cells of a data frame (of pandas or Polars, say) or of a mapping of columns.
+    """The cells of a mapping of columns, or of a data frame that narwhals knows: of pandas, Polars, PyArrow, DuckDB,
+    Modin and others; lazy ones are computed.
 
     Raises:
-      DataError: for columns of different length, or two of one name.
+      DataError: for columns of different length, two of one name, or another kind of table.
+      OptionError: for a data frame without narwhals.
     """
     if isinstance(table, Cells):
         return table
-    names = list(table) if isinstance(table, Mapping) else list(table.columns)
-    texts = [str(name) for name in names]
-    twice = [name for i, name in enumerate(texts) if name in texts[:i]]
-    if twice:
-        raise DataError(f"Two columns are called {twice[0]!r}; rename one of them.")
-    columns = {text: _column(table[name]) for text, name in zip(texts, names, strict=True)}
+    mapping = table if isinstance(table, Mapping) else _frame_columns(table)
+    texts = [str(name) for name in mapping]
+    _check_names(texts)
+    series = {text: _series(column) for text, column in zip(texts, mapping.values(), strict=True)}
+    columns = {text: _column(column) for text, column in series.items()}
     lengths = {len(column) for column in columns.values()} or {0}
     if len(lengths) > 1:
         raise DataError(
             f"The columns of the table have {min(lengths)} to {max(lengths)} rows; they must have the same number."
         )
-    return Cells(columns, np.arange(lengths.pop()))
+    categories = frozenset(text for text, column in series.items() if _is_categorical(column))
+    return Cells(columns, np.arange(lengths.pop()), categories)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise DataError(f"Two columns are called {twice[0]!r}; rename one of them.")
+
+
+def _frame_columns(table: Any) -> dict[Any, Any]:
+    """The columns of a data frame by their names, as series of narwhals."""
+    try:
+        import narwhals
+    except ImportError as error:
+        raise OptionError("Data frames need one more package: pip install 'mtnets[table]'.") from error
+    try:
+        frame = narwhals.from_native(table)
+    except narwhals.exceptions.DuplicateError:
+        _check_names([str(name) for name in getattr(table, "column_names", table.columns)])
+        raise
+    except TypeError as error:
+        raise DataError(
+            f"The table is of type {type(table).__name__}, which is no data frame that narwhals knows; pass a mapping "
+            "of columns: {name: cells}."
+        ) from error
+    if isinstance(frame, narwhals.LazyFrame):
+        frame = frame.collect()
+    return {name: frame.get_column(name) for name in frame.columns}
+
+
+def _series(column: Any) -> Any:
+    """A column of a data frame as a series of narwhals, anything else as it is."""
+    if isinstance(column, np.ndarray | list | tuple):
+        return column
+    try:
+        import narwhals
+    except ImportError:
+        return column
+    return narwhals.from_native(column, allow_series=True, pass_through=True)
+
+
+def _is_categorical(column: Any) -> bool:
+    return type(getattr(column, "dtype", None)).__name__ in ("Categorical", "Enum")
 
 
 def _column(column: Any) -> NDArray[Any]:
-    cells = np.asarray(column).reshape(-1)
-    if str(getattr(column, "dtype", "")) == "category" and cells.dtype != object:  # numbers that are names
-        return np.array([None if is_missing(cell) else as_text(cell) for cell in cells], object)
-    return cells
+    """The cells of a column, `[rows]`: numbers as they are, text and what is missing among other cells as objects."""
+    if isinstance(column, list | tuple):
+        # numbers as NumPy has them where all are; among others it would make text of them
+        numbers = all(isinstance(cell, bool | int | float | np.number | np.bool_) for cell in column)
+        return np.asarray(column) if numbers else objects(column)
+    if isinstance(column, np.ma.MaskedArray):
+        masked = zip(column.data.reshape(-1).tolist(), np.ma.getmaskarray(column).reshape(-1), strict=True)
+        return objects(None if missing else cell for cell, missing in masked)
+    if not hasattr(column, "null_count"):
+        return np.asarray(column).reshape(-1)
+    if column.null_count() == 0 and not column.dtype.is_decimal() and column.dtype.is_numeric():
+        return np.asarray(column.to_numpy())
+    cells = [None if is_missing(cell) else cell for cell in column.to_list()]
+    if column.dtype.is_float():
+        return np.array(cells, np.float64)
+    return objects([cell if cell is None else as_text(cell) for cell in cells] if _is_categorical(column) else cells)
 
 
 def is_missing(cell: Any) -> bool:

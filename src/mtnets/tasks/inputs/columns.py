@@ -1,6 +1,7 @@
 """What a column of a table holds, numbers or categories, and the features that it becomes."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtnets.errors import DataError
-from mtnets.tasks.inputs.cells import Cells, as_text, is_missing, is_number, is_time, listed
+from mtnets.tasks.inputs.cells import AS_NUMBERS, Cells, as_text, is_missing, is_number, is_time, listed
+from mtnets.tasks.inputs.text_cells import is_mark, like_dates, like_numbers, objects
 
 MOST_CATEGORIES = 100
 
@@ -40,7 +42,7 @@ class NumberColumn:
 
     def encode(self, cells: Cells) -> NDArray[np.float64]:
         """Its features, not scaled, `[rows, features]`."""
-        numbers = cells.numbers(self.name)
+        numbers = cells.numbers(self.name, marks=True)
         absent = np.isnan(numbers)
         filled = np.where(absent, self.mean, numbers)
         return np.stack([filled, absent] if self.missing else [filled], axis=1)
@@ -141,28 +143,23 @@ def column_of(cells: Cells, name: str, *, category: bool | None = None) -> Colum
     Args:
       cells: rows of training tasks.
       name: of the column.
-      category: whether it holds categories. Defaults to whether its cells are not numbers alone.
+      category: whether it holds categories. Defaults to whether its cells are text, or of a type of categories.
 
     Raises:
-      DataError: for dates, text among numbers, no value at all, or more than `MOST_CATEGORIES` categories.
+      DataError: for dates, text among numbers, numbers as text, cells of another kind, no value at all, or more than
+        `MOST_CATEGORIES` categories.
     """
-    column = cells[name]
+    column, category = cells[name], category or name in cells.categories
     typed = column.dtype.kind in "fiub"
     present = column[~np.isnan(column)] if typed else _present(column)
     if len(present) == 0:
         raise DataError(f"Column {name} has no value; leave it out: ignore=...")
-    if column.dtype.kind in "mM" or is_time(present[0]):
-        raise DataError(
-            f"Column {name} holds dates or times; turn them into numbers, such as days, or leave it out: ignore=..."
-        )
-    numbers = np.array([typed or is_number(cell) for cell in present])
-    if not category and numbers.all():
+    if column.dtype.kind in "mM" or any(map(is_time, present)):
+        _refuse_times(name, present)
+    if not category and (typed or all(map(is_number, present))):
         return _number_column(name, cells.numbers(name))
-    if not category and numbers.mean() > 0.5:  # more likely numbers with slips than categories
-        wrong = present[int(np.argmin(numbers))]
-        raise DataError(
-            f"Column {name} holds {wrong!r} among numbers; correct it, empty it, or leave the column out: ignore=..."
-        )
+    if not category:
+        _check_text(name, present)
     values = tuple(sorted({as_text(cell) for cell in (np.unique(present) if typed else present)}))
     if len(values) > MOST_CATEGORIES:
         raise DataError(
@@ -172,8 +169,48 @@ def column_of(cells: Cells, name: str, *, category: bool | None = None) -> Colum
     return CategoryColumn(name, values)
 
 
+def _refuse_times(name: str, present: Any) -> None:
+    raise DataError(
+        f"Column {name} holds dates or times ({as_text(present[0])}); turn them into numbers, such as days, or leave "
+        "it out: ignore=..."
+    )
+
+
+def _check_text(name: str, present: NDArray[Any]) -> None:
+    """Raises DataError for a column that is not text alone, and for text of numbers or dates; warns where it is in
+    doubt that its values are categories."""
+    as_categories = f"categories={name!r}, or kind='classification' for the target"
+    text = [str(cell) for cell in present if isinstance(cell, str)]
+    numbers = [cell for cell in present if is_number(cell)]
+    if len(text) + len(numbers) < len(present):
+        other = next(cell for cell in present if not (isinstance(cell, str) or is_number(cell)))
+        raise DataError(f"Column {name} holds {other!r}, of type {type(other).__name__}; expected numbers or text.")
+    if like_dates(text).mean() > 0.5:
+        _refuse_times(name, text)
+    like = like_numbers(text)
+    if not numbers and like.all():
+        raise DataError(
+            f"Column {name} holds {text[0]!r}, which is text and looks like a number; it must be "
+            f"{AS_NUMBERS}. If its values are names: {as_categories}."
+        )
+    found = len(numbers) + int(like.sum())
+    if found > len(present) / 2:  # more likely numbers with slips than categories
+        raise DataError(
+            f"Column {name} holds {text[int(like.argmin())]!r} among numbers; correct it, empty it, or leave the "
+            f"column out: ignore=... If its values are names: {as_categories}."
+        )
+    doubtful = sorted({cell for cell in text if is_mark(cell)}) if "+" not in text else []
+    if found or doubtful:
+        cell = doubtful[0] if doubtful else as_text(numbers[0]) if numbers else text[int(like.argmax())]
+        warnings.warn(
+            f"Column {name} holds {cell!r} among text, which becomes a category of its own; correct or empty such "
+            f"cells, or say that all are names: {as_categories}.",
+            stacklevel=2,
+        )
+
+
 def _present(column: NDArray[Any]) -> NDArray[Any]:
-    return np.array([cell for cell in column if not is_missing(cell)], object)
+    return objects(cell for cell in column if not is_missing(cell))
 
 
 def _number_column(name: str, numbers: NDArray[np.float64]) -> NumberColumn:

@@ -110,6 +110,10 @@ class TableInputs(Inputs):
         mean, spread = self._scales
         return ((x - mean) / spread).clip(-FARTHEST, FARTHEST)
 
+    def collected(self, x: Any) -> Any:
+        """The cells of a table."""
+        return cells_of(x) if is_table(x) else x
+
     def target_of(self, x: Any) -> Any:
         """The target column of a table."""
         if not is_table(x):
