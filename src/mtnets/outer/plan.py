@@ -150,11 +150,11 @@ def make_plan(
         (tasks.train, tasks.validation, tasks.test) if isinstance(tasks, Family) else (tasks, tasks, tasks)
     )
     network = model if model is not None else family.model()  # type: ignore[union-attr]
-    _warn_of_unmoved(network, method)
     splits = {"training": train, "validation": validation, "test": test}
     train, validation, test = (
         fitted(network, LOSSES[loss], tasks, f"The {name} tasks") for name, tasks in splits.items()
     )
+    _warn_of_unmoved(network, method)
     return Plan(
         network,
         method,
