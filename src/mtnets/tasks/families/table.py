@@ -78,7 +78,7 @@ class Table(Options):
 
 
 @checked_arguments
-def table(data: Any, task_column: str, target: str, **options: Any) -> Family:
+def table(data: Any, task_column: str | int, target: str | int, **options: Any) -> Family:
     """Tasks from a table with a column that tells them apart.
 
     Args:
