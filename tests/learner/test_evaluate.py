@@ -119,7 +119,7 @@ def test_scores_are_those_of_use_on_images():
     assert_as_in_use(learner, raw)
     other = mtnets.tasks.arrays(pixels, y, inputs=mtnets.tasks.Images(8, 1), **options)
     for unlike in (other, other.test):
-        with pytest.raises(DataError, match="read them as in its training: .*invert=True"):
+        with pytest.raises(DataError, match=r"read them as in its training: .*invert=True"):
             evaluate(learner, unlike, 4)
 
 
