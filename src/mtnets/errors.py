@@ -1,4 +1,10 @@
-"""The errors that a user can mend: one sentence with the value, what was expected, and the remedy."""
+"""The errors that a user can mend: one sentence with the value, what was expected, and the remedy. Warnings too."""
+
+import inspect
+import warnings
+from pathlib import Path
+
+HERE = str(Path(__file__).parent)
 
 
 class MtnetsError(Exception):
@@ -20,3 +26,11 @@ class OptionError(MtnetsError, ValueError):
 def first_line(error: BaseException) -> str:
     """The beginning of the message of an error of another library, to be quoted in one of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+
+
+def warn(message: str) -> None:
+    """Warns, with the line of the user's code that called this package."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(HERE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

@@ -90,7 +90,7 @@ def _while_adapting(inner: Inner, learned: Learned, support: Batch, key: Array, 
     """Whether what is computed from the support set is finite, by the names of `SENTENCES`."""
     start = starting_point(inner, learned.meta)
     layers, meta = inner.layers, start.meta
-    theta = moving_weights(layers, meta)
+    theta = moving_weights(inner, meta)
 
     def loss(folded: Any) -> tuple[Array, Array]:
         params = replace_leaves(meta.params, folded)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from jax.typing import ArrayLike
 
 from mtnets.arguments import checked_arguments
 from mtnets.devices import AtOnce, chosen_at_once
-from mtnets.errors import DataError, OptionError, RunError
+from mtnets.errors import DataError, OptionError, RunError, warn
 from mtnets.files import write_json
 from mtnets.inner import (
     LOSSES,
@@ -244,10 +243,9 @@ class Learner:
 
     def _warn_of_batches(self) -> None:
         if self.model.norm == "transductive":
-            warnings.warn(
+            warn(
                 "This learner was trained with transductive batch norm: each prediction depends on the other inputs of "
                 "its batch. For use, train with norm='support'.",
-                stacklevel=3,
             )
 
     def _cause(self, inner: Inner, start: Mapping[str, Array] | None, support: Batch, key: Array) -> str:

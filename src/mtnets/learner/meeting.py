@@ -1,7 +1,6 @@
 """Where a network, tasks and a loss meet, they are compared, before anything is compiled for them."""
 
 import functools
-import warnings
 from typing import Any
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mtnets.errors import DataError, MtnetsError, OptionError, first_line
+from mtnets.errors import DataError, MtnetsError, OptionError, first_line, warn
 from mtnets.inner import Batch, Distribution, Loss, Task, uses_float16
 from mtnets.learner.compiled import predict
 from mtnets.networks.model import Model
@@ -34,10 +33,9 @@ def fitted(model: Model, loss: Loss, tasks: Distribution, what: str) -> Distribu
     """
     task = drawn(tasks, what)
     if task.support.x.shape[1:] == model.channels_last_shape:
-        warnings.warn(
+        warn(
             f"The tasks have images {list(task.support.x.shape[1:])} and the network takes {list(model.input_shape)}: "
             "they are transposed to channels first.",
-            stacklevel=4,
         )
         tasks = ChannelsFirst(tasks)
         task = drawn(tasks, what)
@@ -64,10 +62,9 @@ def check_outputs(model: Model, loss: Loss, params: Any, state: Any, x: Array) -
             f"its weights, its code (logarithms, square roots, divisions) and the size of the inputs{half}."
         )
     if loss.labels and outputs.shape[1] > 1 and (outputs >= 0).all() and np.allclose(outputs.sum(1), 1, atol=1e-3):
-        warnings.warn(
+        warn(
             "The outputs of the network sum to one, as after a softmax, and cross-entropy takes logits, of which it "
             "takes the softmax itself; remove the softmax at the end of the network.",
-            stacklevel=4,
         )
 
 

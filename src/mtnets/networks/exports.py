@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from mtnets.compat import sub_programs
-from mtnets.errors import OptionError, first_line
+from mtnets.errors import OptionError, first_line, warn
 from mtnets.files import replacing
 from mtnets.networks.programs import CALLS
 
@@ -157,10 +157,9 @@ def _equal_to(
             data = written(form())
             run = runnable(data)
             if run is None:
-                warnings.warn(
+                warn(
                     f"The program in {kind} cannot be run here, and so was not compared with the network"
                     + (": pip install onnxruntime." if kind == "ONNX" else "."),
-                    stacklevel=4,
                 )
                 return data
             difference = max(_difference(run, reference, input_shape, input_dtype, count) for count in BATCHES)

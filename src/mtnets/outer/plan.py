@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ import optax
 from jax import Array
 
 from mtnets.devices import chosen_at_once, largest_divisor, task_mesh
-from mtnets.errors import OptionError
+from mtnets.errors import OptionError, warn
 from mtnets.inner import LOSSES, Distribution, Inner, Loss, Method, method_to_json
 from mtnets.learner.meeting import fitted
 from mtnets.networks.model import Model
@@ -175,11 +174,10 @@ def _warn_of_unmoved(model: Model, method: Method) -> None:
     """Names the leaves in no layer that MAML would move and this method does not."""
     if unmoved := method.unmoved(model):
         some = ", ".join(unmoved[:10]) + " …" * (len(unmoved) > 10)
-        warnings.warn(
+        warn(
             f"No task moves {some}: they lie in no layer, and {method.name} is defined by layers. They are "
             "meta-learned. To let tasks move them, use a method such as maml; to say that this is meant, "
             "adapts='layers'.",
-            stacklevel=4,
         )
 
 

@@ -1,7 +1,6 @@
 """PyTorch modules as models, and adapted weights back into PyTorch modules."""
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mtnets.errors import OptionError, first_line
+from mtnets.errors import OptionError, first_line, warn
 from mtnets.networks.adapters.checks import check_params, check_state, checked
 from mtnets.networks.adapters.transform import FROZEN
 from mtnets.networks.model import Model, Norm, check_norm, checked_shape
@@ -141,11 +140,10 @@ def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Modul
             raise OptionError(f"The module has {expected} for {name} and the weights are {tuple(value.shape)}.")
     missing = [n for n in state if names.get(n, n) not in arrays and n.endswith(("running_mean", "running_var"))]
     if missing:
-        warnings.warn(
+        warn(
             f"The weights come without {', '.join(missing)}, so that the module's own statistics stay and its "
             "predictions may differ; pass the adapted model: to_state_dict(adapted, module), or use "
             "adapted.to_torch(module).",
-            stacklevel=2,
         )
     for name, old in state.items():
         if (value := arrays.get(names.get(name, name))) is not None:

@@ -2,12 +2,11 @@
 
 import contextlib
 import dataclasses
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mtnets.errors import DataError
+from mtnets.errors import DataError, warn
 from mtnets.networks.models import Conv4
 from mtnets.tasks.archives.archive import Archive, fingerprint, open_archive, read_file
 from mtnets.tasks.archives.cache import cached
@@ -94,11 +93,10 @@ def _check_usual(path: Path, runs: Sequence[Any]) -> None:
     classes = "/".join(str(len(images)) for images in counts.values())
     usual = "/".join(map(str, CLASSES.values()))
     every = sorted({count for images in counts.values() for count in images})
-    warnings.warn(
+    warn(
         f"miniImageNet in {path} has {classes} classes (train/validation/test) of "
         f"{' to '.join(map(str, dict.fromkeys((every[0], every[-1]))))} images; usual are {usual} classes of "
         f"{EXAMPLES} images, and no other numbers compare with published results.",
-        stacklevel=3,
     )
 
 

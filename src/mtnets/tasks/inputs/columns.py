@@ -1,14 +1,13 @@
 """What a column of a table holds, numbers or categories, and the features that it becomes."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtnets.errors import DataError
+from mtnets.errors import DataError, warn
 from mtnets.tasks.inputs.cells import AS_NUMBERS, Cells, as_text, is_missing, is_number, is_time, listed
 from mtnets.tasks.inputs.text_cells import is_mark, like_dates, like_numbers, objects
 
@@ -202,10 +201,9 @@ def _check_text(name: str, present: NDArray[Any]) -> None:
     doubtful = sorted({cell for cell in text if is_mark(cell)}) if "+" not in text else []
     if found or doubtful:
         cell = doubtful[0] if doubtful else as_text(numbers[0]) if numbers else text[int(like.argmax())]
-        warnings.warn(
+        warn(
             f"Column {name} holds {cell!r} among text, which becomes a category of its own; correct or empty such "
             f"cells, or say that all are names: {as_categories}.",
-            stacklevel=2,
         )
 
 

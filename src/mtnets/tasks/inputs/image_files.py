@@ -1,14 +1,13 @@
 """Image files: which there are in a folder, and their pixels."""
 
 import io
-import warnings
 from pathlib import Path, PurePath
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtnets.errors import DataError
+from mtnets.errors import DataError, warn
 
 # A file with another ending (README, labels.csv) is not an image and is passed over; one of these must be readable.
 EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
@@ -57,10 +56,9 @@ def load(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArra
                 return _sixteen_bits(image, size, channels)
             pixels = fitted(image, size, channels)
             if sixteen and pixels.max() < 16:
-                warnings.warn(
+                warn(
                     "An image of 16 bits a channel has no value above 1/16 of white and is read as nearly black, as "
                     "colours of 12 bits or less are; save such images with 8 bits a channel.",
-                    stacklevel=2,
                 )
             return pixels
     except Exception as error:  # on damaged files Pillow's decoders raise nearly anything, SyntaxError included
@@ -113,10 +111,9 @@ def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         return pixels
     bits = bits_of(pixels.max(initial=0))
     if bits < 16:
-        warnings.warn(
+        warn(
             f"16-bit images have no value above {pixels.max(initial=0)}: they are taken for {bits}-bit data, white at "
             f"{2**bits - 1}. If that is wrong, save them with 8 bits a channel.",
-            stacklevel=2,
         )
     return (pixels >> (bits - 8)).astype(np.uint8)
 

@@ -1,12 +1,11 @@
 """Arrays of pixels, of any type and size, as the 8-bit images of a network."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtnets.errors import DataError
+from mtnets.errors import DataError, warn
 from mtnets.tasks.inputs.image_files import MOST, bits_of, fitted
 
 ROUNDING = 1e-5  # how far beyond 0 … 1 numbers may lie that come from a computation
@@ -41,9 +40,8 @@ def pixels_of(x: NDArray[Any]) -> NDArray[np.uint8] | None:
             f"{remedy}."
         )
     if not fractions and high == 1:
-        warnings.warn(
+        warn(
             f"x ({x.dtype}) has no pixel above 1 of 255 and is nearly black; where 1 is white, pass x.astype(bool).",
-            stacklevel=2,
         )
     return (np.rint(x) if fractions else x).astype(np.uint8)
 
