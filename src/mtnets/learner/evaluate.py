@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from mtnets.arguments import checked_arguments
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, task_mesh
-from mtnets.errors import OptionError
+from mtnets.errors import DataError, OptionError
 from mtnets.files import replacing
 from mtnets.inner import Distribution, Inner, Learned, Method, Task, adapt
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
@@ -111,6 +111,7 @@ def evaluate(
     """Adapts a learner to test tasks and scores it on their query sets, as `learner.adapt` and a prediction would.
 
     Outputs whose label does not occur in the support set are masked, where classes are numbered anew in each task.
+    Targets that the learner standardises count in units of their spread.
 
     Args:
       learner: what was meta-trained.
@@ -177,9 +178,11 @@ def _converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
     converted = []
     for i in range(len(keys)):
         task = jax.tree.map(lambda leaf, i=i: leaf[i], raw)
-        inputs = learner.inputs.for_task(task.support.x, task.support.y)
-        batches = [learner.batch(part.x, part.y, inputs)._replace(outputs=None) for part in task]
-        converted.append(Task(*batches))
+        try:
+            inputs = learner.inputs.for_task(task.support.x, task.support.y)
+            converted.append(Task(*(learner.batch(part.x, part.y, inputs)._replace(outputs=None) for part in task)))
+        except DataError as error:
+            raise DataError(f"Task {i}: {error}") from error
     return jax.tree.map(lambda *leaves: np.stack(leaves), *converted)
 
 

@@ -33,6 +33,7 @@ def test_separators_and_ends_of_lines(tmp_path, separator: str, line: str) -> No
         ("a;b\n1,5;2,5\n3;4\n", {"a": ["1,5", "3"], "b": ["2,5", "4"]}),  # decimal commas tell nothing
         ('a,b\n"x, ""y""\nz",2\n', {"a": ['x, "y"\nz'], "b": ["2"]}),
         ("a\n1\n\n2\n", {"a": ["1", "2"]}),
+        ("sep=;\na,b;c\n1,5;2\n", {"a,b": ["1,5"], "c": ["2"]}),
         ("a,b\n", {"a": [], "b": []}),
         (",a,\n0,2,\n1,3,\n", {"Unnamed: 0": ["0", "1"], "a": ["2", "3"]}),  # the index of pandas; a last separator
         ("one column of text\nx y\n", {"one column of text": ["x y"]}),

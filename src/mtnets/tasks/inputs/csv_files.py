@@ -4,6 +4,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mtnets.errors import DataError
 
 SEPARATORS = ",;\t|"
 _LOOKED_AT = 100  # lines by which the separator is chosen
+_NAMED = re.compile(r"sep=(.)\r?\n")  # a first line that names it, as Excel writes
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16 does
@@ -31,8 +33,9 @@ def read_csv(path: Path) -> dict[str, list[str]]:
         columns, or quotes that do not close.
     """
     text = _decoded(gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes())
-    lines = text.splitlines()[:_LOOKED_AT]
-    separator = _separator(lines)
+    named = _NAMED.match(text)
+    text = text[named.end() :] if named else text
+    separator = named[1] if named else _separator(text.splitlines()[:_LOOKED_AT])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[list[str]] = []
     try:
@@ -50,8 +53,8 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
         raise DataError(f"Two columns of {path} are called {twice[0]!r}; rename one of them.")
-    named = {name: [row[place] for row in rows[1:]] for place, name in enumerate(names)}
-    return {name: cells for place, (name, cells) in enumerate(named.items()) if rows[0][place] or any(cells)}
+    columns = {name: [row[place] for row in rows[1:]] for place, name in enumerate(names)}
+    return {name: cells for place, (name, cells) in enumerate(columns.items()) if rows[0][place] or any(cells)}
 
 
 def _decoded(content: bytes) -> str:

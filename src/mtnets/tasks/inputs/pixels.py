@@ -22,9 +22,10 @@ def pixels_of(x: NDArray[Any]) -> NDArray[np.uint8] | None:
     """
     if x.dtype == bool:
         return x.astype(np.uint8) * np.uint8(255)
-    if x.dtype.kind not in "iuf" or not np.isfinite(x).all():
+    fractions = x.dtype.kind == "f"
+    if x.dtype.kind not in "iuf" or (fractions and not np.isfinite(x).all()):
         return None
-    low, high, fractions = x.min(), x.max(), x.dtype.kind == "f"
+    low, high = x.min(), x.max()
     if fractions and low >= -ROUNDING and high <= 1 + ROUNDING:
         return None
     if low < 0 or high > 255 or (fractions and high < 2):
