@@ -49,7 +49,7 @@ def from_numpy(array: np.ndarray, leaf: Any) -> Array:
         raise ValueError(f"{array.dtype} {array.shape} for {wanted.dtype} {wanted.shape}")
     if not is_key(leaf):
         return jnp.asarray(converted)
-    keys = (jax.random.wrap_key_data(converted, impl=kind) for kind in KEYS if _has_kind(leaf, kind))
+    keys = (jax.random.wrap_key_data(jnp.asarray(converted), impl=kind) for kind in KEYS if _has_kind(leaf, kind))
     return next(keys)
 
 

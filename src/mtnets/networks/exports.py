@@ -20,7 +20,10 @@ from mtnets.networks.programs import CALLS
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 BATCHES = (1, 2, 5)  # with which a program is compared
-POOLING = {"reduce_window_max": (jnp.maximum, -jnp.inf), "reduce_window_sum": (jnp.add, 0)}
+POOLING: dict[str, tuple[Callable[..., Array], float]] = {
+    "reduce_window_max": (jnp.maximum, -jnp.inf),
+    "reduce_window_sum": (jnp.add, 0),
+}
 Function = Callable[[Array], Array]
 
 
@@ -114,7 +117,7 @@ def export_onnx(
             import onnxruntime  # pyright: ignore[reportMissingImports]
         except ImportError:
             return None
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        session: Any = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda x: session.run(None, {name: np.asarray(x)})[0]
 
