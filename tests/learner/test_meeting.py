@@ -182,3 +182,39 @@ def test_a_distribution_must_be_a_pytree_of_tasks():
         fitted(network(1), mtnets.inner.LOSSES["mse"], Plain(), "The tasks")
     with pytest.raises(OptionError, match=r"sample\(key\) returns .*; it must return a mtnets\.Task"):
         fitted(network(1), mtnets.inner.LOSSES["mse"], NoTask(), "The tasks")
+
+
+def test_a_training_of_no_step_is_told():
+    with pytest.warns(UserWarning, match="meta_steps is 0: nothing is meta-trained"):
+        mtnets.meta_train(network(1), mtnets.maml(0.1), numbers(1), **SETTINGS | {"meta_steps": 0})
+
+
+@pytest.fixture(scope="module")
+def curves():
+    return mtnets.meta_train(network(1), mtnets.maml(0.1), numbers(1), **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([[1.0], [2.0, 3.0]], "x cannot be read as an array of numbers"),
+        (np.ones((2, 1)) * 1j, "x has type complex128; it must be real numbers"),
+        (np.ma.masked_array(np.ones((2, 1)), [[True], [False]]), "x is a masked array"),
+        (np.ones((2, 10, 1)), r"x has shape \(2, 10, 1\).*For several tasks at once, use adapt_many"),
+        (np.array([["a"], ["b"]]), "x has type <U1"),
+        (np.array([[None], [None]]), "x has type object"),
+    ],
+)
+def test_examples_that_are_no_numbers(curves, x, message):
+    with pytest.raises(DataError, match=message):
+        curves.adapt(x, np.ones((2, 1)))
+    with pytest.raises(DataError, match="x"):
+        curves.adapt_many(x, np.ones((2, 1)))
+
+
+def test_probabilities_of_a_regression(curves, tmp_path):
+    model = curves.adapt(np.ones((2, 1)), np.ones((2, 1)))
+    model.save(tmp_path / "model")
+    for each in (model, mtnets.load_adapted(tmp_path / "model", model=curves.model)):
+        with pytest.raises(OptionError, match=r"trained with mse: its outputs are numbers"):
+            each.probabilities(np.ones((2, 1)))

@@ -31,7 +31,7 @@ from mtnets.inner import (
 from mtnets.inner.records import CUSTOM
 from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
-from mtnets.learner.data import to_inputs, to_labels, to_targets
+from mtnets.learner.data import as_numbers, to_inputs, to_labels, to_targets
 from mtnets.learner.task_files import fingerprint, read_task
 from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
 from mtnets.networks.model import NETWORKS, Model
@@ -147,7 +147,8 @@ class Learner:
         if isinstance(start, AdaptedModel):
             inputs, moved = start.inputs, start.moved
         else:
-            inputs, moved = self.inputs.for_task(x, y), start
+            with as_numbers(x, "x"):
+                inputs, moved = self.inputs.for_task(x, y), start
         return self.adapt_batch(self.batch(x, y, inputs), inputs, inner_steps=inner_steps, key=key, start=moved)
 
     def adapt_batch(
@@ -205,7 +206,11 @@ class Learner:
           RunError: if adaptation diverges, naming the tasks.
         """
         self._warn_of_batches()
-        inner, x, y = self._inner(inner_steps), np.asarray(x), np.asarray(y)
+        inner = self._inner(inner_steps)
+        with as_numbers(x, "x"):
+            x = np.asarray(x)
+        with as_numbers(y, "y"):
+            y = np.asarray(y)
         if x.ndim < 2 or y.ndim < 2 or x.shape[:2] != y.shape[:2] or not len(x):
             raise DataError(f"x has shape {x.shape} and y {y.shape}; they must be [tasks, examples, ...] alike.")
         inputs, batches = [], []

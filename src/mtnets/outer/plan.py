@@ -139,6 +139,8 @@ def make_plan(
     if loss not in LOSSES:
         raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
     training = settle(options, None if family is None else family.recipe)
+    if training.meta_steps == 0:
+        warn("meta_steps is 0: nothing is meta-trained, and the learner is the network as it starts.")
     if training.multi_step_loss and not method.estimator.weighs_steps:
         raise OptionError(
             f"multi_step_loss is {training.multi_step_loss}, but the {method.estimator.name} estimator takes no "

@@ -46,6 +46,15 @@ def test_no_task_is_in_two_splits_and_each_split_has_one():
     assert build(rows(), split_seed=1).classes != family.classes
 
 
+def test_rows_of_several_tasks_are_no_support_set():
+    frame = rows()
+    columns = build(frame).inputs
+    with pytest.raises(DataError, match=r"x has rows of 2 tasks \(shop: shop 0, shop 1\); adapt to the rows of one"):
+        columns.for_task(frame[:60], None)
+    assert columns.for_task(frame[:30], None) is columns
+    assert columns.for_task(frame.drop(columns="shop"), None) is columns
+
+
 def test_missing_numbers_count_as_the_mean_and_are_told():
     frame = rows()
     frame.loc[::7, "price"] = np.nan

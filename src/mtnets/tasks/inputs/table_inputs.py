@@ -110,6 +110,22 @@ class TableInputs(Inputs):
         mean, spread = self._scales
         return ((x - mean) / spread).clip(-FARTHEST, FARTHEST)
 
+    def for_task(self, x: Any, y: Any) -> "TableInputs":
+        """These, which do not depend on the task.
+
+        Raises:
+          DataError: for a table with rows of several tasks.
+        """
+        cells = cells_of(x) if is_table(x) else {}
+        if isinstance(cells, Cells) and self.task in cells:
+            tasks = list(cells.by_value(self.task))
+            if len(tasks) > 1:
+                raise DataError(
+                    f"x has rows of {len(tasks)} tasks ({self.task}: {listed(tasks)}); adapt to the rows of one at a "
+                    "time, or leave that column out if all rows are of one task."
+                )
+        return self
+
     def collected(self, x: Any) -> Any:
         """The cells of a table."""
         return cells_of(x) if is_table(x) else x
