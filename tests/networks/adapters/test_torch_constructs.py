@@ -20,7 +20,7 @@ def in_torch(network, x, probe, second):
     inputs = [*weights, x.requires_grad_()] if x.is_floating_point() else weights
     y = network(x)
     first = torch.autograd.grad((probe(y) * y).sum(), inputs, create_graph=True, materialize_grads=True)
-    combined = sum((probe(g) * g).sum() for g in first)
+    combined = torch.stack([(probe(g) * g).sum() for g in first]).sum()
     if not second:
         return [a.detach().numpy() for a in (y, *first)]
     if not combined.requires_grad:  # linear in its parameters

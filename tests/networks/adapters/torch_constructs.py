@@ -6,7 +6,7 @@ derivative in float64. `python tests/networks/adapters/torch_constructs.py` writ
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +297,7 @@ def after_a_convolution(kind: str, functions: dict[str, Any]) -> list[Construct]
 
 
 def modules(
-    kind: str, shape: tuple[int, ...], builds: dict[str, Callable[[], nn.Module]], **options: Any
+    kind: str, shape: tuple[int, ...], builds: Mapping[str, Callable[[], nn.Module]], **options: Any
 ) -> list[Construct]:
     return [Construct(name, build, shape, kind, **options) for name, build in builds.items()]
 
@@ -429,7 +429,7 @@ RESIZING = {
         + F.max_pool2d(x, 2, 2, ceil_mode=True)
         + F.max_pool2d(x, 2, 2, 1, dilation=2)[..., :4, :4]
     ),
-    "return_indices, nn.MaxUnpool2d": lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+    "return_indices, nn.MaxUnpool2d": lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), [2, 2]),
     "F.avg_pool2d, padding, count_include_pad": lambda x: (
         F.avg_pool2d(x, 2) + F.avg_pool2d(x, 3, 2, 1) + F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
     ),
@@ -457,7 +457,7 @@ RESIZING = {
 }
 NORMALISATION = {
     "nn.GroupNorm": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)),
-    "nn.LayerNorm": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm((6, 6))),
+    "nn.LayerNorm": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([6, 6])),
     "nn.RMSNorm": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.RMSNorm(6)),
     "nn.InstanceNorm2d(affine=True)": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4, affine=True)),
     "nn.BatchNorm2d": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)),
