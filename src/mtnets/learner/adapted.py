@@ -1,7 +1,7 @@
 """What comes out of adaptation: a plain network of the original architecture, alone or thousands at once."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +166,7 @@ class AdaptedModel:
         return self.learner, self.moved
 
     @property
-    def _program(self) -> tuple[Any, ...]:
+    def _program(self) -> tuple[Callable[[Array], Array], tuple[int, ...], Any]:
         return self._function, self.model.input_shape, self.model.input_dtype
 
     @property

@@ -89,7 +89,8 @@ def drawn(tasks: Distribution, what: str) -> Task:
       OptionError: for what is no distribution of tasks.
     """
     if not callable(getattr(tasks, "sample", None)):
-        called = f"call it: {tasks.__name__}()" if callable(tasks) and hasattr(tasks, "__name__") else "expected"
+        name = getattr(tasks, "__name__", "") if callable(tasks) else ""
+        called = f"call it: {name}()" if name else "expected"
         raise OptionError(
             f"{what} are {type(tasks).__name__}; {called}, a family such as mtnets.tasks.sinusoid(), or a distribution "
             "with a method sample(key)."

@@ -172,7 +172,7 @@ def checked_shape(input_shape: Any) -> tuple[int, ...]:
       OptionError: unless it is a sequence of whole numbers of at least 1.
     """
     sizes = tuple(input_shape) if isinstance(input_shape, Sequence) and not isinstance(input_shape, str) else None
-    if sizes is None or not all(isinstance(size, numbers.Integral) and size >= 1 for size in sizes):
+    if sizes is None or not all(isinstance(size, numbers.Integral) and int(size) >= 1 for size in sizes):
         raise OptionError(
             f"input_shape is {input_shape!r}; it must be the sizes of one input without the batch axis, for example "
             "(28, 28, 1), or (3,) for three numbers."

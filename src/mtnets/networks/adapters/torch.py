@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
+from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, first_line, warn
 from mtnets.networks.adapters.checks import check_params, check_state, checked
 from mtnets.networks.adapters.transform import FROZEN
@@ -32,12 +34,13 @@ class Adapted(Protocol):
     def state(self) -> Any: ...
 
 
+@checked_arguments
 def from_torch(
     network: "torch.nn.Module",
     input_shape: tuple[int, ...],
     *,
     norm: Norm = "none",
-    input_dtype: Any = jnp.float32,
+    input_dtype: DTypeLike = jnp.float32,
 ) -> Model:
     """A PyTorch module as a model. It starts from the module's weights whatever the seed.
 
@@ -71,6 +74,8 @@ def from_torch(
         from mtnets.networks.aten.trace import Traced
     except ImportError as error:
         raise OptionError(NEEDS_TORCH) from error
+    if not isinstance(network, torch.nn.Module):
+        raise OptionError(f"network is {type(network).__name__}; it must be a torch.nn.Module.")
     check_norm(norm)
     input_shape = checked_shape(input_shape)
     modules = _modes(network, norm)
