@@ -130,7 +130,7 @@ def _plain_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
             "holds the learner: mtnets.load(folder)."
         ) from error
     # The base classes are the errors of the HTTP library, which differs between versions.
-    except (*errors.HfHubHTTPError.__bases__, OSError) as error:
+    except (*errors.HfHubHTTPError.__bases__, OSError) as error:  # pyright: ignore[reportGeneralTypeIssues]
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise RunError(
