@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 ANY_VALUE = {Any, ArrayLike, np.typing.ArrayLike, inspect.Parameter.empty}
 WORDS: dict[Any, str] = {
-    int: "a whole number, of at most 64 bits",
+    int: "a whole number",
     float: "a number",
     str: "text",
     bool: "True or False",
@@ -91,7 +91,7 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(fits(value, part) for part in parts)
     if origin is Literal:
-        return any(type(value) is type(part) and value == part for part in parts)
+        return any(_is_same_kind(value, part) and value == part for part in parts)
     if origin in SEQUENCES:
         return _is_sequence(value, origin, parts)
     kind = origin or hint
@@ -104,6 +104,10 @@ def _is_sequence(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
     if origin is tuple and parts[-1] is not Ellipsis:
         return len(value) == len(parts) and all(map(fits, value, parts))
     return all(fits(each, parts[0]) for each in value)
+
+
+def _is_same_kind(value: Any, part: Any) -> bool:
+    return PLAIN[int](value) if type(part) is int else type(value) is type(part)
 
 
 def _is_float(value: Any) -> bool:
@@ -152,7 +156,9 @@ def describe(hint: Any) -> str:
 
 
 def _remedy(value: Any, hint: Any) -> str:
-    """What to do about a class in the place of its instance."""
+    """What to do about a class in the place of its instance, or a number that is too large."""
+    if isinstance(value, numbers.Integral) and abs(int(value)) >= 2**63:
+        return " of at most 64 bits"
     for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
         if isinstance(value, type) and isinstance(part, type) and issubclass(value, part):
             return f": call it, {getattr(value, 'name', '') or value.__name__}()"

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from mtnets.arguments import check
 from mtnets.errors import OptionError
 
 AXIS = "tasks"
@@ -132,5 +133,6 @@ def largest_divisor(n: int, limit: int) -> int:
 
 
 def _check(devices: Devices) -> None:
+    check("devices", devices, Devices)
     if devices != "all" and devices < 1:
         raise OptionError(f"devices is {devices}; it must be at least 1, or 'all'.")

@@ -131,6 +131,10 @@ def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
     assert "--data x is given, but glyphs tasks are made without data" in fails(capsys, "evaluate", run, "--data", "x")
     assert "tasks is 0" in fails(capsys, "evaluate", run, "--tasks", "0")
     assert "Name a family" in fails(capsys, "train")
+    assert "There is no family of tasks 'sine'; name one: mtnets train glyphs |" in fails(capsys, "train", "sine")
+    assert "--resume and --overwrite exclude each other" in fails(
+        capsys, "train", "glyphs", "--out", run, "--resume", "--overwrite", *SMALL
+    )
     query = ["--query", drawings / "query"]
     assert "nowhere" in fails(capsys, "adapt", run, "--support", tmp_path / "nowhere", *query)
     (tmp_path / "four").mkdir()
@@ -144,7 +148,7 @@ def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
     assert "is for glyphs tasks" in fails(capsys, "train", "sinusoid", "--config", run / "config.json")
     for part, value, words in (
         ("training", {"meta_stepz": 3}, "has meta_stepz, which no training has"),
-        ("training", 3, "is not a configuration"),
+        ("training", 3, "is not a configuration (training is 3, not a JSON object)"),
         ("method", {"name": "maml", "estimator": {"name": "truncated", "last_step": 2}}, "no option 'last_step'"),
         ("method", 3, "is not a configuration"),
     ):
@@ -152,6 +156,102 @@ def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
         (tmp_path / "bad.json").write_text(json.dumps(changed))
         assert words in fails(capsys, "train", "glyphs", "--config", tmp_path / "bad.json"), value
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sinusoid", "--shots", "-1"], "--shots is -1; it must be at least 1"),
+        (["sinusoid", "--inner-lr", "nan"], "--inner-lr is nan; it must be a number"),
+        (["sinusoid", "--hidden", "0"], "--hidden is (0,); each layer needs at least 1 unit"),
+        (["sinusoid", "--init-std", "inf"], "--init-std is inf; it must be a number above 0"),
+        (["sinusoid", "--devices", "0"], "--devices is 0; it must be at least 1, or 'all'"),
+        (["sinusoid", "--adapts"], "--adapts is (), which chooses no layer; name some of layers.0"),
+        (["sinusoid", "--temperature", "0"], "--temperature is 0.0"),
+        (["sinusoid", "--method", "cavia", "--context", "0"], "--context is 0"),
+        (["glyphs", "--class-seed", "-1"], "--class-seed is -1; it must be from 0"),
+        (["glyphs", "--class-seed", str(2**32)], "it must be from 0 to 4294967295"),
+        (["table", "TABLE", "--task-column", "who", "--target", "y", "--split-seed", "-1"], "--split-seed is -1"),
+        (["table", "TABLE", "--task-column", "x", "--target", "y"], "There is no column 'x' (--task-column)"),
+        (["table", "TABLE", "--task-column", "who", "--target", "y", "--splits", "nan", "1", "1"], "--splits is (nan"),
+        (["folder", "--root", "nowhere"], "nowhere does not exist"),
+        (["omniglot", "--root", "nowhere"], "or say where it is: --root, or the variable"),
+    ],
+)
+def test_errors_of_a_training_name_the_flag(arguments, words, capsys, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("who,a,y\n" + "".join(f"{who},{i},{i * who}\n" for who in range(12) for i in range(25)))
+    arguments = [str(table) if argument == "TABLE" else argument for argument in arguments]
+    assert words in fails(capsys, "train", *arguments, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--amplitude", "--phase", "--frequency", "--inputs"])
+@pytest.mark.parametrize("bounds", [("nan", "1"), ("inf", "inf")])
+def test_options_that_are_not_finite_are_refused(option, bounds, capsys):
+    """They are refused as soon as they are parsed, in the frame of the parser."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "sinusoid", option, *bounds])
+    assert exit_.value.code == 2
+    assert f"{option[2:]} is ({bounds[0]}," in capsys.readouterr().err
+
+
+SINUSOID = {"family": "sinusoid", "network": {"hidden": [4]}}
+MAML = {"name": "maml", "estimator": {"name": "exact"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("", "it holds no JSON"),
+        ("\xff", "it holds no JSON"),
+        ("[1]", "it holds [1], not a JSON object"),
+        ("null", "it holds None, not a JSON object"),
+        ("{}", "tasks is None, not a JSON object"),
+        ({"config": 3}, "it holds 3, not a JSON object"),
+        ({"tasks": [1]}, "tasks is [1], not a JSON object"),
+        ({"tasks": {}}, "on tasks of its own"),
+        ({"tasks": {"family": ["x"]}}, "There is no family"),
+        ({"tasks": SINUSOID | {"shots": "5"}}, "shots is '5'; it must be a whole number"),
+        ({"tasks": SINUSOID | {"shots": {}}}, "shots is {}; it must be a whole number"),
+        ({"tasks": SINUSOID | {"amplitude": [1]}}, "amplitude is (1,)"),
+        ({"tasks": SINUSOID | {"network": 3}}, "network is 3"),
+        ({"tasks": SINUSOID | {"network": {"hidden": None}}}, "hidden is None"),
+        ({"tasks": SINUSOID | {"network": {"hidden": [[4]]}}}, "hidden is ([4],)"),
+        ({"tasks": SINUSOID | {"network": {"norm": "x"}}}, "norm is 'x'"),
+        ({"method": "maml"}, "method is 'maml', not a JSON object"),
+        ({"method": {"name": ["maml"]}}, "with a method of its own, ['maml']"),
+        ({"method": {"name": "maml", "estimator": {"name": []}}}, "There is no estimator []"),
+        ({"method": {"name": "maml", "inner_lr": "x"}}, "--inner-lr is 'x'; it must be a number"),
+        ({"training": [3]}, "training is [3], not a JSON object"),
+        ({"training": {"meta_steps": "3"}}, "--meta-steps is '3'; it must be a whole number"),
+        ({"training": {"devices": "x"}}, "devices is 'x'; it must be a whole number or 'all'"),
+        ({"training": {"devices": 1.5}}, "devices is 1.5"),
+        ({"training": {"devices": [1]}}, "devices is [1]"),
+        ({"training": {"schedule": 3}}, "schedule is 3"),
+        ({"seed": "x"}, "seed is 'x'; it must be a whole number"),
+        ({"model": None}, "with a network of its own"),
+        ({"model": 3}, "is not a configuration"),
+        ({"model": {"network": "mlp", "sizes": [1, 7, 1]}}, "with a network of its own"),
+        ({"loss": "cross-entropy"}, "with the loss 'cross-entropy', and that of the family is 'mse'"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(config, words, capsys, tmp_path):
+    path = tmp_path / "config.json"
+    if isinstance(config, str):
+        path.write_bytes(config.encode("latin-1"))
+    else:
+        path.write_text(json.dumps({"tasks": SINUSOID, "method": MAML, "training": {"meta_steps": 1}} | config))
+    message = fails(capsys, "train", "sinusoid", "--config", path, "--out", tmp_path / "run")
+    assert f"{path} " in message
+    assert words in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_that_is_no_file_is_refused(capsys, tmp_path):
+    assert "is not a configuration (Is a directory)" in fails(capsys, "train", "sinusoid", "--config", tmp_path)
+    missing = fails(capsys, "train", "sinusoid", "--config", tmp_path / "nowhere.json")
+    assert "is not a configuration (No such file or directory)" in missing
 
 
 def test_damaged_image_is_named(run, drawings, capsys, tmp_path):
@@ -275,7 +375,7 @@ def test_the_last_of_several_methods_counts():
         ("meta_steps is -1; it must be at least 0.", "--meta-steps is -1; it must be at least 0."),
         ("or clip_norm=10 in a new run", "or --clip-norm 10 in a new run"),
         ("with resume=True and skip_nonfinite=100.", "with --resume and --skip-nonfinite 100."),
-        ("seed is 3; the rank", "seed is 3; the rank"),
+        ("the seed is 3; the rank", "the seed is 3; the rank"),
         ("learner.adapt(x, y), or load(path, model=...)", "learner.adapt(x, y), or load(path, model=...)"),
         ("estimator=Implicit(proximal=1.0)", "estimator=Implicit(proximal=1.0)"),
         (
@@ -284,6 +384,11 @@ def test_the_last_of_several_methods_counts():
         ),
         ("model='mlp', or resume=False", "--model mlp, or --no-resume"),
         ("num_tasks is 0", "--tasks is 0"),
+        ("rank is 0; the rank", "--rank is 0; the rank"),
+        (
+            "no column 'x' (model=...); or rank=... and load(path, model=...)",
+            "no column 'x' (--model); or --rank and load(path, model=...)",
+        ),
         (
             "runs/meta_steps, meta_steps/a and clip_norm-3.csv are there",
             "runs/meta_steps, meta_steps/a and clip_norm-3.csv are there",

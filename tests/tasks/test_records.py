@@ -71,9 +71,11 @@ def test_changes_and_data_that_have_moved() -> None:
         family_from_record({"family": "sinusoid"}, ways=3)
     with pytest.raises(OptionError, match="Sinusoid has no option colour"):
         options_from_record({"family": "sinusoid", "colour": "red"})
-    for record in ({}, {"family": None}, {"family": "lines"}):
+    for record in ({}, {"family": None}):
         with pytest.raises(RunError, match="trained on tasks of your own"):
             options_from_record(record)
+    with pytest.raises(RunError, match="There is no family 'lines' of tasks; import the module"):
+        options_from_record({"family": "lines"})
 
 
 def test_random_tables_of_version_0_1() -> None:

@@ -24,13 +24,17 @@ def main(args: list[str] | None = None) -> int:
       The exit status: 0, or 1 after one sentence on standard error.
     """
     args = sys.argv[1:] if args is None else args
+
+    def say(message: object, *_: object) -> None:
+        print(f"mtnets: {in_flags(str(message), *_words(args))}", file=sys.stderr)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_: print(f"mtnets: {message}", file=sys.stderr)
+            warnings.showwarning = say
             _parse(args)()
     except MtnetsError as error:
-        print(f"mtnets: {in_flags(str(error), *_words(args))}", file=sys.stderr)
+        say(error)
         return 1
     except BrokenPipeError:  # the reader, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
@@ -76,8 +80,8 @@ def _train(args: list[str]) -> Callable[[], object]:
         families = " | ".join(FAMILIES)
         print(f"usage: mtnets train {families}\n\nMeta-trains a learner. --help after a family lists its options.")
         raise SystemExit(0)
-    given = f" There is no family {args[0]!r}." if args else ""
-    raise OptionError(f"Name a family of tasks: mtnets train {' | '.join(FAMILIES)}.{given}")
+    given = f"There is no family of tasks {args[0]!r}; name one" if args else "Name a family of tasks"
+    raise OptionError(f"{given}: mtnets train {' | '.join(FAMILIES)}.")
 
 
 def _words(args: list[str]) -> tuple[set[str], dict[str, str]]:

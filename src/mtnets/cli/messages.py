@@ -7,8 +7,9 @@ RENAMED = {"num_tasks": "tasks"}  # arguments whose option has another name
 
 
 def in_flags(message: str, names: Collection[str], calls: Mapping[str, str] | None = None) -> str:
-    """A message with arguments as flags: `clip_norm=10` as `--clip-norm 10`, `resume=True` as `--resume`, and names of
-    several words, which are no words of the language, wherever they stand.
+    """A message with arguments as flags: `clip_norm=10` as `--clip-norm 10`, `resume=True` as `--resume`, `root=...` as
+    `--root`, the name that a message begins with (`shots is 0`), and names of several words, which are no words of the
+    language, wherever they stand. Calls of Python stay as they are.
 
     Args:
       message: that was raised in Python.
@@ -24,6 +25,10 @@ def in_flags(message: str, names: Collection[str], calls: Mapping[str, str] | No
 
     def argument(match: re.Match[str]) -> str:
         name, value = match.groups()
+        if name is None:
+            return match[0]
+        if value == "...":
+            return flag(name)
         if value in ("True", "False"):
             return flag(name if value == "True" else f"no_{name}")
         return f"{flag(name)} {value.strip(QUOTE)}"
@@ -31,7 +36,9 @@ def in_flags(message: str, names: Collection[str], calls: Mapping[str, str] | No
     if calls:
         call = rf"(?:estimator=)?(?:mtnets\.)?\b({_any_of(calls)})\(([^()]*)\)"
         message = re.sub(call, lambda match: f"{calls[match[1]]} {match[2].replace(',', '')}".strip(), message)
-    message = re.sub(rf"(?<![\w.(/-])({_any_of(names)})=(True|False|[\w./-]*[\w/-]|'[^']*')", argument, message)
+    values = r"True|False|\.\.\.|[\w./-]*[\w/-]|'[^']*'"
+    message = re.sub(rf"\w\([^()]*\)|(?<![\w./-])({_any_of(names)})=({values})", argument, message)
+    message = re.sub(rf"^({_any_of([*names, *RENAMED])})(?= is )", lambda match: flag(match[1]), message)
     of_several_words = [name for name in (*names, *RENAMED) if "_" in name]
     alone = rf"(?<![\w.(/-])({_any_of(of_several_words)})(?![\w=(/-]|\.\w)"  # not as a part of a path
     return re.sub(alone, lambda match: flag(match[1]), message)

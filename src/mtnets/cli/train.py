@@ -1,14 +1,13 @@
 """`mtnets train FAMILY`: options of a family, a method, an estimator and the outer loop."""
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tyro
 
 from mtnets.cli.commands import FLAT
+from mtnets.cli.configuration import Configuration, read_config
 from mtnets.cli.options import (
     RunOptions,
     build_method,
@@ -18,12 +17,10 @@ from mtnets.cli.options import (
     training_options,
 )
 from mtnets.devices import use_cores
-from mtnets.errors import MtnetsError, OptionError
-from mtnets.inner import ESTIMATORS, METHODS, Method, method_from_json, method_to_json
-from mtnets.outer import Training, run_training
-from mtnets.outer.settings import training_from_json
-from mtnets.shipped import recipes
-from mtnets.tasks import FAMILIES, Options, options_from_record
+from mtnets.errors import OptionError
+from mtnets.inner import ESTIMATORS, METHODS, method_to_json
+from mtnets.outer import run_training
+from mtnets.tasks import FAMILIES
 
 
 def train(family: str, args: list[str]) -> None:
@@ -44,10 +41,13 @@ def train(family: str, args: list[str]) -> None:
     # curves are so small that tasks shared over cores take longer
     use_cores(1 if options.training.devices == "all" and FAMILIES[family].small else options.training.devices)
     folder = Path(options.run.out or f"runs/{family}-{options.method.method}")
+    tasks = build_tasks(FAMILIES[family], options.tasks)
+    if config is not None:
+        config.check_repeats(tasks)
     result = run_training(
         None,
         build_method(options.method),
-        build_tasks(FAMILIES[family], options.tasks),
+        tasks,
         seed=options.run.seed,
         out=folder,
         resume=options.run.resume,
@@ -81,54 +81,6 @@ def taken(args: list[str], name: str) -> tuple[str | None, list[str]]:
         if not value:
             raise OptionError(f"--{name} needs a value.")
     return value, others
-
-
-class Configuration(NamedTuple):
-    """What a recipe or a run says of a training."""
-
-    tasks: Options
-    method: Method
-    training: Mapping[str, Any]
-    seed: int
-
-
-def read_config(family: str, path: str) -> Configuration:
-    """A recipe, or the configuration in the `config.json` or `result.json` of a run.
-
-    Raises:
-      OptionError: if it is none, of other tasks, or of a run with code of its own.
-    """
-    try:
-        shipped = path in recipes.names() and not Path(path).exists()
-        config = recipes.read(path) if shipped else json.loads(Path(path).read_text())
-        return _configuration(family, path, config.get("config", config))  # a result holds its configuration
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:  # a file may hold anything
-        if isinstance(error, MtnetsError):
-            raise
-        raise OptionError(
-            f"{path} is not a configuration ({error}); name the config.json or result.json of a run, or a recipe."
-        ) from error
-
-
-def _configuration(family: str, path: str, config: Mapping[str, Any]) -> Configuration:
-    """The values of a configuration, checked."""
-    if not config.keys() >= {"tasks", "method", "training"}:
-        raise OptionError(f"{path} is not a configuration; name the config.json or result.json of a run, or a recipe.")
-    if not config["tasks"].get("family"):
-        raise OptionError(f"{path} is of a run on tasks of its own; repeat it in Python.")
-    tasks = options_from_record(config["tasks"])
-    if tasks.family != family:
-        raise OptionError(f"{path} is for {tasks.family} tasks; run: mtnets train {tasks.family} --config {path}")
-    if config.get("optimiser", "adam") != "adam":
-        raise OptionError(f"{path} is of a run with an optimiser of its own; repeat it in Python.")
-    name = config["method"].get("name")
-    if name not in METHODS:
-        raise OptionError(f"{path} is of a run with a method of its own, {name!r}; repeat it in Python.")
-    unknown = config["training"].keys() - {field.name for field in dataclasses.fields(Training)}
-    if unknown:
-        raise OptionError(f"{path} has {', '.join(sorted(unknown))}, which no training has; take it out.")
-    seed = int(config.get("seed", 0))
-    return Configuration(tasks, method_from_json(config["method"]), training_from_json(config["training"]), seed)
 
 
 def options_kind(

@@ -110,22 +110,17 @@ class Method(abc.ABC):
             )
         if isinstance(self.adapts, Sequence) and not isinstance(self.adapts, str):
             object.__setattr__(self, "adapts", tuple(self.adapts))  # compares and hashes by value
-        check_fields(self)
-        for field in dataclasses.fields(self):
-            _check_hashable(field.name, getattr(self, field.name))
         if not (isinstance(self.adapts, str | tuple) or callable(self.adapts)):
             raise OptionError(
                 f"adapts is {self.adapts!r}; it must be one of {', '.join(PLACES)}, names of layers, or a predicate."
             )
+        check_fields(self)
+        for field in dataclasses.fields(self):
+            _check_hashable(field.name, getattr(self, field.name))
         if not (self.inner_lr is None or _is_rate(self.inner_lr)):
-            raise OptionError(f"The inner rate is {self.inner_lr!r}; it must be a number ≥ 0.")
+            raise OptionError(f"inner_lr is {self.inner_lr!r}; it must be a number ≥ 0.")
         if not _is_rate(self.proximal):
             raise OptionError(f"proximal is {self.proximal!r}; it must be a number ≥ 0.")
-        if not isinstance(self.estimator, Estimator):
-            raise OptionError(
-                f"The estimator is {self.estimator!r}; it must be a value such as mtnets.FirstOrder() or "
-                "mtnets.Truncated(last_steps=2)."
-            )
         if self.proximal and self.estimator.pull:
             raise OptionError(
                 f"proximal is {self.proximal}, but the {self.estimator.name} estimator has its own pull of "
@@ -216,7 +211,8 @@ class Method(abc.ABC):
             chosen = tuple(layer for layer in layers if layer.name in wanted)
         if not chosen:
             raise OptionError(
-                f"No layer of {', '.join(layer.name for layer in layers)} moves; adapts is {self.adapts!r}."
+                f"adapts is {self.adapts!r}, which chooses no layer; name some of "
+                f"{', '.join(layer.name for layer in layers)}, or one of {', '.join(PLACES)}."
             )
         return chosen
 

@@ -34,7 +34,7 @@ def method_from_json(values: Mapping[str, Any]) -> Method:
     """
     options = dict(values)
     name = options.pop("name", None)
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise OptionError(f"The method {name!r} is not registered; import the module that defines it, or pass it.")
     options = _from_0_1(name, options)
     for option, value in options.items():
@@ -49,7 +49,7 @@ def estimator_from_json(values: Mapping[str, Any]) -> Estimator:
     """The estimator that `estimator_to_json` has written."""
     options = dict(values)
     name = options.pop("name", None)
-    if name not in ESTIMATORS:
+    if not isinstance(name, str) or name not in ESTIMATORS:
         raise OptionError(f"There is no estimator {name!r}; choose one of {', '.join(ESTIMATORS)}.")
     return _built(name, ESTIMATORS[name], options)
 

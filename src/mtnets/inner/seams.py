@@ -218,6 +218,7 @@ class Estimator(abc.ABC):
       weighs_steps: whether it takes weights of the query losses after each inner step, as a multi-step loss needs.
     """
 
+    described: ClassVar[str] = "an estimator such as mtnets.FirstOrder() or mtnets.Truncated(last_steps=2)"  # in errors
     name: ClassVar[str] = ""
     blind: ClassVar[tuple[Literal["fold", "rule"], ...]] = ()
     weighs_steps: ClassVar[bool] = True

@@ -101,6 +101,11 @@ def drawn(tasks: Distribution, what: str) -> Task:
     except MtnetsError:
         raise
     except Exception as error:  # the user's code may raise anything
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            raise DataError(
+                f"One of {what[0].lower()}{what[1:]} does not fit in memory; use fewer ways, shots or queries, or "
+                "smaller inputs."
+            ) from error
         raise OptionError(
             f"{what} cannot be drawn ({type(error).__name__}: {first_line(error)}); a distribution must be a pytree, "
             "for example a registered dataclass, whose sample(key) returns a Task, and JAX must be able to trace it."

@@ -91,7 +91,7 @@ class RunFolder:
 
     def __init__(self, path: Path, plan: Plan, *, resume: bool, overwrite: bool) -> None:
         if resume and overwrite:
-            raise OptionError("resume and overwrite exclude each other: go on with the run, or replace it.")
+            raise OptionError("resume=True and overwrite=True exclude each other: go on with the run, or replace it.")
         if path.is_file():
             raise RunError(f"{path} is a file; name a folder for the run.")
         self.path = path

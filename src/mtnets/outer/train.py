@@ -110,10 +110,11 @@ def meta_train(
         raise OptionError("resume and overwrite need the folder of a run; name it (out=...), or leave them out.")
     choices = {"seed": seed, "inner_lr": inner_lr, "loss": loss, "optimiser": optimiser}
     plan = make_plan(model, method, tasks, **choices, options=options)  # type: ignore[arg-type]
+    start = _start(plan)
     if out is not None:
         folder = RunFolder(Path(out), plan, resume=resume, overwrite=overwrite)
-        return _run_in(folder, plan, progress, callback).learner
-    result, _ = _follow(plan, None, progress, callback)
+        return _run_in(folder, plan, start, progress, callback).learner
+    result, _ = _follow(plan, start, None, progress, callback)
     return result if isinstance(seed, Sequence) else result[0]
 
 
@@ -139,7 +140,8 @@ def run_training(
     """
     _check_one(seed)
     plan = make_plan(model, method, tasks, seed=seed, loss=loss, optimiser=optimiser, options=options)
-    return _run_in(RunFolder(Path(out), plan, resume=resume, overwrite=overwrite), plan, progress, callback)
+    start = _start(plan)
+    return _run_in(RunFolder(Path(out), plan, resume=resume, overwrite=overwrite), plan, start, progress, callback)
 
 
 def _check_one(seed: int | Sequence[int]) -> None:
@@ -149,9 +151,17 @@ def _check_one(seed: int | Sequence[int]) -> None:
         )
 
 
-def _run_in(folder: RunFolder, plan: Plan, progress: bool, callback: Callback | None) -> RunResult:
+def _start(plan: Plan) -> Position:
+    """The position before the first meta-step, checked before a folder is made for the run."""
+    position = begin(plan)
+    params, state = jax.tree.map(lambda leaf: leaf[0], (position.outer.meta.params, position.outer.state))
+    check_outputs(plan.model, plan.loss, params, state, drawn(plan.train, "The training tasks").support.x)
+    return position
+
+
+def _run_in(folder: RunFolder, plan: Plan, start: Position, progress: bool, callback: Callback | None) -> RunResult:
     """Trains in a folder, and tests what was learned."""
-    (learner,), phases = _follow(plan, folder, progress, callback)
+    (learner,), phases = _follow(plan, start, folder, progress, callback)
     learner.save(folder.path)  # before the test, which may take long or be stopped
     training = plan.training
     test = evaluate(
@@ -176,14 +186,12 @@ def _run_in(folder: RunFolder, plan: Plan, progress: bool, callback: Callback | 
 
 
 def _follow(
-    plan: Plan, folder: RunFolder | None, progress: bool, callback: Callback | None
+    plan: Plan, start: Position, folder: RunFolder | None, progress: bool, callback: Callback | None
 ) -> tuple[list[Learner], Phases]:
     """Trains, and does what each event asks for."""
-    position, phases = begin(plan), Phases(plan)
-    params, state = jax.tree.map(lambda leaf: leaf[0], (position.outer.meta.params, position.outer.state))
-    check_outputs(plan.model, plan.loss, params, state, drawn(plan.train, "The training tasks").support.x)
+    position, phases = start, Phases(plan)
     if folder is not None:
-        position = _restored(folder, position)
+        position = _restored(folder, start)
         folder.begin_log(position.step)
     with Display(position.step, plan.training.meta_steps, progress) as display:
         if plan.model.own_weights and plan.runs > 1:

@@ -1,10 +1,12 @@
 """A task family: the distributions to train, validate and test on, and what goes with them."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from mtnets.arguments import check_fields
+from mtnets.errors import OptionError
 from mtnets.inner.losses import LossName
 from mtnets.inner.task import Distribution
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
@@ -92,6 +94,11 @@ class Options:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise OptionError(f"{field.name} is {value}; it must be finite.")
 
     def build(self) -> Family:
         """Builds the family.

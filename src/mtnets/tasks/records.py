@@ -31,17 +31,19 @@ def options_from_record(record: Mapping[str, Any], *, data: str | None = None, *
       **changes: options to change, for example `shots=5`.
 
     Raises:
-      RunError: for tasks of the user's own, which are not recorded.
+      RunError: for tasks of the user's own, which are not recorded, or a family that is not known.
       OptionError: for an option that the family does not have.
     """
     values = dict(record)
-    name = values.pop("family", None) or ""
+    name = str(values.pop("family", None) or "")
     name = _FAMILIES_0_1.get(name, name)
-    kind = FAMILIES.get(name)
-    if kind is None:
+    if not name:
         raise RunError(
             "This learner was trained on tasks of your own; pass them, for example mtnets.evaluate(learner, tasks)."
         )
+    if name not in FAMILIES:
+        raise RunError(f"There is no family {name!r} of tasks; import the module that defines it, or pass the tasks.")
+    kind = FAMILIES[name]
     if data is not None:
         if kind.data_option is None:
             raise OptionError(f"data={data} is given, but {name} tasks are made without data; leave it out.")

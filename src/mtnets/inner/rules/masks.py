@@ -147,6 +147,6 @@ def _masks(logits: Mapping[str, Array], key: Array, temperature: float, use: Mas
 
 def _check_mask(temperature: float, use: str) -> None:
     if not 0 < temperature < float("inf"):
-        raise OptionError(f"The temperature of a mask is {temperature}; it must be a number above 0.")
+        raise OptionError(f"temperature is {temperature}; it must be a number above 0.")
     if use not in get_args(MaskUse):
         raise OptionError(f"A mask cannot be used as {use!r}; choose one of {', '.join(get_args(MaskUse))}.")

@@ -134,7 +134,7 @@ def context_bias(size: int) -> Rule:
       arXiv 1810.03642.
     """
     if size < 1:
-        raise OptionError(f"The context vector has {size} elements; it needs at least 1.")
+        raise OptionError(f"context is {size}; the context vector needs at least 1 element.")
 
     def init(setting: Setting) -> Arrays:
         layer = setting.layers[0]

@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 from jax import Array
 
+from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
 from mtnets.networks.adapters.nnx import model_of
 from mtnets.networks.model import Model, Norm, register
@@ -109,11 +110,17 @@ class Conv4:
       filters: number of filters of each of the four convolutions.
       downsample: stride (2, as for Omniglot) or pool (2×2 max, as for miniImageNet).
       norm: what batch norm means: transductive (the papers'), support (for use), running, or none.
+
+    Raises:
+      OptionError: for a value of another type.
     """
 
     filters: int = 64
     downsample: Downsample = "stride"
     norm: Norm = "transductive"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def build(self, ways: int, image_size: int, channels: int) -> Model:
         """The network for this many classes and images of this size."""

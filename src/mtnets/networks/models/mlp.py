@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 from jax import Array
 
+from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
 from mtnets.networks.adapters.nnx import model_of
 from mtnets.networks.model import Model, Norm, register
@@ -46,8 +47,8 @@ def mlp(*sizes: int, norm: Norm = "none", init_std: float = 0.01, warp: WarpKind
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise OptionError(f"An MLP needs at least two sizes, inputs and outputs, each at least 1; got {sizes}.")
-    if not init_std > 0:
-        raise OptionError(f"init_std is {init_std}; it must be above 0.")
+    if not 0 < init_std < float("inf"):
+        raise OptionError(f"init_std is {init_std}; it must be a number above 0.")
     if warp not in get_args(WarpKind):
         raise OptionError(f"warp is {warp!r}; it must be one of {', '.join(get_args(WarpKind))}.")
     return model_of(lambda rngs: _Mlp(sizes, norm, init_std, warp, rngs), (sizes[0],), norm=norm)
@@ -62,6 +63,9 @@ class Mlp:
       norm: what batch norm means: transductive, support, running, or none.
       warp: a warp layer after each layer: linear, residual, or none.
       init_std: standard deviation of the starting weights.
+
+    Raises:
+      OptionError: for a value of another type.
     """
 
     hidden: tuple[int, ...] = (40, 40)
@@ -69,6 +73,15 @@ class Mlp:
     warp: WarpKind = "none"
     init_std: float = 0.01
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def build(self, inputs: int, outputs: int) -> Model:
-        """The network for this many inputs and outputs."""
+        """The network for this many inputs and outputs.
+
+        Raises:
+          OptionError: for options that are not possible.
+        """
+        if min(self.hidden, default=1) < 1:
+            raise OptionError(f"hidden is {self.hidden}; each layer needs at least 1 unit.")
         return mlp(inputs, *self.hidden, outputs, norm=self.norm, warp=self.warp, init_std=self.init_std)

@@ -13,7 +13,7 @@ from mtnets.inner.task import Task
 from mtnets.networks.models import Conv4
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.images import Images
-from mtnets.tasks.sampling.draws import between, check_episode
+from mtnets.tasks.sampling.draws import between, check_episode, check_seeds
 from mtnets.tasks.sampling.episodes import episode
 
 IMAGES = Images(size=28, channels=1, invert=True)
@@ -64,6 +64,7 @@ class Glyphs(Options):
           OptionError: ways below 2, shots or queries below 1.
         """
         check_episode(self.ways, self.shots, self.queries)
+        check_seeds(class_seed=self.class_seed)
         train, validation, test = (
             Characters(jax.random.fold_in(jax.random.key(self.class_seed), split), self) for split in range(3)
         )

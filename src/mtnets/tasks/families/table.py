@@ -14,7 +14,7 @@ from mtnets.networks.models import Mlp
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, listed, read_cells
 from mtnets.tasks.inputs.table_inputs import TableInputs
-from mtnets.tasks.sampling.draws import check_counts
+from mtnets.tasks.sampling.draws import check_counts, check_seeds
 from mtnets.tasks.sampling.rows import Rows
 
 SPLITS = ("train", "validation", "test")
@@ -134,6 +134,7 @@ def table_family(cells: Cells, options: Table) -> Family:
 
 def _check(options: Table) -> None:
     check_counts(shots=options.shots, queries=options.queries)
+    check_seeds(split_seed=options.split_seed)
     if options.kind not in ("auto", "regression", "classification"):
         raise OptionError(f"kind is {options.kind!r}; it must be 'auto', 'regression' or 'classification'.")
     if len(options.splits) != 3 or min(options.splits) <= 0:

@@ -1,0 +1,116 @@
+"""Configurations of trainings, from a recipe or from the files of a run."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mtnets.arguments import check, check_fields
+from mtnets.cli.options import training_options
+from mtnets.errors import MtnetsError, OptionError, RunError
+from mtnets.inner import METHODS, Method, method_from_json
+from mtnets.networks.models import model_from_config
+from mtnets.outer import Training
+from mtnets.outer.settings import training_from_json
+from mtnets.shipped import recipes
+from mtnets.tasks import Family, Options, options_from_record
+
+PARTS = ("tasks", "method", "training")  # what every configuration has
+
+
+class Configuration(NamedTuple):
+    """What a recipe or a run says of a training.
+
+    Attributes:
+      path: of its file, or the name of a recipe.
+      tasks: options of the family.
+      method: how the network adapts.
+      training: settings of the outer loop; None leaves a choice to the family.
+      seed: of the starting weights and of all tasks.
+      network: what builds it, see `Model.config`; empty for a recipe, which has none.
+      loss: its name; None for a recipe.
+    """
+
+    path: str
+    tasks: Options
+    method: Method
+    training: Mapping[str, Any]
+    seed: int
+    network: Mapping[str, Any]
+    loss: str | None
+
+    def check_repeats(self, tasks: Family) -> None:
+        """Compares the network and the loss, which the command line takes from the family, with those of the run.
+
+        Raises:
+          OptionError: for others.
+        """
+        if self.loss not in (None, tasks.loss):
+            raise OptionError(
+                f"{self.path} is of a run with the loss {self.loss!r}, and that of the family is {tasks.loss!r}; "
+                "repeat it in Python."
+            )
+        # options that the user changes may be those of the network
+        if self.network and tasks.options == self.tasks and tasks.model().config != self.network:
+            raise OptionError(f"{self.path} is of a run with a network of its own; repeat it in Python.")
+
+
+def read_config(family: str, path: str) -> Configuration:
+    """A recipe, or the configuration in the `config.json` or `result.json` of a run.
+
+    Raises:
+      OptionError: if it is none, of other tasks, or of a run with code of its own.
+    """
+    try:
+        shipped = path in recipes.names() and not Path(path).exists()
+        config = recipes.read(path) if shipped else json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise _no_configuration(path, error.strerror or str(error)) from error
+    except (RecursionError, ValueError) as error:  # no JSON, or no text
+        raise _no_configuration(path, f"it holds no JSON: {error}") from error
+    config = config.get("config", config) if isinstance(config, Mapping) else config  # a result holds its configuration
+    if not isinstance(config, Mapping):
+        raise _no_configuration(path, f"it holds {config!r:.60}, not a JSON object")
+    for part in PARTS:
+        if not isinstance(config.get(part), Mapping):
+            raise _no_configuration(path, f"{part} is {config.get(part)!r:.60}, not a JSON object")
+    try:
+        return _configuration(family, path, config)
+    except MtnetsError as error:
+        raise OptionError(f"{path} cannot be repeated: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # an object may hold anything
+        raise _no_configuration(path, str(error)) from error
+
+
+def _no_configuration(path: str, why: str) -> OptionError:
+    return OptionError(
+        f"{path} is not a configuration ({why}); name the config.json or result.json of a run, or a recipe."
+    )
+
+
+def _configuration(family: str, path: str, config: Mapping[str, Any]) -> Configuration:
+    """The values of a configuration, checked."""
+    if not config["tasks"].get("family"):
+        raise RunError("it is of a run on tasks of its own, which only Python can repeat.")
+    tasks = options_from_record(config["tasks"])
+    if tasks.family != family:
+        raise RunError(f"it is for {tasks.family} tasks; run: mtnets train {tasks.family} --config {path}")
+    if config.get("optimiser", "adam") != "adam":
+        raise RunError("it is of a run with an optimiser of its own, which only Python can repeat.")
+    network: Mapping[str, Any] = {}
+    if config.get("model", {}) is None:
+        raise RunError("it is of a run with a network of its own, which only Python can repeat.")
+    if config.get("model", {}):
+        network = model_from_config(config["model"]).config or {}
+    name = config["method"].get("name")
+    if not isinstance(name, str) or name not in METHODS:
+        raise RunError(f"it is of a run with a method of its own, {name!r}, which only Python can repeat.")
+    unknown = config["training"].keys() - {field.name for field in dataclasses.fields(Training)}
+    if unknown:
+        raise OptionError(f"it has {', '.join(sorted(unknown))}, which no training has; take it out.")
+    training, seed = training_from_json(config["training"]), config.get("seed", 0)
+    check_fields(training_options()(**training))
+    check("seed", seed, int)
+    method = method_from_json(config["method"])
+    return Configuration(path, tasks, method, training, seed, network, config.get("loss"))
