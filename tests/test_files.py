@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mtnets.errors import RunError
 from mtnets.files import finite, replacing, write_json
 
 
@@ -35,3 +36,11 @@ def test_json_holds_finite_numbers(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "other.json", values)
     assert not (tmp_path / "other.json").exists()
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, words in ((tmp_path, "is a folder; name a file in it"), (tmp_path / "file" / "a" / "b", "is a file")):
+        with pytest.raises(RunError, match=words):
+            write_json(path, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

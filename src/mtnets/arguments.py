@@ -158,7 +158,7 @@ def describe(hint: Any) -> str:
 def _remedy(value: Any, hint: Any) -> str:
     """What to do about a class in the place of its instance, or a number that is too large."""
     if isinstance(value, numbers.Integral) and abs(int(value)) >= 2**63:
-        return " of at most 64 bits"
+        return ", of at most 64 bits"
     for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
         if isinstance(value, type) and isinstance(part, type) and issubclass(value, part):
             return f": call it, {getattr(value, 'name', '') or value.__name__}()"

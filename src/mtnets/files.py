@@ -9,14 +9,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mtnets.errors import RunError
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Any]:
     """A binary file that takes its place at `path` when the block ends well, and vanishes otherwise.
 
     Folders on the way to it are made.
+
+    Raises:
+      RunError: where the path is a folder, or a folder on the way to it is a file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise RunError(f"{path} is a folder; name a file in it.")
+    if any(parent.is_file() for parent in path.parents):
+        raise RunError(f"{path} cannot be written, since a folder on the way to it is a file; name another path.")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
