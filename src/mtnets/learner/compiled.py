@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.devices import map_over
 from mtnets.inner import Batch, Inner, Learned, Meta, adapt
 from mtnets.networks.model import Model
 from mtnets.trees import replace_leaves
@@ -38,10 +39,10 @@ def adapt_one(
 def adapt_each(inner: Inner, at_once: int, learned: Learned, supports: Batch, keys: Array) -> Any:
     """The same for a stack of tasks, `at_once` at a time."""
 
-    def one(each: tuple[Batch, Array]) -> Any:
+    def one(learned: Learned, each: tuple[Batch, Array]) -> Any:
         return adapt_one(inner, learned, None, *each)
 
-    return jax.lax.map(one, (supports, keys), batch_size=min(at_once, len(keys)))
+    return map_over(one, learned, (supports, keys), at_once=at_once)
 
 
 @functools.partial(jax.jit, static_argnums=0)
