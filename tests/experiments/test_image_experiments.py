@@ -30,6 +30,7 @@ def work(root, tmp_path_factory):
     ), folder  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_training_its_report_and_training_on(work, capsys) -> None:
     small, folder = work
     small()

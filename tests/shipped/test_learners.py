@@ -101,6 +101,7 @@ def test_a_folder_goes_before_a_name(tmp_path, monkeypatch) -> None:
         mtnets.load("sine")
 
 
+@pytest.mark.slow
 def test_training_from_a_recipe(tmp_path, capsys) -> None:
     arguments = ["train", "sinusoid", "--config", "sine-10shot-learner", "--meta-steps", "2", "--multi-step-loss", "0"]
     assert main([*arguments, "--test-tasks", "4", "--out", str(tmp_path / "run"), "--quiet"]) == 0
