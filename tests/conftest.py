@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 # Nearly all the time of these tests is compilation. Programs are compiled with little optimisation and each only once,
 # for child processes too; both must be said before JAX starts. Not with none: at level 0, which is no faster, XLA of
@@ -32,3 +33,13 @@ def float64() -> Iterator[None]:
     with jax.enable_x64(True):
         yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_memory_maps() -> Iterator[None]:
+    """Compiled programs are let go before the process has as many memory maps as Linux allows (65 530), where JAX would
+    end in a segmentation fault."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
