@@ -99,6 +99,8 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def _is_sequence(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
+    if origin is Sequence and parts[0] is Any and hasattr(value, "__len__") and hasattr(value, "__getitem__"):
+        return not isinstance(value, str | bytes | Mapping)  # of another library
     if isinstance(value, str | bytes) or not isinstance(value, Sequence if origin is Sequence else tuple | list):
         return False  # a list will do for a tuple
     if origin is tuple and parts[-1] is not Ellipsis:

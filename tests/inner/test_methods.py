@@ -316,9 +316,9 @@ def test_which_layers_move() -> None:
     assert METHODS["cavia"](adapts="layers.1").choose(layers) == (last,)
     with pytest.raises(OptionError, match=r"no layer 'layers\.2'; name some of layers\.0, layers\.1, or one of all"):
         METHODS["maml"](adapts="layers.2").choose(layers)
-    with pytest.raises(OptionError, match=r"No layer of layers\.0 moves"):
+    with pytest.raises(OptionError, match=r"adapts is 'body', which chooses no layer; name some of layers\.0"):
         METHODS["maml"](adapts="body").choose(layers[:1])
-    with pytest.raises(OptionError, match="No layer"):
+    with pytest.raises(OptionError, match="which chooses no layer"):
         METHODS["maml"](adapts=lambda layer: False).choose(layers)
     written = method_to_json(METHODS["maml"](adapts=lambda layer: True))
     with pytest.raises(OptionError, match="adapts was a function of your own"):

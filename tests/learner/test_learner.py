@@ -281,7 +281,7 @@ def test_uint8_images_are_converted_as_in_training(glyphs, drawings):
         (lambda x, y: (x, np.hstack([y, y])), r"y has shape \(5, 2\); this learner needs \(5, 1\)"),
         (lambda x, y: (np.where(x > 1, np.nan, x), y), r"x is nan at \(4, 0\)"),
         (lambda x, y: (x, np.where(x > 1, np.inf, y)), r"y is inf at \(4, 0\)"),
-        (lambda x, y: (x.astype(str), y), "it must be numbers"),
+        (lambda x, y: (x.astype(str), y), "it must be real numbers"),
         (lambda x, y: (x, 1e30 * y), "Adaptation failed"),
     ],
 )

@@ -10,12 +10,13 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtnets import from_nnx, t_net
+from mtnets import t_net
 from mtnets.errors import OptionError
 from mtnets.inner.folds import metric
 from mtnets.inner.loop import Inner, starting_point
 from mtnets.inner.losses import mse
 from mtnets.inner.task import Batch
+from mtnets.networks.adapters.nnx import model_of
 from mtnets.networks.layers import Layer, find_layers, structure_of
 from mtnets.networks.models.conv import conv
 from mtnets.trees import leaves_by_path, path_of, replace_leaves
@@ -351,12 +352,12 @@ def folded_and_layered(net, x):
     """Outputs of a network with random metrics: in its weights, and as layers of their own; and its layers."""
 
     def run(net, fold=dict):
-        model = from_nnx(net, x.shape[1:], norm="none", input_dtype=x.dtype)
+        model = model_of(net, x.shape[1:], norm="none", input_dtype=x.dtype)
         params, state = model.init(jax.random.key(0))
         params = replace_leaves(params, fold(leaves_by_path(params)))
         return model.apply(params, state, x, None)[0]
 
-    layers = from_nnx(net, x.shape[1:], norm="none", input_dtype=x.dtype).layers
+    layers = model_of(net, x.shape[1:], norm="none", input_dtype=x.dtype).layers
     metrics, random = {}, np.random.default_rng(1)
     for layer in layers:
         n = layer.units // layer.groups
@@ -490,7 +491,7 @@ class Shared(nnx.Module):
 
 def adapted_by(build, method, x, y, **options):
     """A network before and after an inner step of a method with metrics that are not the identity, and these."""
-    model = from_nnx(build, x.shape[1:], norm="none", **options)
+    model = model_of(build, x.shape[1:], norm="none", **options)
     params, state = model.init(jax.random.key(0))
     meta = method.init(model, params, jax.random.key(1), inner_lr=0.1, inner_steps=1)
     random = np.random.default_rng(0)

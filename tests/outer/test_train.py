@@ -508,7 +508,7 @@ def test_a_learner_is_kept_where_its_test_is_stopped(tasks, network, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         mtnets.run_training(network, mtnets.maml(), tasks, out=tmp_path / "run", **FAST)
     assert mtnets.load(tmp_path / "run").record["meta_step"] > 0
-    with pytest.raises(OptionError, match="it must be one seed for a run with a folder"):
+    with pytest.raises(OptionError, match=r"seed is \[0, 1\]; it must be a whole number"):
         mtnets.run_training(network, mtnets.maml(), tasks, out=tmp_path / "more", seed=[0, 1], **FAST)
 
 

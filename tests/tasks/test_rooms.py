@@ -11,7 +11,7 @@ from mtnets import tasks
 
 ROOT = Path(tasks.__file__).parent
 FLOORS = ("inputs", "archives", "family", "sampling", "families", "records")  # from the bottom to the top
-BELOW = {"errors", "files", "compat", "trees", "devices", "serialisation", "networks"}
+BELOW = {"errors", "arguments", "files", "compat", "trees", "devices", "serialisation", "networks"}
 OF_INNER = {"mtnets.inner.task", "mtnets.inner.losses"}
 FILES = sorted(ROOT.rglob("*.py"))
 

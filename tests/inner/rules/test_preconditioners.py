@@ -136,7 +136,7 @@ def test_bad_options() -> None:
     for factors in ("", "x", "oix"):
         with pytest.raises(OptionError, match=f"factors is {factors!r}"):
             kronecker_factors(factors)
-    with pytest.raises(OptionError, match="-2 elements"):
+    with pytest.raises(OptionError, match="context is -2"):
         context_bias(-2)
     with pytest.raises(OptionError, match="b has no bias"):
         context_bias(2).init(setting_of(LAYERS[1:]))

@@ -50,7 +50,7 @@ def test_bad_sizes() -> None:
         mlp(3, 4, 2, norm="batch")
     with pytest.raises(OptionError, match="-1"):
         mlp(3, 4, 2, init_std=-1.0)
-    with pytest.raises(OptionError, match=r"warp is 'curved'.*none, linear, residual"):
+    with pytest.raises(OptionError, match=r"warp is 'curved'.*'none', 'linear', 'residual'"):
         mlp(3, 4, 2, warp="curved")
 
 

@@ -153,7 +153,7 @@ def test_bad_sequences() -> None:
         from_sequence(LIST, iter([]), LIST, loss="mse")
     with pytest.raises(DataError, match="train is dict of 1; expected a sequence"):
         from_sequence({"a": LIST[0]}, LIST, LIST, loss="mse")
-    with pytest.raises(OptionError, match="There is no loss 'mae'"):
+    with pytest.raises(OptionError, match="loss is 'mae'"):
         from_sequence(LIST, LIST, LIST, loss="mae")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="limit is 0"):
         from_sequence(LIST, LIST, LIST, loss="mse", limit=0)
