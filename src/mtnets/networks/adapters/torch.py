@@ -138,7 +138,8 @@ def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Modul
 
     whole = not isinstance(adapted, Mapping)
     arrays = _by_name(adapted.params) | _by_name(adapted.state) if whole else dict(adapted)
-    state, names = dict(network.state_dict()), _names(network)
+    state: dict[str, Any] = dict(network.state_dict())
+    names = _names(network)
     for name, value in arrays.items():
         if name not in state or tuple(state[name].shape) != tuple(value.shape):
             expected = tuple(state[name].shape) if name in state else "nothing"
@@ -246,7 +247,8 @@ def _tensors(network: "torch.nn.Module") -> Iterator[tuple[str, "torch.Tensor"]]
 
 def _names(network: "torch.nn.Module") -> dict[str, str]:
     """The names of all parameters and persistent buffers, with the first name of each; tied ones have several."""
-    saved, first = network.state_dict().keys(), {}
+    saved: set[str] = set(network.state_dict())
+    first: dict[int, str] = {}
     return {name: first.setdefault(id(tensor), name) for name, tensor in _tensors(network) if name in saved}
 
 

@@ -20,7 +20,7 @@ from mtnets.networks.aten.operations import DRAWS, IGNORED, OPERATIONS, RANDOM, 
 from mtnets.networks.aten.pointwise import SCALARS
 
 UNUSED = {"device", "generator", "layout", "memory_format", "non_blocking", "pin_memory", "requires_grad", "copy"}
-TORCH = os.path.dirname(torch.__file__) + os.sep
+TORCH = os.path.dirname(str(torch.__file__)) + os.sep
 CONTROL = {"cond", "wrap_with_set_grad_enabled"}
 REMEDY = "Replace that operation, or write the network in JAX."
 FRAME = re.compile(r'File "(.+?)", line (\d+), in \S+\n\s*(.*)')
