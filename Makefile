@@ -5,10 +5,10 @@ VENV := $(if $(filter-out python3,$(PYTHON)),.venv-$(shell $(PYTHON) -c 'import 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PYTEST := python -m pytest -n 2 --dist loadfile
-FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_program.py tests/test_arguments.py \
-	tests/cli
+FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_program.py \
+	tests/learner/test_meeting.py tests/test_house.py
 EXTRAS := tests/networks/adapters tests/networks/test_exports.py tests/networks/test_state_dict.py \
-	tests/interop/test_hub.py tests/interop/test_model_card.py tests/learner/test_adapted.py tests/tasks/sampling \
+	tests/interop/test_hub.py tests/interop/test_model_card.py tests/learner tests/tasks/sampling \
 	tests/tasks/families/test_hugging_face.py tests/experiments tests/shipped tests/test_docs.py tests/test_examples.py
 
 .PHONY: demo test test-fast test-wheel test-oldest test-extras check lint types clean

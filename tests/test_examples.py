@@ -16,9 +16,9 @@ NEEDS = {
     "data_hugging_face": ("datasets", "sklearn"),
     "data_table": ("pandas", "narwhals"),
 }
-SLOW = ("wrap_resnet", "wrap_vit", "wrap_linen", "wrap_equinox")  # image networks take a minute or more to compile
+QUICK = ("wrap_nnx", "data_table")  # the others take a minute or so together with what they compile
 NAMES = [
-    pytest.param(path.stem, marks=pytest.mark.slow) if path.stem in SLOW else path.stem
+    path.stem if path.stem in QUICK else pytest.param(path.stem, marks=pytest.mark.slow)
     for path in sorted(EXAMPLES.glob("*_*.py"))
 ]
 

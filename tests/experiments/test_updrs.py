@@ -58,7 +58,8 @@ def by_time(rows: list[list[str]]) -> dict[str, np.ndarray]:
     return {name: rows[np.argsort(rows[:, 3])] for name, rows in found.items()}
 
 
-@pytest.mark.parametrize("support", ["random", pytest.param("earliest", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("support", ["random", "earliest"])
 def test_the_whole_in_small(tmp_path, monkeypatch, support) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.setitem(networks.FINE_TUNING, "steps", (2,))

@@ -71,6 +71,7 @@ def test_many_tasks_are_each_alone(learner) -> None:
         many[5]
 
 
+@pytest.mark.slow
 def test_many_classifiers_with_fewer_classes(characters) -> None:
     (x4, y4), (x2, y2) = examples(4), examples(2)
     x2, y2 = np.concatenate([x2, x2]), np.concatenate([y2, y2])
@@ -82,7 +83,7 @@ def test_many_classifiers_with_fewer_classes(characters) -> None:
     np.testing.assert_array_equal(many[1].used, [True, True, False, False])
 
 
-@pytest.mark.parametrize("ways", [4, 2])
+@pytest.mark.parametrize("ways", [pytest.param(4, marks=pytest.mark.slow), 2])
 def test_a_saved_model_is_the_model(characters, ways, tmp_path) -> None:
     x, y = examples(ways)
     model = characters.adapt(x, y)
@@ -97,7 +98,7 @@ def test_a_saved_model_is_the_model(characters, ways, tmp_path) -> None:
         again.save_task(tmp_path / "task")
 
 
-@pytest.mark.parametrize("ways", [4, 2])
+@pytest.mark.parametrize("ways", [pytest.param(4, marks=pytest.mark.slow), 2])
 def test_a_task_file_is_the_task(characters, ways, tmp_path) -> None:
     x, y = examples(ways)
     model = characters.adapt(x, y, inner_steps=3)

@@ -81,7 +81,9 @@ def test_scores_are_those_of_use_in_regression(learner, tasks):
     assert_as_in_use(learner, tasks)
 
 
-@pytest.mark.parametrize(("ways", "norm"), [(3, "none"), (3, "support"), (5, "none")])
+@pytest.mark.parametrize(
+    ("ways", "norm"), [pytest.param(3, "none", marks=pytest.mark.slow), (3, "support"), (5, "none")]
+)
 def test_scores_are_those_of_use_with_fewer_classes_than_outputs(ways, norm):
     """An output without a class would otherwise be predicted, and take part in the loss."""
     rng, y = np.random.default_rng(0), np.arange(20).repeat(9)
@@ -105,6 +107,7 @@ def test_a_class_that_the_support_set_lacks_is_never_right():
     assert evaluate(learner, tasks, 20).scores.max() <= 2 / 3
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_use_on_images():
     """Raw pixels through `adapt`, also where tasks give them as they are."""
     pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1)).astype(np.uint8)

@@ -77,6 +77,7 @@ def test_classes_of_a_table_come_with_their_probabilities(tmp_path):
     assert predictions.score == f"accuracy {right:.4f} on 20 rows of known good"
 
 
+@pytest.mark.slow
 def test_images_are_classified_by_the_folders_of_the_support(tmp_path):
     network = mtnets.models.Conv4(filters=2, norm="support")
     learner = trained(mtnets.tasks.glyphs(ways=3, queries=2, network=network), meta_steps=1, meta_batch=2)
