@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 PYTEST := python -m pytest -n 2 --dist loadfile
 FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_program.py \
 	tests/learner/test_meeting.py tests/test_house.py
-EXTRAS := tests/networks/adapters tests/networks/test_exports.py tests/networks/test_state_dict.py \
+EXTRAS := tests/networks/adapters tests/networks/test_exports.py tests/networks/test_state_dict.py tests/networks/test_architectures.py \
 	tests/interop/test_hub.py tests/interop/test_model_card.py tests/learner tests/tasks/sampling \
 	tests/tasks/families/test_hugging_face.py tests/experiments tests/shipped tests/test_docs.py tests/test_examples.py
 

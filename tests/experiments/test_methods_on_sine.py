@@ -11,6 +11,8 @@ from experiments.report import Report
 from experiments.report.methods_on_sine import best, cell
 from mtnets import METHODS, OptionError
 
+pytestmark = pytest.mark.slow  # compiles many networks
+
 SMALL: dict[str, Any] = {"seeds": 2, "search_steps": 3, "meta_steps": 4, "tasks": 6}
 
 

@@ -18,10 +18,11 @@ from experiments.sine_paired import SinePaired
 from experiments.sine_variants import SineVariants
 from mtnets import OptionError, RunError
 
+pytestmark = pytest.mark.slow  # compiles many networks
+
 SMALL: dict[str, Any] = {"seeds": 2, "meta_steps": 4, "tasks": 6}
 
 
-@pytest.mark.slow
 def test_every_experiment_and_the_report(tmp_path) -> None:
     results = tmp_path / "results" / "reproduce"
     Sine(("mt_net",), (0.01, 0.1), out=str(results / "sine"), **SMALL)()

@@ -25,6 +25,8 @@ from mtnets.networks.models.conv import conv
 from mtnets.networks.models.norm import batch_norm_factory
 from mtnets.trees import leaves_by_path, replace_leaves
 
+pytestmark = pytest.mark.slow  # compiles many networks
+
 EXAMPLES, OUTPUTS, ENTRIES, ALPHA = 4, 2, 7, 0.01
 KINDS = ("dense", "1-D", "2-D", "embedding", "attention", "recurrent")
 # Without shrinking: every example compiles programs of its own.
