@@ -11,6 +11,7 @@ from jax import Array
 from mtnets.errors import DataError, MtnetsError, OptionError, first_line, warn
 from mtnets.inner import Batch, Distribution, Loss, Task, uses_float16
 from mtnets.learner.compiled import predict
+from mtnets.networks.adapters.checks import check_form
 from mtnets.networks.model import Model
 from mtnets.tasks.sampling import ChannelsFirst, surfacing
 
@@ -160,9 +161,5 @@ def _outputs(model: Model, shape: tuple[int, ...], dtype: Any) -> tuple[tuple[in
             f"The network cannot take inputs {list(shape)} of {dtype}: {first_line(error)}. Look at its first layer, "
             "input_shape and input_dtype."
         ) from error
-    if not hasattr(y, "shape") or y.ndim != 2 or len(y) != shape[0]:
-        returned = list(y.shape) if hasattr(y, "shape") else type(y).__name__
-        raise OptionError(
-            f"For {shape[0]} inputs the network returns {returned}; it must return one array [examples, outputs]."
-        )
+    check_form(y, shape[0])
     return y.shape, y.dtype

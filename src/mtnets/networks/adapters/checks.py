@@ -54,6 +54,15 @@ def taking_inputs(input_shape: tuple[int, ...], input_dtype: Any) -> Iterator[No
         ) from error
 
 
+def check_form(y: Any, examples: int) -> None:
+    """Raises OptionError for outputs (or their shapes) that are no single array `[examples, outputs]`."""
+    if not hasattr(y, "shape") or len(y.shape) != 2 or y.shape[0] != examples:
+        returned = list(y.shape) if hasattr(y, "shape") else type(y).__name__
+        raise OptionError(
+            f"For {examples} inputs the network returns {returned}; it must return one array [examples, outputs]."
+        )
+
+
 def checked(model: Model) -> Model:
     """The model, after it has made predictions from finite numbers.
 
@@ -68,11 +77,7 @@ def checked(model: Model) -> Model:
     with taking_inputs(model.input_shape, model.input_dtype):
         predict = jax.jit(lambda p, s, x: model.apply(p, s, x, None)[0])
         y = predict(params, state, x)
-    if not hasattr(y, "shape") or y.ndim != 2 or len(y) != EXAMPLES:
-        returned = list(y.shape) if hasattr(y, "shape") else type(y).__name__
-        raise OptionError(
-            f"For {EXAMPLES} inputs the network returns {returned}; it must return one array [examples, outputs]."
-        )
+    check_form(y, EXAMPLES)
     if not bool(jnp.isfinite(y).all()):
         raise OptionError("The network returns NaN or infinity for ordinary inputs; look at its weights and its code.")
     if model.norm != "transductive":
