@@ -20,7 +20,7 @@ from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 from mtnets.tasks.inputs.images import Images
 from mtnets.tasks.sampling.draws import check_episode, distinct
 from mtnets.tasks.sampling.episodes import episode
-from mtnets.tasks.sampling.host_callback import HostRows
+from mtnets.tasks.sampling.host_callback import HostRows, RowReader
 
 SPLITS = ("train", "validation", "test")
 RECIPE = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000, inner_clip=10.0, clip_norm=10.0)
@@ -106,7 +106,7 @@ def arrays(
         rows, sizes = np.concatenate([by_class[member] for member in members]), counts[members]
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         return Labelled(
-            HostRows(examples, rows, dtype) if stays else jnp.asarray(examples[rows], dtype),
+            HostRows(RowReader(examples, rows, dtype)) if stays else jnp.asarray(examples[rows], dtype),
             jnp.asarray(starts), jnp.asarray(sizes), ways, shots, queries, int(sizes.max()), inputs or AS_THEY_ARE,
         )  # fmt: skip
 

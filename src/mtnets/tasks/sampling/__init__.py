@@ -4,13 +4,14 @@ Reading order: draws, episodes, rows, mixture, layout, host_callback, task_form,
 """
 
 from mtnets.tasks.sampling.episodes import Episodes, episode
-from mtnets.tasks.sampling.host_callback import HostRows, fetch, fetch_each, surfacing
+from mtnets.tasks.sampling.host_callback import Call, HostRows, fetch, fetch_each, surfacing
 from mtnets.tasks.sampling.layout import ChannelsFirst
 from mtnets.tasks.sampling.mixture import Mixture
 from mtnets.tasks.sampling.rows import Rows
 from mtnets.tasks.sampling.user_tasks import from_function, from_sequence
 
 __all__ = [
+    "Call",
     "ChannelsFirst",
     "Episodes",
     "HostRows",

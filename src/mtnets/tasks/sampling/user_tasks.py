@@ -19,7 +19,7 @@ from mtnets.inner.task import Batch, Distribution, Task
 from mtnets.tasks.family import Family
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 from mtnets.tasks.inputs.images import Images
-from mtnets.tasks.sampling.host_callback import fetch_each
+from mtnets.tasks.sampling.host_callback import Call, fetch_each
 from mtnets.tasks.sampling.task_form import TaskForm, describe, without_jax
 
 TaskFunction = Callable[[np.random.Generator], Any]
@@ -121,7 +121,7 @@ def from_sequence(
     return form.family(distributions)
 
 
-@jax.tree_util.register_static
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class FromFunction:
     """Tasks made on the host from random numbers.
@@ -130,18 +130,20 @@ class FromFunction:
       task: makes one from the words of a key, `[words]` uint32.
       like: shapes and types of a task.
       inputs: how x become inputs of the network.
+      call: of the program that draws.
     """
 
-    task: Callable[[NDArray[Any]], Task]
-    like: Task
-    inputs: Inputs
+    task: Callable[[NDArray[Any]], Task] = dataclasses.field(metadata={"static": True})
+    like: Task = dataclasses.field(metadata={"static": True})
+    inputs: Inputs = dataclasses.field(metadata={"static": True})
+    call: Call = dataclasses.field(default_factory=Call)
 
     def sample(self, key: Array) -> Task:
         """One task, of the shapes of `like`."""
-        return _scaled(fetch_each(self.task, self.like, jax.random.key_data(key)), self.inputs)
+        return _scaled(fetch_each(self.task, self.like, jax.random.key_data(key), self.call), self.inputs)
 
 
-@jax.tree_util.register_static
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class FromSequence:
     """Tasks fetched from a sequence on the host.
@@ -151,17 +153,19 @@ class FromSequence:
       like: shapes and types of a task.
       inputs: how x become inputs of the network.
       count: number of tasks.
+      call: of the program that draws.
     """
 
-    task: Callable[[NDArray[Any]], Task]
-    like: Task
-    inputs: Inputs
-    count: int
+    task: Callable[[NDArray[Any]], Task] = dataclasses.field(metadata={"static": True})
+    like: Task = dataclasses.field(metadata={"static": True})
+    inputs: Inputs = dataclasses.field(metadata={"static": True})
+    count: int = dataclasses.field(metadata={"static": True})
+    call: Call = dataclasses.field(default_factory=Call)
 
     def sample(self, key: Array) -> Task:
         """One task, of the shapes of `like`."""
         place = jax.random.randint(key, (), 0, self.count)
-        return _scaled(fetch_each(self.task, self.like, place), self.inputs)
+        return _scaled(fetch_each(self.task, self.like, place, self.call), self.inputs)
 
 
 @jax.tree_util.register_dataclass
