@@ -2,7 +2,7 @@
 
 import sys
 
-from mtnets.cli import main
+from mtnets.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

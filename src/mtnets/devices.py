@@ -14,7 +14,7 @@ from mtnets.arguments import check
 from mtnets.errors import OptionError
 
 AXIS = "tasks"
-Devices = int | Literal["all"]  # "all": as many as divide the number of tasks
+Devices = int | Literal["all"]
 AtOnce = int | Literal["auto"]  # "auto": see `default_at_once`
 ALL_TASKS = 10**6
 
@@ -63,13 +63,21 @@ def map_over(
     def stacked(context: Any, keys: Any) -> Any:
         if at_once == 1:
             return jax.lax.map(lambda key: f(context, key), keys)
-        count = len(jax.tree.leaves(keys)[0])
-        return jax.lax.map(lambda key: f(context, key), keys, batch_size=min(at_once, count))
+        return jax.lax.map(lambda key: f(context, key), keys, batch_size=min(at_once, _length(keys)))
 
     if mesh is None or mesh.size == 1:
         return stacked(context, keys)
+    count = _length(keys)
+    # devices have equally many: the last ones are repeated, and their results dropped
+    places = jnp.minimum(jnp.arange(count + -count % mesh.size), count - 1)
+    keys = jax.tree.map(lambda leaf: leaf[places], keys) if len(places) > count else keys
     specs = {"in_specs": (PartitionSpec(), PartitionSpec(AXIS)), "out_specs": PartitionSpec(AXIS)}
-    return jax.shard_map(stacked, mesh=mesh, **specs, check_vma=False)(context, keys)
+    result = jax.shard_map(stacked, mesh=mesh, **specs, check_vma=False)(context, keys)
+    return jax.tree.map(lambda leaf: leaf[:count], result) if len(places) > count else result
+
+
+def _length(tree: Any) -> int:
+    return len(jax.tree.leaves(tree)[0])
 
 
 def chosen_at_once(choice: AtOnce, params: Any, tasks: int, *, most: int = ALL_TASKS) -> int:
@@ -114,17 +122,25 @@ def use_cores(devices: Devices = "all") -> None:
         jax.config.update("jax_num_cpu_devices", cores() if devices == "all" else devices)
 
 
-def task_mesh(devices: Devices = "all", tasks: int = 1) -> Mesh | None:
-    """A mesh over as many of the first `devices` devices as divide the number of tasks; None for a single one.
+def present(devices: Devices = "all") -> int:
+    """How many of the devices asked for there are.
 
     Raises:
       OptionError: for a number below 1.
     """
     _check(devices)
-    present = jax.devices()
-    wanted = len(present) if devices == "all" else min(devices, len(present))
-    count = largest_divisor(tasks, wanted)
-    return None if count == 1 else Mesh(present[:count], (AXIS,))
+    count = len(jax.devices())
+    return count if devices == "all" else min(devices, count)
+
+
+def task_mesh(devices: Devices = "all") -> Mesh | None:
+    """A mesh over the first `devices` devices, as far as there are so many; None for a single one.
+
+    Raises:
+      OptionError: for a number below 1.
+    """
+    count = present(devices)
+    return None if count == 1 else Mesh(jax.devices()[:count], (AXIS,))
 
 
 def largest_divisor(n: int, limit: int) -> int:

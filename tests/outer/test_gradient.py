@@ -132,7 +132,7 @@ def test_batching_and_sharding_change_nothing() -> None:
     inner = inner_for(model, method, 1)
     meta, state = start(model, method.name, spread=0.2)
     tasks, keys = tasks_for(model), jax.random.split(jax.random.key(5), 12)
-    mesh = task_mesh(2, len(keys))
+    mesh = task_mesh(2)
     assert mesh is not None, "tests run on two CPU devices"
     assert mesh.size == 2
     results = [
@@ -243,7 +243,7 @@ def test_mean_and_map_over_keys() -> None:
         return {"x": context * jax.random.key_data(key).astype(jnp.float64)}
 
     stacked = np.stack([f(3.0, key)["x"] for key in keys])
-    for at_once, mesh in ((1, None), (4, None), (9, None), (2, task_mesh(2, 6))):
+    for at_once, mesh in ((1, None), (4, None), (9, None), (2, task_mesh(2))):
         np.testing.assert_allclose(map_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"], stacked, rtol=1e-12)
         actual = mean_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"]
         np.testing.assert_allclose(actual, stacked.mean(0), rtol=1e-12)
@@ -256,9 +256,16 @@ def test_how_many_at_once() -> None:
     if jax.default_backend() == "cpu":
         assert default_at_once({"w": jnp.zeros(30_000)}, 8) == 1
         assert default_at_once({"w": jnp.zeros((3, 3, 3, 32))}, 8) == 1  # works on every pixel
-    assert task_mesh(1, 8) is None
-    assert task_mesh(2, 7) is None  # 7 tasks cannot be shared evenly
-    assert task_mesh("all", 8).size == len([d for d in range(1, jax.device_count() + 1) if 8 % d == 0])
+    assert task_mesh(1) is None
+    assert task_mesh("all").size == jax.device_count()
+    assert task_mesh(1000).size == jax.device_count()
+
+
+def test_a_number_of_tasks_that_devices_do_not_divide_is_padded() -> None:
+    keys = jax.random.split(jax.random.key(0), 7)
+    numbers = jnp.arange(7)
+    drawn = map_over(lambda c, each: c + each[1], 10, (keys, numbers), at_once=2, mesh=task_mesh(2))
+    np.testing.assert_array_equal(drawn, np.arange(10, 17))
 
 
 def test_multi_step_loss_is_a_weighted_sum_of_query_losses() -> None:

@@ -1,5 +1,18 @@
 """The command line: `mtnets train | evaluate | adapt | doctor | …`. Options are fields of dataclasses."""
 
-from mtnets.cli.main import main
+__all__ = ["main", "run"]
 
-__all__ = ["main"]
+
+def run() -> int:
+    """The command `mtnets`: the command line of this process, which signals end in a sentence. Returns its status."""
+    from mtnets.cli.interrupts import watch
+
+    watch()  # before the imports, which take a second
+    return main()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command line, see `mtnets.cli.entry`."""
+    from mtnets.cli.entry import main
+
+    return main(args)

@@ -12,7 +12,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from mtnets.arguments import checked_arguments
-from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, task_mesh
+from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, present, task_mesh
 from mtnets.errors import DataError, OptionError
 from mtnets.files import replacing
 from mtnets.inner import Distribution, Inner, Learned, Method, Task, adapt
@@ -122,7 +122,7 @@ def evaluate(
       inner_steps: gradient steps. Defaults to those of training.
       mask: how masks are used: `sample`, `mean` or `threshold`. Defaults to the method's own choice.
       seed: of the tasks; the default is the same for all methods, so that they are compared on the same tasks.
-      devices: how many share the tasks; `"all"` takes as many as divide their number.
+      devices: how many share the tasks.
       tasks_at_once: tasks that a device runs at the same time; see `mtnets.devices.default_at_once`.
 
     Raises:
@@ -149,7 +149,7 @@ def evaluate(
         distribution = fitted(learner.model, inner.loss, distribution, "The tasks")
     masked = inner.loss.labels and not learner.inputs.shared_classes
     with surfacing():
-        mesh = task_mesh(devices, num_tasks)
+        mesh = task_mesh(min(present(devices), num_tasks))
         outputs = learner.outputs if masked else None
         losses, scores = score_tasks(inner, outputs, at_once, mesh, learner.learned, distribution, keys, drawn)
         return Estimate(inner.loss.score_name, np.asarray(scores), np.asarray(losses))

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mtnets.arrays import from_numpy, to_numpy
 from mtnets.inner import Learned, Meta
 from mtnets.learner.evaluate import evaluate
 from mtnets.learner.learner import Learner
@@ -46,11 +47,13 @@ class Position(NamedTuple):
       step: meta-steps done.
       outer: state of the training.
       best: the best learner so far.
+      sums: of the metrics since the last line of the log, of each run, `[runs]`.
     """
 
     step: int
     outer: Outer
     best: Best
+    sums: Mapping[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,36 +107,44 @@ def begin(plan: Plan) -> Position:
     """The start of a training."""
     outer = jax.jit(plan.program.init)(plan.keys, plan.inner_lr)
     nothing = jnp.full(plan.runs, -jnp.inf)
-    return Position(0, outer, Best(nothing, jnp.zeros(plan.runs, jnp.int32), outer.meta, outer.state))
+    best = Best(nothing, jnp.zeros(plan.runs, jnp.int32), outer.meta, outer.state)
+    return Position(0, outer, best, plan.program.no_metrics())
 
 
-def training_events(plan: Plan, position: Position, phases: Phases) -> Iterator[Event]:
-    """Trains from a position to the end of the plan, and tells what happens."""
+def training_events(
+    plan: Plan, position: Position, phases: Phases, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Trains from a position to the end of the plan, and tells what happens.
+
+    Args:
+      plan: of the training.
+      position: where it is.
+      phases: the programs that take the meta-steps.
+      stop: whether the training is about to be stopped: then a checkpoint is due after each chunk of meta-steps.
+    """
     training = plan.training
     total, every = training.meta_steps, training.validate_every
     if position.step < total:
-        phases.compile(position.step, position.outer)
+        phases.compile(position.step, position.outer, position.sums)
         yield Compiled(position)
-    sums: dict[str, Any] = {}
     length, saved = 1, time.perf_counter()
     while (step := position.step) < total:
-        due = [_next(step, training.log_every), _next(step, every), phases.end(step)]
-        stop = min(step + length, *due)
-        outer, metrics, seconds = phases.run(step, stop, position.outer)
-        length = max(1, min(4 * length, int((stop - step) * DISPLAY_SECONDS / max(seconds, 1e-9))))
-        position = position._replace(step=stop, outer=outer)
-        sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
+        marks = (training.log_every, every, training.checkpoint_every)
+        end = min(step + length, phases.end(step), *(_next(step, mark) for mark in marks))
+        outer, sums, seconds = phases.run(step, end, position.outer, position.sums)
+        length = max(1, min(4 * length, int((end - step) * DISPLAY_SECONDS / max(seconds, 1e-9))))
+        position = position._replace(step=end, outer=outer, sums=sums)
         means, moving = _means(sums), _moving(plan, outer)
         yield Advanced(position, means, moving)
-        logged = stop % training.log_every == 0 or stop == total
-        if logged:
+        if _is_at(end, training.log_every, total):
             yield Logged(position, means, moving)
-            sums = {}
-        if every and (stop % every == 0 or stop == total):
+            position = position._replace(sums=plan.program.no_metrics())
+        if _is_at(end, every, total):
             scores = _validate(plan, position)
             position = position._replace(best=_better(plan, position, scores))
             yield Validated(position, scores)
-        if logged and (stop == total or time.perf_counter() - saved >= training.checkpoint_seconds):
+        late = time.perf_counter() - saved >= training.checkpoint_seconds
+        if late or stop() or _is_at(end, training.checkpoint_every, total) or end == total:
             yield CheckpointDue(position)
             saved = time.perf_counter()
     if not every or total == 0:  # nothing was chosen: the last learner counts
@@ -153,7 +164,8 @@ def learners(plan: Plan, best: Best, failed: Array | None = None) -> list[Learne
     family, result = plan.family, []
     sign = _sign(plan)
     for i, (seed, inner_lr) in enumerate(zip(plan.seeds, plan.inner_lrs, strict=True)):
-        meta, state = jax.tree.map(lambda leaf, i=i: leaf[i], (best.meta, best.state))
+        # through the host: what a mesh of devices computed could not be used with another number of devices
+        meta, state = jax.tree.map(lambda leaf, i=i: from_numpy(to_numpy(leaf[i]), leaf[i]), (best.meta, best.state))
         score = float(best.score[i])
         record = plan.config | {
             "method": plan.config["method"] | {"inner_lr": inner_lr},
@@ -190,13 +202,13 @@ def _sign(plan: Plan) -> float:
     return 1.0 if plan.loss.more_is_better else -1.0
 
 
-def _means(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+def _means(sums: Mapping[str, Array]) -> dict[str, float]:
     """Means over the meta-steps that counted, then over runs; NaN where none did."""
-    counts = sums["count"]
+    values = {name: np.asarray(value) for name, value in sums.items()}
+    counts = values.pop("count")
     return {
         name: float(np.mean(value[counts > 0] / counts[counts > 0])) if counts.any() else float("nan")
-        for name, value in sums.items()
-        if name != "count"
+        for name, value in values.items()
     }
 
 
@@ -235,6 +247,11 @@ def _better(plan: Plan, position: Position, scores: tuple[float, ...]) -> Best:
 
     now = Best(score, jnp.full(len(scores), position.step, jnp.int32), *_now(position))
     return jax.tree.map(choose, now, best)
+
+
+def _is_at(step: int, every: int, total: int) -> bool:
+    """Whether something that is done every so many meta-steps, and at the end, is due; 0 for never."""
+    return every > 0 and (step % every == 0 or step == total)
 
 
 def _next(step: int, every: int) -> int:

@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import Array
 
 from mtnets.inner import FirstOrder
 from mtnets.outer.plan import Plan
@@ -35,24 +36,26 @@ class Phases:
         """Where the phase of a meta-step ends."""
         return next(end for end, _ in self._phases if step < end)
 
-    def compile(self, step: int, outer: Outer) -> Callable[..., Any]:
+    def compile(self, step: int, outer: Outer, sums: Mapping[str, Array]) -> Callable[..., Any]:
         """The compiled program of a meta-step's phase."""
         end, program = next(phase for phase in self._phases if step < phase[0])
         if end not in self._compiled:
             begun = time.perf_counter()
             plan = self._plan
-            args = (outer, plan.keys, jnp.int32(0), jnp.int32(end), plan.inner_lr, plan.train)
+            args = (outer, sums, plan.keys, jnp.int32(0), jnp.int32(end), plan.inner_lr, plan.train)
             self._compiled[end] = program.chunk.lower(*args).compile()  # type: ignore[attr-defined]
             self.compile_seconds += time.perf_counter() - begun
         return self._compiled[end]
 
-    def run(self, step: int, stop: int, outer: Outer) -> tuple[Outer, dict[str, np.ndarray], float]:
-        """Meta-steps `step` … `stop − 1` of one phase: the new state, metrics summed per run, and seconds."""
-        run, plan = self.compile(step, outer), self._plan
+    def run(
+        self, step: int, stop: int, outer: Outer, sums: Mapping[str, Array]
+    ) -> tuple[Outer, Mapping[str, Array], float]:
+        """Meta-steps `step` … `stop − 1` of one phase: the new state, metrics added to their sums, and seconds."""
+        run, plan = self.compile(step, outer, sums), self._plan
         begun = time.perf_counter()
         with surfacing():
-            outer, metrics = run(outer, plan.keys, jnp.int32(step), jnp.int32(stop), plan.inner_lr, plan.train)
-            sums = {name: np.asarray(value) for name, value in metrics.items()}
+            outer, sums = run(outer, sums, plan.keys, jnp.int32(step), jnp.int32(stop), plan.inner_lr, plan.train)
+            jax.block_until_ready(sums)
         seconds = time.perf_counter() - begun
         self.train_seconds += seconds
         self.meta_steps += stop - step

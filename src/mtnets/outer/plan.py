@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from mtnets.devices import chosen_at_once, largest_divisor, task_mesh
+from mtnets.devices import chosen_at_once, largest_divisor, present, task_mesh
 from mtnets.errors import OptionError, warn
 from mtnets.inner import LOSSES, Distribution, Inner, Loss, Method, method_to_json
 from mtnets.learner.meeting import fitted
@@ -68,11 +68,16 @@ class Plan:
         return jnp.asarray(self.inner_lrs, jnp.float32)
 
     @functools.cached_property
+    def devices(self) -> int:
+        """How many share the tasks of a meta-step: as many as divide their number. Runs side by side fill a device
+        better than tasks shared over devices would."""
+        return 1 if self.runs > 1 else largest_divisor(self.training.meta_batch, present(self.training.devices))
+
+    @functools.cached_property
     def program(self) -> Program:
         """The outer loop, to be compiled."""
         training = self.training
-        # side by side, runs fill the device better than tasks shared over devices would
-        mesh = None if self.runs > 1 else task_mesh(training.devices, training.meta_batch)
+        mesh = task_mesh(self.devices)
         per_device = training.meta_batch // (1 if mesh is None else mesh.size)
         params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
         at_once = chosen_at_once(training.tasks_at_once, params, per_device)
@@ -106,7 +111,7 @@ class Plan:
         return {
             "backend": jax.default_backend(),
             "device": jax.devices()[0].device_kind,
-            "devices": 1 if self.program.mesh is None else self.program.mesh.size,
+            "devices": self.devices,
             "tasks_at_once": self.program.at_once,
             "jax": jax.__version__,
             "python": sys.version.split()[0],

@@ -103,29 +103,40 @@ class Program:
         metrics["count"] = counts.astype(jnp.float32)
         return jax.lax.cond(counts, update, skip), metrics
 
-    @functools.cached_property
-    def chunk(self) -> Callable[[Outer, Array, Array, Array, Any, Distribution], tuple[Outer, dict[str, Array]]]:
-        """`chunk(outer, keys, start, stop, inner_lr, tasks) -> (outer, summed metrics)`: meta-steps start…stop − 1.
+    def no_metrics(self) -> dict[str, Array]:
+        """Sums of metrics to begin with, `[runs]` each."""
+        loss = self.inner.loss
+        names = ("pre_loss", "post_loss", *([loss.score_name] if loss.labels else []), "count")
+        return {name: jnp.zeros(self.runs) for name in names}
 
-        Keys and inner rates have a leading axis of runs. The bounds are arguments of the program, so that one
-        compilation serves chunks of every length.
+    @functools.cached_property
+    def chunk(self) -> Callable[..., tuple[Outer, dict[str, Array]]]:
+        """`chunk(outer, sums, keys, start, stop, inner_lr, tasks) -> (outer, sums)`: meta-steps start…stop − 1.
+
+        Metrics are added to the sums step by step, so that the result does not depend on where chunks end. Keys and
+        inner rates have a leading axis of runs. The bounds are arguments of the program, so that one compilation serves
+        chunks of every length.
         """
 
         @jax.jit
-        def run(outer: Outer, keys: Array, start: Array, stop: Array, inner_lr: Any, tasks: Distribution) -> Any:
-            step = jax.jit(self.step)  # traced once, for its shapes and for its use
-
-            def one(outer: Outer, key: Array, inner_lr: Array) -> Any:
+        def run(
+            outer: Outer,
+            sums: dict[str, Array],
+            keys: Array,
+            start: Array,
+            stop: Array,
+            inner_lr: Any,
+            tasks: Distribution,
+        ) -> Any:
+            def one(outer: Outer, sums: dict[str, Array], key: Array, inner_lr: Array) -> Any:
                 def body(i: Array, carry: Any) -> Any:
-                    outer, total = carry
-                    outer, metrics = step(outer, key, i, inner_lr, tasks)
-                    return outer, jax.tree.map(jnp.add, total, metrics)
+                    outer, sums = carry
+                    outer, metrics = self.step(outer, key, i, inner_lr, tasks)
+                    return outer, {name: (sum + metrics[name]).astype(sum.dtype) for name, sum in sums.items()}
 
-                shapes = jax.eval_shape(step, outer, key, start, inner_lr, tasks)[1]
-                zero = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-                return jax.lax.fori_loop(start, stop, body, (outer, zero))
+                return jax.lax.fori_loop(start, stop, body, (outer, sums))
 
-            return _over_runs(one, self.runs)(outer, keys, inner_lr)
+            return _over_runs(one, self.runs)(outer, sums, keys, inner_lr)
 
         return run
 

@@ -4,14 +4,26 @@ import contextlib
 import json
 import shutil
 import sys
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 import jax
 
-from mtnets.errors import OptionError, RunError
-from mtnets.files import finite, replacing, write_json
+from mtnets.errors import OptionError, RunError, first_line
+from mtnets.files import (
+    CHECKSUM,
+    checked,
+    checksum,
+    finite,
+    parse_json,
+    read_json,
+    remove_abandoned,
+    replacing,
+    write_json,
+)
 from mtnets.inner import METHODS, method_from_json, method_to_json
 from mtnets.learner.evaluate import Estimate
 from mtnets.learner.learner import Learner
@@ -22,6 +34,10 @@ from mtnets.outer.plan import Plan
 from mtnets.outer.settings import Training, training_from_json
 from mtnets.tasks import options_from_record, options_to_record
 
+CONFIG, METRICS, LOCK = "config.json", "metrics.jsonl", ".lock"
+RUN = "run"  # the entry of a configuration that tells a run from all others
+PARTS = ("tasks", "method", "training")
+
 # Settings that may change when a run is resumed; a cosine schedule depends on the number of meta-steps.
 FREE = {
     "tasks.root",
@@ -31,6 +47,7 @@ FREE = {
     "training.devices",
     "training.tasks_at_once",
     "training.checkpoint_seconds",
+    "training.checkpoint_every",
     "training.test_tasks",
 }
 
@@ -76,7 +93,7 @@ class RunResult(NamedTuple):
 
 
 class RunFolder:
-    """The files of a run.
+    """The files of a run, for one process at a time; a context manager, which gives the folder back.
 
     Args:
       path: of the folder.
@@ -86,7 +103,7 @@ class RunFolder:
 
     Raises:
       OptionError: for both.
-      RunError: if the folder cannot be used for this training.
+      RunError: if the folder cannot be used for this training, or another process uses it.
     """
 
     def __init__(self, path: Path, plan: Plan, *, resume: bool, overwrite: bool) -> None:
@@ -95,38 +112,83 @@ class RunFolder:
         if path.is_file():
             raise RunError(f"{path} is a file; name a folder for the run.")
         self.path = path
-        old = _read_config(path)
+        self._lock = _locked(path)
+        try:
+            self._open(plan, resume, overwrite)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, plan: Plan, resume: bool, overwrite: bool) -> None:
+        path = self.path
+        remove_abandoned(path)
+        old, run = _read_config(path)
         if old is not None and resume:
             _compare(old, plan.config, path)
         elif old is not None and overwrite:
-            shutil.rmtree(path)
+            _empty(path)
         elif old is not None:
             raise RunError(
                 f"{path} holds a run already; go on with resume=True, replace it with overwrite=True, or name another "
                 "folder."
             )
-        elif path.exists() and any(path.iterdir()):
+        elif any(each.name != LOCK for each in path.iterdir()):
             raise RunError(f"{path} is not empty and holds no run; name a new or empty folder.")
+        if old is None or overwrite or run is None:
+            run = uuid.uuid4().hex
         if old is None or overwrite:
-            write_json(path / "config.json", plan.config)  # before anything else: a folder that has it holds a run
-        self.checkpoints = Checkpoints(path / "checkpoints")
+            self._write_config(run, plan)  # before anything else: a folder that has it holds a run
+        self.checkpoints = Checkpoints(path / "checkpoints", {"id": run, "seed": plan.seeds[0]})
         latest, total = self.checkpoints.latest or 0, plan.training.meta_steps
         if latest > total:
             raise RunError(
                 f"The run in {path} has a checkpoint of meta-step {latest} and meta_steps is {total}; ask for at least "
                 "as many, or name another folder."
             )
-        write_json(path / "config.json", plan.config)
+        self._write_config(run, plan)
+
+    def _write_config(self, run: str, plan: Plan) -> None:
+        write_json(self.path / CONFIG, {RUN: run, **plan.config})
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.checkpoints.close()
+        self._lock.release()
+
+    def check_present(self) -> None:
+        """Raises RunError where the folder was removed, or replaced, since the run began."""
+        if not (self.path / LOCK).exists() or not (self.path / CONFIG).exists():
+            raise RunError(f"{self.path} was removed or emptied during the training; name a folder that stays.")
 
     def begin_log(self, step: int) -> None:
-        """Drops the lines of the log beyond the meta-step that the run goes on from."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        """Drops the lines of the log beyond the meta-step that the run goes on from.
+
+        Raises:
+          RunError: for a damaged log.
+        """
+        path = self.path / METRICS
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        kept = []
+        for i, line in enumerate(lines):
+            try:
+                if checked(parse_json(line))["step"] <= step:
+                    kept.append(line + b"\n")
+            except (KeyError, TypeError, ValueError) as error:
+                if i < len(lines) - 1:  # the last one may have been cut short
+                    raise RunError(
+                        f"Line {i + 1} of {path} is damaged ({first_line(error)}); take it out to go on."
+                    ) from error
         with replacing(path) as file:
-            file.write("".join(line + "\n" for line in lines if _step_of(line) <= step).encode())
+            file.write(b"".join(kept))
 
     def record(self, event: Event) -> None:
-        """Does what an event of the loop asks for: a line of the log, or a checkpoint."""
+        """Does what an event of the loop asks for: a line of the log, or a checkpoint.
+
+        Raises:
+          RunError: where the folder was removed, or cannot be written.
+        """
         position = event.position
         match event:
             case Logged(metrics=metrics, moving=moving):
@@ -135,19 +197,24 @@ class RunFolder:
             case Validated(scores=scores):
                 self._log({"step": position.step, "validation": list(scores)})
             case CheckpointDue():
-                self.checkpoints.save(position.step, (position.outer, position.best))
+                self.check_present()
+                self.checkpoints.save(position.step, tuple(position[1:]))
 
     def _log(self, line: Mapping[str, Any]) -> None:
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(finite(line), allow_nan=False) + "\n")
+        self.check_present()
+        plain = finite(line)
+        with (self.path / METRICS).open("a") as file:
+            file.write(json.dumps({**plain, CHECKSUM: checksum(plain, "crc32")}, allow_nan=False) + "\n")
 
     def finish(self, result: RunResult) -> RunResult:
         """Writes the scores of every test task and the result."""
+        self.check_present()
         path = self.path / "result.json"
-        if result.seconds_per_meta_step is None and path.exists():  # a finished run, resumed: nothing new to time
-            before = json.loads(path.read_text())
-            names = ("seconds_per_meta_step", "compile_seconds", "peak_memory_bytes")
-            result = result._replace(**{name: before[name] for name in names})
+        if result.seconds_per_meta_step is None:  # a finished run, resumed: nothing new to time
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or it is damaged
+                before = read_json(path)
+                names = ("seconds_per_meta_step", "compile_seconds", "peak_memory_bytes")
+                result = result._replace(**{name: before[name] for name in names})
         result.test.save(self.path / "scores.npz")
         write_json(path, result.to_json())
         return result
@@ -166,26 +233,46 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _step_of(line: str) -> float:
-    """The meta-step of a line of the log; infinite for a line cut short."""
+def _locked(path: Path) -> filelock.BaseFileLock:
+    """The lock of a folder, which is made where there is none.
+
+    Raises:
+      RunError: where another process has it, or the folder cannot be written.
+    """
     try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return float("inf")
+        path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path / LOCK, timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(f"Another process trains in {path}; wait until it has ended, or name another folder.") from None
+    except (OSError, NotImplementedError) as error:
+        raise RunError(f"{path} cannot be used for a run ({error}); name another folder.") from error
+    return lock
 
 
-def _read_config(folder: Path) -> dict[str, Any] | None:
-    """The configuration of the run in a folder; None if it holds none."""
-    path = folder / "config.json"
+def _empty(path: Path) -> None:
+    """Removes everything in a folder but its lock, and its configuration, without which it would be no run's."""
+    for each in path.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        elif each.name not in (LOCK, CONFIG):
+            each.unlink()
+
+
+def _read_config(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The configuration of the run in a folder and what names the run; None if it holds none."""
+    path = folder / CONFIG
     if not path.exists():
-        return None
+        return None, None
     try:
-        config = json.loads(path.read_text())
-        if config.keys() >= {"tasks", "method", "training"}:
-            return config
-    except (ValueError, AttributeError):
-        pass
-    raise RunError(f"{path} is damaged or not that of a run; name another folder.")
+        config = read_json(path)
+        if isinstance(config, dict) and all(isinstance(config.get(part), dict) for part in PARTS):
+            run = config.pop(RUN, None)
+            return config, run if isinstance(run, str) else None
+        why = f"it holds {config!r:.60}"
+    except (OSError, ValueError) as error:
+        why = str(error)
+    raise RunError(f"{path} is damaged or not that of a run ({why}); name another folder.")
 
 
 def _compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:

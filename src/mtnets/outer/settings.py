@@ -25,6 +25,7 @@ LEAST = {
     "test_tasks": 1,
     "log_every": 1,
     "checkpoint_seconds": 0,
+    "checkpoint_every": 0,
     "devices": 1,
     "tasks_at_once": 1,
 }
@@ -54,6 +55,7 @@ class TrainingOptions(TypedDict, total=False):
     test_tasks: int
     log_every: int
     checkpoint_seconds: float
+    checkpoint_every: int
     devices: Devices
     tasks_at_once: AtOnce
 
@@ -79,6 +81,7 @@ class Training:
       test_tasks: tasks of the test at the end of a run with a folder.
       log_every: meta-steps between two lines of metrics.jsonl; each line is a mean over them.
       checkpoint_seconds: time between two checkpoints.
+      checkpoint_every: meta-steps between two checkpoints, besides those by time; 0 for those by time alone.
       devices: how many share the tasks of a meta-step; all takes as many as divide their number.
       tasks_at_once: tasks that a device runs at the same time; auto takes measured values, see
         `mtnets.devices.default_at_once`.
@@ -99,6 +102,7 @@ class Training:
     test_tasks: int = 600
     log_every: int = 100
     checkpoint_seconds: float = 60.0
+    checkpoint_every: int = 0
     devices: Devices = "all"
     tasks_at_once: AtOnce = "auto"
 

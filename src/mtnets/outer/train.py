@@ -1,5 +1,6 @@
 """Meta-training: the outer loop with progress, validation, checkpoints and a record of everything."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Unpack, overload
@@ -16,13 +17,14 @@ from mtnets.learner.learner import Learner
 from mtnets.learner.meeting import check_outputs, drawn
 from mtnets.networks.model import Model
 from mtnets.outer.gradient import drawn_and_keys
-from mtnets.outer.loop import Position, Validated, begin, learners, learners_now, training_events
+from mtnets.outer.loop import CheckpointDue, Position, Validated, begin, learners, learners_now, training_events
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan, make_plan
 from mtnets.outer.program import meta_step_keys
 from mtnets.outer.progress import Display
 from mtnets.outer.run import RunFolder, RunResult, peak_memory
 from mtnets.outer.settings import TrainingOptions
+from mtnets.outer.stopping import Stopping, stopping
 from mtnets.tasks import Family
 
 Callback = Callable[[int, list[Learner]], None]
@@ -112,8 +114,8 @@ def meta_train(
     plan = make_plan(model, method, tasks, **choices, options=options)  # type: ignore[arg-type]
     start = _start(plan)
     if out is not None:
-        folder = RunFolder(Path(out), plan, resume=resume, overwrite=overwrite)
-        return _run_in(folder, plan, start, progress, callback).learner
+        with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
+            return _run_in(folder, plan, start, progress, callback, resume).learner
     result, _ = _follow(plan, start, None, progress, callback)
     return result if isinstance(seed, Sequence) else result[0]
 
@@ -141,7 +143,8 @@ def run_training(
     _check_one(seed)
     plan = make_plan(model, method, tasks, seed=seed, loss=loss, optimiser=optimiser, options=options)
     start = _start(plan)
-    return _run_in(RunFolder(Path(out), plan, resume=resume, overwrite=overwrite), plan, start, progress, callback)
+    with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
+        return _run_in(folder, plan, start, progress, callback, resume)
 
 
 def _check_one(seed: int | Sequence[int]) -> None:
@@ -159,9 +162,12 @@ def _start(plan: Plan) -> Position:
     return position
 
 
-def _run_in(folder: RunFolder, plan: Plan, start: Position, progress: bool, callback: Callback | None) -> RunResult:
+def _run_in(
+    folder: RunFolder, plan: Plan, start: Position, progress: bool, callback: Callback | None, resume: bool
+) -> RunResult:
     """Trains in a folder, and tests what was learned."""
-    (learner,), phases = _follow(plan, start, folder, progress, callback)
+    (learner,), phases = _follow(plan, start, folder, progress, callback, resume)
+    folder.check_present()
     learner.save(folder.path)  # before the test, which may take long or be stopped
     training = plan.training
     test = evaluate(
@@ -186,17 +192,26 @@ def _run_in(folder: RunFolder, plan: Plan, start: Position, progress: bool, call
 
 
 def _follow(
-    plan: Plan, start: Position, folder: RunFolder | None, progress: bool, callback: Callback | None
+    plan: Plan,
+    start: Position,
+    folder: RunFolder | None,
+    progress: bool,
+    callback: Callback | None,
+    resume: bool = False,
 ) -> tuple[list[Learner], Phases]:
     """Trains, and does what each event asks for."""
     position, phases = start, Phases(plan)
     if folder is not None:
         position = _restored(folder, start)
         folder.begin_log(position.step)
-    with Display(position.step, plan.training.meta_steps, progress) as display:
+    with Display(position.step, plan.training.meta_steps, progress) as display, contextlib.ExitStack() as stack:
         if plan.model.own_weights and plan.runs > 1:
             display.note("The network keeps its own starting weights: seeds differ in their tasks alone.")
-        for event in training_events(plan, position, phases):
+        if resume and position is start:
+            display.note("There is no checkpoint to resume from; the training begins anew.")
+        # without a folder nothing could be kept, and Ctrl-C stops at once
+        stop = Stopping() if folder is None else stack.enter_context(stopping())
+        for event in training_events(plan, position, phases, stop.__bool__):
             position = event.position
             _check(plan, position, folder)
             display.show(event)
@@ -204,9 +219,11 @@ def _follow(
                 folder.record(event)
             if callback is not None and isinstance(event, Validated):
                 callback(position.step, learners_now(plan, position))
+            if folder is not None and stop and isinstance(event, CheckpointDue):
+                message = f"Stopped at meta-step {position.step}, which {folder.path} has a checkpoint of"
+                display.note(f"{message}.")
+                stop.stop(f"{message}; go on with resume=True.")
         _note_skips(display, plan, position)
-    if folder is not None:
-        folder.checkpoints.close()
     return learners(plan, position.best, position.outer.failed), phases
 
 
@@ -215,7 +232,7 @@ def _restored(folder: RunFolder, start: Position) -> Position:
     latest = folder.checkpoints.latest
     if latest is None:
         return start
-    return Position(latest, *folder.checkpoints.restore(latest, (start.outer, start.best)))
+    return Position(latest, *folder.checkpoints.restore(latest, tuple(start[1:])))
 
 
 def _check(plan: Plan, position: Position, folder: RunFolder | None) -> None:

@@ -42,8 +42,8 @@ def main(args: list[str] | None = None) -> int:
     except OSError as error:
         print(f"mtnets: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("mtnets: stopped; a run with a checkpoint goes on with --resume.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        say(str(error) or "stopped.")
         return 130
     return 0
 

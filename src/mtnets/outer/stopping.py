@@ -1,0 +1,53 @@
+"""Stopping a training well: the first Ctrl-C or SIGTERM asks it to, at the end of a chunk of meta-steps."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopping:
+    """Whether a training was asked to stop. It is itself the handler of the signals that ask.
+
+    An exception that is raised wherever the training happens to be could end the process within a compiled program, or
+    lose what was learned since the last checkpoint. So the first signal is only noted; a second one acts at once.
+    """
+
+    signal: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            signal.default_int_handler(number, frame)  # raises KeyboardInterrupt
+        self.signal = number
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def stop(self, message: str) -> NoReturn:
+        """Ends the training as the signal asked.
+
+        Raises:
+          KeyboardInterrupt: after Ctrl-C, with the message.
+          SystemExit: with status 143, after SIGTERM.
+        """
+        if self.signal == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt(message)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Stopping]:
+    """Notes signals within the block; only the main thread can."""
+    asked = Stopping()
+    before: dict[signal.Signals, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, asked) for number in SIGNALS}
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
