@@ -19,7 +19,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 import mtnets
 from mtnets import MtnetsError, OptionError
-from mtnets.arguments import check, check_fields, checked_arguments, describe, fits
+from mtnets.arguments import Key, Seed, Steps, check, check_fields, checked_arguments, describe, fits
 
 WRONG = [None, "", "x", -1, 0, 1.5, np.nan, np.inf, [], {}, (), object(), np.zeros((2, 3)), np.array(["a"]), True, b"a"]
 WRONG += [lambda: 0, 10**30, [1, "a"], {"a": 1}, int]
@@ -31,8 +31,16 @@ WRONG += [lambda: 0, 10**30, [1, "a"], {"a": 1}, int]
         (int, [1, np.int32(2), jnp.int32(1).item()], [True, 1.0, "1", None, 2**63]),
         (float, [1, 1.5, np.float32(2), jnp.float32(2), np.inf], [True, "1", None, np.ones(2), 1j]),
         (bool, [True, np.bool_(False)], [1, "yes", None]),
-        (str, ["a", Path("a")], [1, None, b"a"]),
-        (Path, ["a", Path("a")], [1, None]),
+        (str, ["a", Path("a")], [1, None, b"a", "a\0b"]),
+        (Path, ["a", Path("a")], [1, None, Path("a\0b")]),
+        (Seed, [0, np.uint32(2**32 - 1)], [-1, 2**32, 1.0, None]),
+        (Steps, [0, 2**31 - 1], [-1, 2**31, 1.5]),
+        (Seed | Sequence[Seed], [3, [0, 1]], [-1, [0, 2**32], "1"]),
+        (
+            Key | None,
+            [None, jax.random.key(1), jax.random.PRNGKey(1)],
+            [3, jnp.ones(2), jax.random.split(jax.random.key(0))],
+        ),
         (str | None, ["a", None], [1]),
         (int | Literal["all"], [1, "all"], ["some", 1.5]),
         (Literal["a", "b"], ["a"], ["c", None, np.array(["a"])]),
@@ -61,6 +69,10 @@ def test_the_message_names_the_value_what_was_expected_and_the_remedy():
         OptionError, match=r"^method is .*; it must be a method, for example .*: call it, mt_net\(\)\.$"
     ):
         check("method", mtnets.mt_net, mtnets.Method)
+    with pytest.raises(OptionError, match=r"^seed is 4294967296; it must be a whole number from 0 to 4294967295\.$"):
+        check("seed", 2**32, Seed)
+    with pytest.raises(OptionError, match=r"^out is .*; it must be a path or None without the character .0\.$"):
+        check("out", "a\0b", Path | None)
     with pytest.raises(OptionError, match=r"^rate is an array \[2, 3\] of float64; it must be a number\.$"):
         check("rate", np.zeros((2, 3)), float)
 

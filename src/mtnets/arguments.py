@@ -14,8 +14,9 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -25,6 +26,34 @@ from mtnets.errors import OptionError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Such:
+    """What else an annotation asks of a value: `Annotated[int, Such(lambda n: n > 0, "a whole number above 0")]`.
+
+    Attributes:
+      holds: whether a value, which is of the annotated type, is such a one.
+      described: what is asked for, in words.
+    """
+
+    holds: Callable[[Any], bool]
+    described: str
+
+
+def _is_key(value: Any) -> bool:
+    try:
+        typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        return (value if typed else jax.random.wrap_key_data(value)).ndim == 0
+    except (TypeError, ValueError):
+        return False
+
+
+# of others JAX or NumPy would take another one, or none
+Seed = Annotated[int, Such(lambda seed: 0 <= seed < 2**32, f"a whole number from 0 to {2**32 - 1}")]
+Key = Annotated[Array, Such(_is_key, "one random key, such as jax.random.key(0)")]
+# JAX counts the rounds of a loop in 32 bits
+Steps = Annotated[int, Such(lambda steps: 0 <= steps < 2**31, f"a whole number from 0 to {2**31 - 1}")]
 
 ANY_VALUE = {Any, ArrayLike, np.typing.ArrayLike, inspect.Parameter.empty}
 WORDS: dict[Any, str] = {
@@ -88,10 +117,8 @@ def fits(value: Any, hint: Any) -> bool:
         return True  # what a protocol asks for is looked at where it is used
     if hint in PLAIN:
         return PLAIN[hint](value)
-    if origin in (Union, types.UnionType):
-        return any(fits(value, part) for part in parts)
-    if origin is Literal:
-        return any(_is_same_kind(value, part) and value == part for part in parts)
+    if origin in COMBINATIONS:
+        return COMBINATIONS[origin](value, *parts)
     if origin in SEQUENCES:
         return _is_sequence(value, origin, parts)
     kind = origin or hint
@@ -108,6 +135,11 @@ def _is_sequence(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
     return all(fits(each, parts[0]) for each in value)
 
 
+def _such(more: Sequence[Any]) -> list[Such]:
+    """What an annotation asks for, among what else it says."""
+    return [each for each in more if isinstance(each, Such)]
+
+
 def _is_same_kind(value: Any, part: Any) -> bool:
     return PLAIN[int](value) if type(part) is int else type(value) is type(part)
 
@@ -116,6 +148,10 @@ def _is_float(value: Any) -> bool:
     if hasattr(value, "dtype"):
         return np.ndim(value) == 0 and value.dtype.kind in "fiu"
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike) and "\0" not in str(value)  # which no path may hold
 
 
 def _is_dtype(value: Any) -> bool:
@@ -129,12 +165,18 @@ PLAIN: dict[Any, Callable[[Any], bool]] = {
     bool: lambda value: isinstance(value, bool | np.bool_),
     int: lambda value: isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(int(value)) < 2**63,
     float: _is_float,
-    str: lambda value: isinstance(value, str | os.PathLike),
-    Path: lambda value: isinstance(value, str | os.PathLike),
+    str: _is_text,
+    Path: _is_text,
     Array: lambda value: isinstance(value, Array | np.ndarray),
     DTypeLike: _is_dtype,
 }
 SEQUENCES = (tuple, list, Sequence)
+COMBINATIONS: dict[Any, Callable[..., bool]] = {
+    Annotated: lambda value, hint, *more: fits(value, hint) and all(such.holds(value) for such in _such(more)),
+    Literal: lambda value, *parts: any(_is_same_kind(value, part) and value == part for part in parts),
+    Union: lambda value, *parts: any(fits(value, part) for part in parts),
+}
+COMBINATIONS[types.UnionType] = COMBINATIONS[Union]
 
 
 def describe(hint: Any) -> str:
@@ -143,6 +185,8 @@ def describe(hint: Any) -> str:
     words = f"of type {getattr(origin or hint, '__name__', hint)}"
     if hint in WORDS:
         words = WORDS[hint]
+    elif origin is Annotated:
+        words = next((such.described for such in _such(parts[1:])), describe(parts[0]))
     elif origin in (Union, types.UnionType):
         ordered = sorted(parts, key=lambda part: part is type(None))
         words = " or ".join(dict.fromkeys(describe(part) for part in ordered))
@@ -159,8 +203,10 @@ def describe(hint: Any) -> str:
 
 def _remedy(value: Any, hint: Any) -> str:
     """What to do about a class in the place of its instance, or a number that is too large."""
-    if isinstance(value, numbers.Integral) and abs(int(value)) >= 2**63:
+    if get_origin(hint) is not Annotated and isinstance(value, numbers.Integral) and abs(int(value)) >= 2**63:
         return ", of at most 64 bits"
+    if isinstance(value, str | os.PathLike) and "\0" in str(value):
+        return " without the character \\0"
     for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
         if isinstance(value, type) and isinstance(part, type) and issubclass(value, part):
             return f": call it, {getattr(value, 'name', '') or value.__name__}()"
@@ -182,7 +228,7 @@ def _kind(value: Any) -> str:
 def _hints(owner: Any) -> Mapping[str, Any]:
     """The annotations of a function or class; those that only type checkers can read are left out."""
     try:
-        return typing.get_type_hints(owner)
+        return typing.get_type_hints(owner, include_extras=True)
     except (NameError, TypeError):
         module = inspect.getmodule(owner)
         return {name: _evaluated(hint, vars(module)) for name, hint in inspect.get_annotations(owner).items()}
@@ -197,4 +243,14 @@ def _evaluated(hint: Any, names: dict[str, Any]) -> Any:
         return Any
 
 
-__all__: Sequence[str] = ["check", "check_fields", "checked_arguments", "describe", "fits"]
+__all__: Sequence[str] = [
+    "Key",
+    "Seed",
+    "Steps",
+    "Such",
+    "check",
+    "check_fields",
+    "checked_arguments",
+    "describe",
+    "fits",
+]

@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = str(Path(__file__).parent)
@@ -26,6 +27,12 @@ class OptionError(MtnetsError, ValueError):
 def first_line(error: BaseException) -> str:
     """The beginning of the message of an error of another library, to be quoted in one of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+
+
+def listed(values: Sequence[str], most: int = 12) -> str:
+    """Values for an error, the first ones where there are many."""
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(values[:most]) + more if values else "none"
 
 
 def warn(message: str) -> None:

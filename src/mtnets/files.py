@@ -36,10 +36,7 @@ def replacing(path: str | Path) -> Iterator[Any]:
       RunError: where the path is a folder, or a folder on the way to it is a file.
     """
     path = Path(path)
-    if path.is_dir():
-        raise RunError(f"{path} is a folder; name a file in it.")
-    if any(parent.is_file() for parent in path.parents):
-        raise RunError(f"{path} cannot be written, since a folder on the way to it is a file; name another path.")
+    check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent, path.name)
     temporary, file = _temporary(path)
@@ -56,6 +53,17 @@ def replacing(path: str | Path) -> Iterator[Any]:
             os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def check_place(path: str | Path) -> None:
+    """Raises RunError for a path where no file can be written: that of a folder, below a file, or no path at all."""
+    path = Path(path)
+    if "\0" in str(path):
+        raise RunError(f"{str(path)!r} is no path, since it has the character \\0; name another one.")
+    if path.is_dir():
+        raise RunError(f"{path} is a folder; name a file in it.")
+    if any(parent.is_file() for parent in path.parents):
+        raise RunError(f"{path} cannot be written, since a folder on the way to it is a file; name another path.")
 
 
 def _temporary(path: Path) -> tuple[str, Any]:

@@ -33,7 +33,7 @@ def test_a_right_learner_is_confirmed(tmp_path) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(OptionError, match="num_tasks is 1; an interval needs at least 2"):
+    with pytest.raises(OptionError, match="num_tasks is 1; it must be from 2"):
         diagnose(learner_of("maml"), small_tasks(), 1)
     with pytest.raises(OptionError, match="inner_steps is 1; it must be at least that of training, 2"):
         diagnose(learner_of("maml"), small_tasks(), 10, inner_steps=1)

@@ -217,6 +217,14 @@ def test_bad_tasks(learner) -> None:
     many = learner.adapt_many(np.stack([X, X]), np.stack([Y, Y]))
     with pytest.raises(DataError, match="these are 2 tasks"):
         many(X[None])
+    with pytest.raises(DataError, match=r"Task 1: x is nan at \(0, 0\)"):
+        many(np.stack([X, X * np.nan]))
+    with pytest.raises(DataError, match="x is a masked array"):
+        many(np.ma.masked_array(np.stack([X, X]), np.stack([X, X]) > 0))
+    with pytest.raises(DataError, match="x cannot be read as an array"):
+        many([[1], [2, 3]])
+    with pytest.raises(TypeError):
+        many[1.5]
     with pytest.raises(OptionError, match="inner_steps is -1"):
         learner.adapt_many(X[None], Y[None], inner_steps=-1)
     with pytest.raises(OptionError, match="tasks_at_once is 0; it must be at least 1, or 'auto'"):

@@ -188,8 +188,12 @@ def test_saved_scores(learner, tasks, tmp_path):
 
 
 def test_bad_options(learner, tasks):
-    with pytest.raises(OptionError, match="num_tasks is 0"):
-        evaluate(learner, tasks, 0)
+    for count in (0, 9_999_999_999):
+        with pytest.raises(OptionError, match=f"num_tasks is {count}; it must be from 1 to 10000000"):
+            evaluate(learner, tasks, count)
+    for seed in (-1, 2**32):  # of which JAX would take another one
+        with pytest.raises(OptionError, match=f"seed is {seed}; it must be a whole number from 0 to"):
+            evaluate(learner, tasks, 5, seed=seed)
     with pytest.raises(OptionError, match="inner_steps is -1"):
         evaluate(learner, tasks, 5, inner_steps=-1)
     with pytest.raises(OptionError, match="tasks_at_once is 0; it must be at least 1, or 'auto'"):

@@ -282,6 +282,10 @@ def test_uint8_images_are_converted_as_in_training(glyphs, drawings):
         (lambda x, y: (np.where(x > 1, np.nan, x), y), r"x is nan at \(4, 0\)"),
         (lambda x, y: (x, np.where(x > 1, np.inf, y)), r"y is inf at \(4, 0\)"),
         (lambda x, y: (x.astype(str), y), "it must be real numbers"),
+        (lambda x, y: (np.where(x > 1, 1e300, x.astype(float)), y), r"x is 1e\+300 at \(4, 0\); numbers must be within"),
+        (lambda x, y: (x, np.where(x > 1, 1e300, y.astype(float))), r"y is 1e\+300 at \(4, 0\); numbers must be within"),
+        (lambda x, y: (x, np.ma.masked_array(y, y > 0)), "y is a masked array; fill in what is masked"),
+        (lambda x, y: (list(np.ma.masked_array(x, x > 0)), y), "x is a masked array; fill in what is masked"),
         (lambda x, y: (x, 1e30 * y), "Adaptation failed"),
     ],
 )
@@ -294,8 +298,40 @@ def test_bad_query_and_steps(sine, points):
     model = sine.adapt(*points)
     with pytest.raises(DataError, match=re.escape("x has shape (5, 2)")):
         model(np.zeros((5, 2)))
-    with pytest.raises(OptionError, match="inner_steps is -1"):
-        sine.adapt(*points, inner_steps=-1)
+    with pytest.raises(DataError, match=r"x is 1e\+300 at \(0, 0\)"):
+        model(np.full((5, 1), 1e300))
+    for steps in (-1, 1.5, 2**31):
+        with pytest.raises(OptionError, match=f"inner_steps is {steps}"):
+            sine.adapt(*points, inner_steps=steps)
+    for key in (3, np.zeros(3), jax.random.split(jax.random.key(0))):
+        with pytest.raises(OptionError, match=r"key is .*; it must be one random key"):
+            sine.adapt(*points, key=key)
+
+
+def test_predictions_that_are_not_finite_are_refused(sine, points):
+    """Inputs that are finite may still be too large for a network."""
+    model = sine.adapt(*points)
+    far = dataclasses.replace(model, params=jax.tree.map(lambda leaf: 1e9 * leaf, model.params))
+    with pytest.raises(DataError, match=r"The prediction for example 1 is .*, for inputs up to 3e\+38; correct"):
+        far(np.array([[0.0], [3e38]]))
+
+
+def test_a_start_must_be_weights_of_this_learner(sine, points, tmp_path):
+    model = sine.adapt(*points)
+    name, weight = next(iter(model.moved.items()))
+    again = sine.adapt(*points, inner_steps=0, start={n: np.asarray(w, np.float64) for n, w in model.moved.items()})
+    np.testing.assert_array_equal(again(points[0]), model(points[0]))
+    model.save(tmp_path / "model")
+    for start, words in (
+        (mtnets.load_adapted(tmp_path / "model"), "start was read from a file of its own and does not say"),
+        (model.params, "start has layers, which no task of this learner moves; it must have layers.0"),
+        ({name: np.zeros((3, 3))}, r"start has \[3, 3\] for layers.0"),
+        ({name: weight * 1j}, "has type complex64; it must be real numbers"),
+        ({name: weight * np.nan}, "is nan at"),
+        (3, "start is 3; it must be of type AdaptedModel or a mapping or None"),
+    ):
+        with pytest.raises(mtnets.MtnetsError, match=words):
+            sine.adapt(*points, start=start)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mtnets.analysis.summary import summarise
+from mtnets.arguments import Steps, checked_arguments
 from mtnets.errors import OptionError
 from mtnets.inner import METHODS, Method
 from mtnets.networks.model import Model
@@ -33,7 +34,8 @@ class Entry(NamedTuple):
     paper: str
 
 
-def catalogue(model: Model, inner_steps: int = 1) -> Iterator[Entry]:
+@checked_arguments
+def catalogue(model: Model, inner_steps: Steps = 1) -> Iterator[Entry]:
     """All registered methods, with the number of meta-parameters for a network.
 
     Args:

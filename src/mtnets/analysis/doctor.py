@@ -7,10 +7,10 @@ from typing import Any
 from mtnets.analysis.draw import draw
 from mtnets.analysis.interpret import Finding, interpret
 from mtnets.analysis.measure import Measurements, measure
-from mtnets.arguments import checked_arguments
+from mtnets.arguments import Seed, Steps, checked_arguments
 from mtnets.errors import OptionError
 from mtnets.inner import Distribution
-from mtnets.learner.evaluate import TEST_SEED
+from mtnets.learner.evaluate import MOST_TASKS, TEST_SEED
 from mtnets.learner.learner import Learner
 from mtnets.tasks import Family, family_from_record
 
@@ -48,8 +48,8 @@ def diagnose(
     tasks: Family | Distribution | None = None,
     num_tasks: int = 200,
     *,
-    inner_steps: int | None = None,
-    seed: int = TEST_SEED,
+    inner_steps: Steps | None = None,
+    seed: Seed = TEST_SEED,
     finite_differences: bool = True,
 ) -> Diagnosis:
     """Examines a learner on test tasks: `print(mtnets.diagnose(learner))`.
@@ -63,11 +63,11 @@ def diagnose(
       finite_differences: whether to check the meta-gradient in double precision, which compiles two more programs.
 
     Raises:
-      OptionError: for fewer than 2 tasks, or fewer steps than in training.
+      OptionError: for fewer than 2 tasks or more than ten millions, or fewer steps than in training.
       RunError: without `tasks`, for a learner that was trained on tasks of your own.
     """
-    if num_tasks < 2:
-        raise OptionError(f"num_tasks is {num_tasks}; an interval needs at least 2.")
+    if not 2 <= num_tasks <= MOST_TASKS:
+        raise OptionError(f"num_tasks is {num_tasks}; it must be from 2, which an interval needs, to {MOST_TASKS}.")
     if tasks is None:
         tasks = family_from_record(learner.record.get("tasks", {}))
     distribution = tasks.test if isinstance(tasks, Family) else tasks

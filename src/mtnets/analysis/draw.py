@@ -19,11 +19,7 @@ def draw(numbers: Measurements, path: str | Path) -> None:
     Raises:
       OptionError: without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OptionError("A picture needs matplotlib: pip install 'mtnets[plot]'.") from error
-    figure = Figure(figsize=(12, 7), layout="constrained")
+    figure = _figure_kind()(figsize=(12, 7), layout="constrained")
     axes = figure.subplots(2, 2)
     _curve(axes[0, 0], numbers)
     _parts(axes[0, 1], numbers)
@@ -31,6 +27,19 @@ def draw(numbers: Measurements, path: str | Path) -> None:
     _gradients(axes[1, 1], numbers)
     with replacing(path) as file:
         figure.savefig(file, dpi=110, format="png")
+
+
+def check_can_draw() -> None:
+    """Raises OptionError without matplotlib."""
+    _figure_kind()
+
+
+def _figure_kind() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise OptionError("A picture needs matplotlib: pip install 'mtnets[plot]'.") from error
+    return Figure
 
 
 def _curve(ax: Any, numbers: Measurements) -> None:

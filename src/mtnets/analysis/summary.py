@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mtnets.arguments import checked_arguments
+from mtnets.arguments import Steps, checked_arguments
 from mtnets.inner import Meta, Method
 from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path
@@ -120,7 +120,7 @@ class Summary:
 
 
 @checked_arguments
-def summarise(model: Model, method: Method | None = None, inner_steps: int = 1) -> Summary:
+def summarise(model: Model, method: Method | None = None, inner_steps: Steps = 1) -> Summary:
     """The layers of a network, and what a method learns for each: `print(mtnets.summarise(model, mtnets.mt_net()))`.
 
     Args:

@@ -49,8 +49,11 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Runs the command."""
+        from mtnets.files import check_place
         from mtnets.learner import evaluate, load
 
+        scores = Path(self.scores or _folder(self.run) / "evaluation" / "scores.npz")
+        check_place(scores)  # before the work
         use_cores(self.devices)
         learner = load(self.run)
         changes = {"shots": self.shots, "queries": self.queries}
@@ -65,7 +68,7 @@ class Evaluate:
             devices=self.devices,
         )
         print(json.dumps(estimate.to_json(), indent=2, allow_nan=False) if self.json else estimate)
-        estimate.save(self.scores or _folder(self.run) / "evaluation" / "scores.npz")
+        estimate.save(scores)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +92,11 @@ class Adapt:
 
     def __call__(self) -> None:
         """Runs the command."""
+        from mtnets.files import check_place
         from mtnets.learner import load, predict_files
 
+        if self.out:
+            check_place(self.out)
         predictions = predict_files(load(self.run), self.support, self.query, inner_steps=self.inner_steps)
         if self.out:
             predictions.save(self.out)
@@ -126,9 +132,14 @@ class Doctor:
     def __call__(self) -> None:
         """Runs the command."""
         from mtnets.analysis import diagnose
-        from mtnets.files import write_json
+        from mtnets.analysis.draw import check_can_draw
+        from mtnets.files import check_place, write_json
         from mtnets.learner import load
 
+        picture, record = Path(self.out or _folder(self.run) / "doctor.png"), _folder(self.run) / "doctor.json"
+        check_place(picture)  # before the work
+        check_place(record)
+        check_can_draw()
         use_cores()
         learner = load(self.run)
         diagnosis = diagnose(
@@ -138,9 +149,8 @@ class Doctor:
             inner_steps=self.inner_steps,
             finite_differences=not self.skip_differences,
         )
-        write_json(_folder(self.run) / "doctor.json", diagnosis.to_json())
+        write_json(record, diagnosis.to_json())
         print(json.dumps(diagnosis.to_json(), indent=2, allow_nan=False) if self.json else diagnosis)
-        picture = Path(self.out or _folder(self.run) / "doctor.png")
         diagnosis.plot(picture)
         print(f"Picture: {picture}", file=sys.stderr)
 

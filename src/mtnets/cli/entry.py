@@ -11,7 +11,7 @@ import tyro
 
 from mtnets.cli.commands import COMMANDS, FLAT
 from mtnets.cli.messages import in_flags
-from mtnets.errors import MtnetsError, OptionError
+from mtnets.errors import MtnetsError, OptionError, first_line
 
 
 def main(args: list[str] | None = None) -> int:
@@ -41,6 +41,11 @@ def main(args: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         print(f"mtnets: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        say(f"There is not enough memory ({first_line(error)}); use smaller networks, batches or data.")
         return 1
     except KeyboardInterrupt as error:
         say(str(error) or "stopped.")

@@ -87,11 +87,10 @@ def build_method(options: Any) -> Method:
 
 
 def task_options(kind: type[Options]) -> type:
-    """The options of a family. One that is named `data` is given without a flag."""
-    if kind.data_option != "data":
-        return kind
+    """The options of a family, which are checked when it is built. One that is named `data` is given without a flag."""
     hints = get_type_hints(kind)
-    hints["data"] = tyro.conf.Positional[hints["data"]]
+    if kind.data_option == "data":
+        hints["data"] = tyro.conf.Positional[hints["data"]]
     fields = [(field.name, hints[field.name], field) for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     options = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
     options.__doc__ = kind.__doc__

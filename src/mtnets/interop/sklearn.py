@@ -26,6 +26,7 @@ from mtnets.learner.compiled import support_loss
 from mtnets.learner.data import to_inputs
 from mtnets.networks.models import mlp
 from mtnets.outer import TrainingOptions, meta_train
+from mtnets.raw_arrays import check_unmasked, narrowed, read_array
 from mtnets.tasks import Family, Recipe, Rows, StandardisedRows
 
 try:
@@ -36,9 +37,15 @@ try:
 except ImportError as error:
     raise OptionError("These estimators need scikit-learn 1.6 or later: pip install 'mtnets[sklearn]'.") from error
 
-checked: Any = validate_data  # its annotation says that arrays are strings
 MOST_BLOCKS = 50
 CHUNK = 128  # rows predicted at once, always as many, so that a prediction does not depend on its neighbours at all
+
+
+def checked(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
+    """`validate_data`, which would lose the mask of a masked array."""
+    check_unmasked(X, "X")
+    check_unmasked(y, "y")
+    return validate_data(estimator, X, y, **options)
 
 
 class _FewShot(BaseEstimator):
@@ -89,6 +96,7 @@ class _FewShot(BaseEstimator):
           DataError: for tasks with fewer rows than shots + queries, or lengths that differ.
         """
         table, values = checked(self, X, y, dtype=np.float64, y_numeric=self._loss == "mse")
+        narrowed(table, np.float32, "X")  # a number beyond single precision would hide all others when scaled
         names = _task_names(tasks, len(table))
         inputs, targets, outputs = self._meta_targets(table, values)
         rows = inputs.scale(inputs.prepare(table))
@@ -379,18 +387,19 @@ class FewShotRegressor(RegressorMixin, _FewShot):
         outputs = self.learner_.outputs
         if targets.shape[1] != outputs:
             raise DataError(f"y has {targets.shape[1]} columns and this learner has {outputs} outputs; give as many.")
-        scaled = np.asarray(self.inputs_.prepare_targets(targets), np.float32)
+        scaled = narrowed(self.inputs_.prepare_targets(targets), np.float32, "y")
         return self._learn(table, scaled, None, again=again)
 
     def _meta_targets(self, table: NDArray, y: NDArray) -> tuple[StandardisedRows, NDArray, int]:
         targets = np.asarray(y, np.float64)[:, None]
+        narrowed(targets, np.float32, "y")
         inputs = StandardisedRows(table.shape[1], scales_targets=True).with_scale(table, targets)
         return inputs, inputs.prepare_targets(targets), 1
 
 
 def _task_names(tasks: ArrayLike, rows: int) -> NDArray[np.str_]:
     """The name of the task of each row. Raises DataError where one is missing."""
-    names = np.asarray(tasks)
+    names = read_array(tasks, "tasks")
     if names.shape != (rows,):
         raise DataError(f"tasks has shape {names.shape}; it must name the task of each of the {rows} rows.")
     missing = [name is None or (isinstance(name, float) and math.isnan(name)) for name in names.tolist()]

@@ -1,6 +1,7 @@
 """What comes out of adaptation: a plain network of the original architecture, alone or thousands at once."""
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,11 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.arguments import checked_arguments
+from mtnets.arguments import Key, Steps, checked_arguments
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner.losses import LOSSES, MASKED
 from mtnets.learner.compiled import predict, predict_each
-from mtnets.learner.data import to_inputs
+from mtnets.learner.data import check_predictions, of_task, to_inputs
 from mtnets.learner.task_files import write_task
 from mtnets.learner.tensors import fill, read_tensors, reading, write_tensors
 from mtnets.networks.adapters import to_torch
@@ -23,6 +24,7 @@ from mtnets.networks.exports import export_onnx, export_stablehlo
 from mtnets.networks.model import Model
 from mtnets.networks.models import model_from_config
 from mtnets.networks.state_dict import save_state_dict, state_dict
+from mtnets.raw_arrays import read_array
 from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path
 
@@ -60,9 +62,14 @@ class AdaptedModel:
 
     def __call__(self, x: Any) -> Array:
         """Predictions `[examples, outputs]` for inputs `[examples, ...]` or a table; logits of unused outputs are
-        −∞."""
-        prediction = predict(self.model, self.params, self.state, to_inputs(self.model, x, self.inputs, "x"))
-        prediction = self.inputs.unscale(prediction)
+        −∞.
+
+        Raises:
+          DataError: if shapes do not fit, or an input or a prediction is not finite.
+        """
+        inputs = to_inputs(self.model, x, self.inputs, "x")
+        prediction = self.inputs.unscale(predict(self.model, self.params, self.state, inputs))
+        check_predictions(prediction, inputs, logits=self._predicts_logits)
         return prediction if self.used is None else jnp.where(self.used, prediction, -jnp.inf)
 
     def probabilities(self, x: Any) -> Array:
@@ -71,7 +78,7 @@ class AdaptedModel:
         Raises:
           OptionError: for a model of regression.
         """
-        if self.loss is not None and not LOSSES[self.loss].labels:
+        if not self._predicts_logits:
             raise OptionError(
                 f"This model was trained with {self.loss}: its outputs are numbers, not classes. Call the model "
                 "itself: model(x)."
@@ -80,7 +87,7 @@ class AdaptedModel:
 
     @checked_arguments
     def update(
-        self, x: Any, y: Any = None, *, inner_steps: int | None = None, key: Array | None = None
+        self, x: Any, y: Any = None, *, inner_steps: Steps | None = None, key: Key | None = None
     ) -> "AdaptedModel":
         """Goes on adapting, from where it is, with these examples: all that are to count, old ones too.
 
@@ -166,7 +173,13 @@ class AdaptedModel:
         return self.learner, self.moved
 
     @property
+    def _predicts_logits(self) -> bool:
+        """Whether the outputs may be logits of classes."""
+        return self.loss is None or LOSSES[self.loss].labels
+
+    @property
     def _program(self) -> tuple[Callable[[Array], Array], tuple[int, ...], Any]:
+        self.inputs.check_single_precision()
         return self._function, self.model.input_shape, self.model.input_dtype
 
     @property
@@ -211,6 +224,7 @@ class AdaptedModels:
         return len(jax.tree.leaves(self.params)[0])
 
     def __getitem__(self, i: int) -> AdaptedModel:
+        i = operator.index(i)
         if not -len(self) <= i < len(self):
             raise IndexError(f"There are {len(self)} models and no number {i}.")
         params, state, moved, used = jax.tree.map(lambda a: a[i], (self.params, self.state, self.moved, self.used))
@@ -221,15 +235,23 @@ class AdaptedModels:
         return (self[i] for i in range(len(self)))
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Predictions `[tasks, examples, outputs]` for inputs `[tasks, examples, ...]`, each by its own network."""
-        array = np.asarray(x)
-        if len(array) != len(self) or array.ndim < 2:
+        """Predictions `[tasks, examples, outputs]` for inputs `[tasks, examples, ...]`, each by its own network.
+
+        Raises:
+          DataError: as for one model, naming the task.
+        """
+        array = read_array(x, "x")
+        if array.ndim < 2 or len(array) != len(self):
             raise DataError(f"x has shape {array.shape}; these are {len(self)} tasks: ({len(self)}, examples, ...).")
-        tasks = zip(array, self.inputs, strict=True)
-        x = np.stack([to_inputs(self.like.model, examples, inputs, "x") for examples, inputs in tasks])
-        outputs = np.asarray(predict_each(self.like.model, self.params, self.state, x))
+        tasks = []
+        for i, (examples, inputs) in enumerate(zip(array, self.inputs, strict=True)):
+            with of_task(i):
+                tasks.append(to_inputs(self.like.model, examples, inputs, "x"))
+        stacked = np.stack(tasks)
+        outputs = np.asarray(predict_each(self.like.model, self.params, self.state, stacked))
         scaled = [inputs.unscale(each) for each, inputs in zip(outputs, self.inputs, strict=True)]
         predictions = jnp.asarray(np.stack(scaled), outputs.dtype)
+        check_predictions(predictions, stacked, logits=self.like._predicts_logits)
         return predictions if self.used is None else jnp.where(self.used[:, None], predictions, -jnp.inf)
 
 

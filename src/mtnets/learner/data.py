@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mtnets.errors import DataError, MtnetsError, first_line
+from mtnets.errors import DataError
 from mtnets.networks.model import Model
+from mtnets.raw_arrays import narrowed, reading_array
 from mtnets.tasks import Inputs
 
 
@@ -17,9 +18,9 @@ def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Array:
     """Inputs of a network, `[examples, *input_shape]`.
 
     Raises:
-      DataError: if shapes do not fit or a number is not finite.
+      DataError: if shapes do not fit, or a number is not finite or beyond single precision.
     """
-    with as_numbers(x, name):
+    with reading_array(x, name):
         array = inputs.prepare(x)
     if array.ndim == len(model.input_shape) and model.input_shape == (1,):
         array = array[:, None]
@@ -31,7 +32,9 @@ def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Array:
             f"{name} has shape {array.shape}; this learner needs (examples, {', '.join(map(str, model.input_shape))}) "
             f"with at least one example{'. For several tasks at once, use adapt_many' * several}."
         )
-    return jnp.asarray(inputs.scale(check_finite(array, name)), model.input_dtype)
+    if array.dtype.kind not in "iub":  # raw numbers in single precision too: scaled ones hide what is beyond it
+        narrowed(array, np.float64 if _is_double(model) else np.float32, name)
+    return jnp.asarray(narrowed(inputs.scale(array), model.input_dtype, name))
 
 
 def to_targets(y: Any, inputs: Inputs, examples: int, outputs: int) -> Array:
@@ -40,13 +43,13 @@ def to_targets(y: Any, inputs: Inputs, examples: int, outputs: int) -> Array:
     Raises:
       DataError: if shapes do not fit or a number is not finite.
     """
-    with as_numbers(y, "y"):
+    with reading_array(y, "y"):
         targets = _as_many(inputs.prepare_targets(y), examples)
     if targets.ndim == 1 and outputs == 1:
         targets = targets[:, None]
     if targets.shape != (examples, outputs):
         raise DataError(f"y has shape {targets.shape}; this learner needs ({examples}, {outputs}).")
-    return jnp.asarray(check_finite(targets, "y"), jnp.float32)
+    return jnp.asarray(narrowed(targets, np.float32, "y"))
 
 
 def to_labels(y: Any, inputs: Inputs, examples: int, outputs: int) -> tuple[Array, Array | None]:
@@ -56,7 +59,7 @@ def to_labels(y: Any, inputs: Inputs, examples: int, outputs: int) -> tuple[Arra
     Raises:
       DataError: if shapes or types do not fit, or a label is out of range.
     """
-    with as_numbers(y, "y"):
+    with reading_array(y, "y"):
         labels = _as_many(inputs.prepare_targets(y), examples)
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"y has shape {labels.shape} and type {labels.dtype}; labels must be integers, one each.")
@@ -70,32 +73,38 @@ def to_labels(y: Any, inputs: Inputs, examples: int, outputs: int) -> tuple[Arra
 
 
 @contextlib.contextmanager
-def as_numbers(value: Any, name: str) -> Iterator[None]:
-    """Turns errors of NumPy about a value that it cannot read into one DataError.
-
-    Raises:
-      DataError: for ragged lists, other objects than numbers, and a masked array, whose mask would be lost.
-    """
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise DataError(f"{name} is a masked array; fill in what is masked, or leave those examples out.")
+def of_task(place: int) -> Iterator[None]:
+    """Lets errors of data name the task."""
     try:
         yield
-    except MtnetsError:
-        raise
-    except (TypeError, ValueError) as error:
+    except DataError as error:
+        raise DataError(f"Task {place}: {error}") from error
+
+
+def check_predictions(predictions: Any, x: Any, *, logits: bool) -> None:
+    """Raises DataError for predictions `[..., examples, outputs]` that are not finite.
+
+    Args:
+      predictions: of a network.
+      x: its inputs, `[..., examples, *input_shape]`.
+      logits: whether they are logits, which may be −∞.
+    """
+    array = np.asarray(predictions, np.float32)
+    wrong = ~np.isfinite(array)
+    if logits:
+        wrong &= array != -np.inf
+    if wrong.any():
+        *task, example = (int(i) for i in np.argwhere(wrong)[0][:-1])
+        place = f"example {example}" + f" of task {task[0]}" * bool(task)
+        largest = np.abs(np.asarray(x, np.float64)[*task, example]).max()
         raise DataError(
-            f"{name} cannot be read as an array of numbers ({first_line(error)}); all examples must have one shape."
-        ) from error
+            f"The prediction for {place} is {array[wrong][0]}, for inputs up to {largest:.2g}; correct the example, or "
+            "use a network whose numbers do not grow that far."
+        )
 
 
-def check_finite(array: np.ndarray, name: str) -> np.ndarray:
-    """The array, if it holds finite numbers. Raises DataError otherwise."""
-    if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-        raise DataError(f"{name} has type {array.dtype}; it must be real numbers.")
-    if not np.isfinite(array).all():
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise DataError(f"{name} is {array[first]} at {first}; remove or replace what is NaN or infinite.")
-    return array
+def _is_double(model: Model) -> bool:
+    return np.dtype(model.input_dtype) == np.float64
 
 
 def _as_many(targets: np.ndarray, examples: int) -> np.ndarray:

@@ -11,17 +11,20 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from mtnets.arguments import checked_arguments
+from mtnets.arguments import Seed, Steps, checked_arguments
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, present, task_mesh
-from mtnets.errors import DataError, OptionError
+from mtnets.errors import OptionError
 from mtnets.files import replacing
 from mtnets.inner import Distribution, Inner, Learned, Method, Task, adapt
+from mtnets.inner.rules import MaskUse
+from mtnets.learner.data import of_task
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
 from mtnets.learner.meeting import fitted
 from mtnets.tasks import AS_THEY_ARE, Family, inputs_of
 from mtnets.tasks.sampling import surfacing
 
 TEST_SEED = 20180605  # one fixed stream of test tasks, the same for all methods
+MOST_TASKS = 10_000_000  # whose mean is known better than single precision tells scores apart
 DIVERGED = 10.0  # a task diverged if its query loss is not finite or this many times its value before adaptation
 
 
@@ -102,9 +105,9 @@ def evaluate(
     tasks: Family | Distribution,
     num_tasks: int = 600,
     *,
-    inner_steps: int | None = None,
-    mask: str | None = None,
-    seed: int = TEST_SEED,
+    inner_steps: Steps | None = None,
+    mask: MaskUse | None = None,
+    seed: Seed = TEST_SEED,
     devices: Devices = "all",
     tasks_at_once: AtOnce = "auto",
 ) -> Estimate:
@@ -126,12 +129,11 @@ def evaluate(
       tasks_at_once: tasks that a device runs at the same time; see `mtnets.devices.default_at_once`.
 
     Raises:
-      OptionError: for counts below 1, or a mask for a method without one.
+      OptionError: for less than one task or more than ten millions, or a mask for a method without one.
       DataError: for tasks whose inputs mean nothing to the learner, or are converted otherwise than it does.
     """
-    for name, value, least in (("num_tasks", num_tasks, 1), ("inner_steps", inner_steps, 0)):
-        if value is not None and value < least:
-            raise OptionError(f"{name} is {value}; it must be at least {least}.")
+    if not 1 <= num_tasks <= MOST_TASKS:
+        raise OptionError(f"num_tasks is {num_tasks}; it must be from 1 to {MOST_TASKS}.")
     given, distribution = inputs_of(tasks), tasks.test if isinstance(tasks, Family) else tasks
     if given is not None:
         learner.inputs.check_tasks(given)
@@ -178,11 +180,9 @@ def _converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
     converted = []
     for i in range(len(keys)):
         task = jax.tree.map(lambda leaf, i=i: leaf[i], raw)
-        try:
+        with of_task(i):
             inputs = learner.inputs.for_task(task.support.x, task.support.y)
             converted.append(Task(*(learner.batch(part.x, part.y, inputs)._replace(outputs=None) for part in task)))
-        except DataError as error:
-            raise DataError(f"Task {i}: {error}") from error
     return jax.tree.map(lambda *leaves: np.stack(leaves), *converted)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.arguments import checked_arguments
+from mtnets.arguments import Key, Steps, checked_arguments
 from mtnets.devices import AtOnce, chosen_at_once
 from mtnets.errors import DataError, OptionError, RunError, warn
 from mtnets.files import write_json
@@ -31,11 +31,13 @@ from mtnets.inner import (
 from mtnets.inner.records import CUSTOM
 from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
-from mtnets.learner.data import as_numbers, to_inputs, to_labels, to_targets
+from mtnets.learner.data import of_task, to_inputs, to_labels, to_targets
+from mtnets.learner.start import start_of
 from mtnets.learner.task_files import fingerprint, read_task
 from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
 from mtnets.networks.model import NETWORKS, Model
 from mtnets.networks.models import model_from_config
+from mtnets.raw_arrays import read_array, reading_array
 from mtnets.shipped import learners
 from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path, replace_leaves
@@ -117,8 +119,8 @@ class Learner:
         x: Any,
         y: Any = None,
         *,
-        inner_steps: int | None = None,
-        key: Array | None = None,
+        inner_steps: Steps | None = None,
+        key: Key | None = None,
         start: AdaptedModel | Mapping[str, Array] | None = None,
     ) -> AdaptedModel:
         """Learns a task from its examples.
@@ -138,17 +140,19 @@ class Learner:
           A plain network with adapted weights.
 
         Raises:
-          DataError: if shapes do not fit, a number is not finite, or a label is out of range.
-          RunError: if adaptation diverges.
+          DataError: if shapes do not fit, a number is not finite or beyond single precision, or a label is out of
+            range.
+          RunError: if adaptation diverges, or for a start that is of another network or says no weights.
         """
         self._warn_of_batches()
         x = self.inputs.collected(x)
         y = self.inputs.target_of(x) if y is None else y
+        moved = start_of(start, leaves_by_path(self.meta.params), self.inner.moving)
         if isinstance(start, AdaptedModel):
-            inputs, moved = start.inputs, start.moved
+            inputs = start.inputs
         else:
-            with as_numbers(x, "x"):
-                inputs, moved = self.inputs.for_task(x, y), start
+            with reading_array(x, "x"):
+                inputs = self.inputs.for_task(x, y)
         return self.adapt_batch(self.batch(x, y, inputs), inputs, inner_steps=inner_steps, key=key, start=moved)
 
     def adapt_batch(
@@ -186,8 +190,8 @@ class Learner:
         x: ArrayLike,
         y: ArrayLike,
         *,
-        inner_steps: int | None = None,
-        key: Array | None = None,
+        inner_steps: Steps | None = None,
+        key: Key | None = None,
         tasks_at_once: AtOnce = "auto",
     ) -> AdaptedModels:
         """Learns many tasks in one compiled call.
@@ -207,19 +211,14 @@ class Learner:
         """
         self._warn_of_batches()
         inner = self._inner(inner_steps)
-        with as_numbers(x, "x"):
-            x = np.asarray(x)
-        with as_numbers(y, "y"):
-            y = np.asarray(y)
+        x, y = read_array(x, "x"), read_array(y, "y")
         if x.ndim < 2 or y.ndim < 2 or x.shape[:2] != y.shape[:2] or not len(x):
             raise DataError(f"x has shape {x.shape} and y {y.shape}; they must be [tasks, examples, ...] alike.")
         inputs, batches = [], []
         for i, task in enumerate(zip(x, y, strict=True)):
-            try:
+            with of_task(i):
                 inputs.append(self.inputs.for_task(*task))
                 batches.append(self.batch(*task, inputs[-1]))
-            except DataError as error:
-                raise DataError(f"Task {i}: {error}") from error
         support = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)  # JAX would compile for this many tasks
         keys = jax.random.split(jax.random.key(0) if key is None else key, len(x))
         at_once = chosen_at_once(tasks_at_once, self.meta.params, len(x), most=MOST_AT_ONCE)
@@ -261,10 +260,7 @@ class Learner:
 
     def _inner(self, inner_steps: int | None) -> Inner:
         """The inner problem with another number of steps, for use."""
-        steps = self.inner_steps if inner_steps is None else inner_steps
-        if steps < 0:
-            raise OptionError(f"inner_steps is {steps}; it must be at least 0.")
-        return dataclasses.replace(self.inner, steps=steps)
+        return dataclasses.replace(self.inner, steps=self.inner_steps if inner_steps is None else inner_steps)
 
     def batch(self, x: Any, y: Any, inputs: Inputs) -> Batch:
         """Raw examples and targets as a batch of the network, with the outputs that the task uses.

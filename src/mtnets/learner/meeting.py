@@ -91,9 +91,9 @@ def drawn(tasks: Distribution, what: str) -> Task:
     """
     if not callable(getattr(tasks, "sample", None)):
         name = getattr(tasks, "__name__", "") if callable(tasks) else ""
-        called = f"call it: {name}()" if name else "expected"
+        called = f"call it: {name}(). Expected" if name else "expected"
         raise OptionError(
-            f"{what} are {type(tasks).__name__}; {called}, a family such as mtnets.tasks.sinusoid(), or a distribution "
+            f"{what} are {type(tasks).__name__}; {called} a family such as mtnets.tasks.sinusoid(), or a distribution "
             "with a method sample(key)."
         )
     try:

@@ -249,10 +249,22 @@ def changed(**columns):
         (changed(price=pandas.Timestamp("2020-01-01", tz="UTC")), {}, "Column price holds dates"),
         (changed(price=np.inf), {}, "price is inf in row"),
         (changed(price=[*[1.0] * 37, np.inf, *[2.0] * 322]), {}, "price is inf in row 37, counted from 0"),
+        (changed(price=[*[1.0] * 37, 1e308, *[2.0] * 322]), {}, r"price is 1e\+308 in row 37, .* within ±3.4e\+38"),
+        (changed(price=rows()["price"] * 1e40), {}, r"price is .*e\+41 in row .*; expected a finite number within"),
+        (changed(price=rows()["price"] * 1e-200), {}, "Column price has numbers up to .*e-199, which single precision"),
+        (changed(sales=[1e200, -1e200] * 180), {}, r"sales is 1e\+200 in row .*; expected a finite number within"),
+        (changed(sales=1e9 + rows()["price"]), {}, r"sales is 1e\+09 ± .*, which single precision cannot tell apart"),
+        (changed(price=[*[1] * 359, 10**400]), {}, "price is a whole number of 1329 bits in row 359"),
+        (dict(rows()) | {"price": np.ones((360, 2))}, {}, r"Column price has shape \(360, 2\); it must have one cell"),
+        (dict(rows()) | {" sales": np.ones(360)}, {}, "Two columns are called 'sales' and ' sales'; rename one"),
         (changed(price=np.nan), {}, "Column price has no value"),
         (changed(sales=[np.nan, *[1.0, 2.0] * 179, 1.0]), {}, "sales is missing in row 0"),
         (changed(sales=[*[1.0, 2.0] * 179, 3.0, None]), {}, "sales is missing in row 359, counted from 0"),
         (rows(), {"target": "colour", "kind": "regression", "ignore": ()}, "colour is green, red, which is not number"),
+        (rows(), {"target": "shop"}, "target is 'shop', which is the task column; name the column to predict"),
+        (rows(), {"ignore": ("price", "colour", "good")}, "No column is left to predict sales from: .* has price, col"),
+        (rows(), {"categories": ("sales",)}, "categories names the target, sales; predict classes: kind="),
+        (rows(), {"split_seed": 2**32}, "split_seed is 4294967296; it must be a whole number from 0 to"),
         (rows(), {"shots": 0}, "shots is 0"),
         (rows(), {"kind": "classify"}, "kind is 'classify'"),
         (changed(price=pandas.Timedelta("1 day")), {}, "Column price holds dates or times"),
@@ -293,3 +305,20 @@ def test_bad_files_get_a_sentence(tmp_path):
             (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match=words):
             Table(str(tmp_path / name), "a", "b").build()
+
+
+def test_numbers_of_many_digits_are_scaled_in_double_precision(tmp_path):
+    """As times in seconds since 1970, whose differences single precision would lose."""
+    family = build(changed(price=1e9 + rows()["price"]))
+    x, y = np.asarray(family.train.x)[..., 0], np.asarray(build(rows()).train.x)[..., 0]
+    np.testing.assert_allclose(x, y, atol=1e-5)
+    with pytest.raises(OptionError, match=r"Column price is 1e\+09 ± .*, and exported programs compute with it"):
+        family.inputs.check_single_precision()
+    with pytest.warns(UserWarning, match="Column price is 1e\\+18 but for rounding, and counts as constant"):
+        family = build(changed(price=10**18 + np.arange(360)))
+    assert np.abs(np.asarray(family.train.x)[..., 0]).max() < 1e-15
+
+
+def test_thousands_of_columns(tmp_path):
+    columns = {f"column {i}": np.arange(360.0) for i in range(6000)}
+    assert len(build(dict(rows()) | columns).inputs.features) == 6003

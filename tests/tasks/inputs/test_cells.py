@@ -66,14 +66,16 @@ def test_a_mapping_may_hold_columns_of_any_kind() -> None:
             "mixed": [1.0, "x", None],  # NumPy would make text of all
             "masked": np.ma.MaskedArray([1, 2, 3], [False, True, False]),
             "series": pandas.Series(["a", None, "b"]),
-            "decimal": [Decimal("0.5"), Decimal(1), Decimal(2)],
+            "decimal": [Decimal("0.5"), Decimal(1), Decimal("NaN")],
+            "one column": np.arange(3)[:, None],
             "array": np.arange(3),
         }
     )
     assert cells["mixed"].tolist() == [1.0, "x", None]
     np.testing.assert_array_equal(cells.numbers("masked"), [1, np.nan, 3])
     assert cells["series"].tolist()[::2] == ["a", "b"]
-    np.testing.assert_array_equal(cells.numbers("decimal"), [0.5, 1, 2])
+    np.testing.assert_array_equal(cells.numbers("decimal"), [0.5, 1, np.nan])
+    assert cells["one column"].tolist() == [0, 1, 2]
 
 
 def test_tables_that_cannot_be_used() -> None:
@@ -82,6 +84,10 @@ def test_tables_that_cannot_be_used() -> None:
         cells_of(arrow.table([[1], [2]], names=["a", "a"]))
     with pytest.raises(DataError, match="of type RecordBatch, which is no data frame that narwhals knows"):
         cells_of(arrow.record_batch({"a": [1]}))
+    with pytest.raises(DataError, match=r"Column a has shape \(2, 3\); it must have one cell for each row"):
+        cells_of({"a": np.zeros((2, 3))})
+    with pytest.raises(DataError, match="Two columns are called 'a' and ' a'; rename one"):
+        cells_of({"a": [1], " a": [2]})
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,14 @@ def test_numbers_and_dates_never_become_categories_without_a_word(cells: list, w
 
 
 @pytest.mark.parametrize(
-    ("cells", "which"), [(["a", "?", "b"], r"\?"), (["x", "y", "3"], "3"), (["x", "y", 3], "3"), (["x", "-"], "-")]
+    ("cells", "which"),
+    [
+        (["a", "?", "b"], r"\?"),
+        (["x", "y", "3"], "3"),
+        (["x", "y", 3], "3"),
+        (["x", "-"], "-"),
+        (["x", "y", "2020-01-31"], "2020-01-31"),
+    ],
 )
 def test_doubtful_categories_are_pointed_out(cells: list, which: str) -> None:
     table = cells_of({"x": cells})

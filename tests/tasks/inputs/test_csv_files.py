@@ -49,6 +49,7 @@ def test_cells_as_they_are(tmp_path, content: str, expected: dict[str, list[str]
     [
         ("", "data.csv cannot be read: it is empty"),
         ("a,b,a\n1,2,3\n", "Two columns of .*data.csv are called 'a'"),
+        ("a, b,b\n1,2,3\n", "Two columns of .*data.csv are called . b. and .b.; rename one"),
         ("a,b\n1,2\n1,2,3\n", "has 3 cells in line 3 and 2 columns; .*decimal commas must be quoted"),
         ("a;b\n1;2\n1;2;3\n", r"has 3 cells in line 3 and 2 columns; every row needs one cell for each\."),
         ("a,b\n1\n", "has 1 cells in line 2 and 2 columns"),

@@ -131,7 +131,7 @@ def changed(*, x=None, y=None, query=None):
     [
         (None, r"Task 0 of train is None \(a filter of a Grain MapDataset"),
         ((1, 2, 3), "Task 0 of train is tuple of 3; expected"),
-        (changed(x=np.full((3, 2), np.nan)), r"x_support is nan at \(0, 0\); expected finite"),
+        (changed(x=np.full((3, 2), np.nan)), r"x_support is nan at \(0, 0\); remove or replace"),
         (changed(x=np.full((3, 2), 1e300)), r"x_support is 1e\+300 at \(0, 0\)"),
         (changed(x=np.full((3, 2), "a")), r"x_support is <U1 \[3, 2\]; expected numbers"),
         (changed(x=np.zeros((4, 2))), "x_support has 4 examples and y_support 3"),

@@ -10,11 +10,12 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike, NDArray
 
-from mtnets.arguments import checked_arguments
+from mtnets.arguments import Seed, checked_arguments
 from mtnets.errors import DataError, OptionError
 from mtnets.inner.task import Task
 from mtnets.networks.model import Model
 from mtnets.networks.models import Conv4, mlp
+from mtnets.raw_arrays import check_real, check_unmasked, narrowed, read_array
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 from mtnets.tasks.inputs.images import Images
@@ -67,7 +68,7 @@ def arrays(
     shots: int = 1,
     queries: int = 15,
     splits: Sequence[float] | Mapping[str, Sequence[Any]] = (0.64, 0.16, 0.2),
-    seed: int = 0,
+    seed: Seed = 0,
     inputs: Images | None = None,
     on_host: bool | None = None,
 ) -> Family:
@@ -92,9 +93,10 @@ def arrays(
         shots + queries.
     """
     check_episode(ways, shots, queries)
+    check_unmasked(x, "x")
     stays = isinstance(x, np.memmap) if on_host is None else on_host
-    examples: Any = x if stays and hasattr(x, "shape") and hasattr(x, "dtype") else np.asarray(x)
-    labels = np.asarray(y)
+    examples: Any = x if stays and hasattr(x, "shape") and hasattr(x, "dtype") else read_array(x, "x")
+    labels = read_array(y, "y")
     _check_examples(examples, labels, inputs, read=not stays)
     names, class_of, counts = _classes(labels)
     split = _named(names, splits) if isinstance(splits, Mapping) else _shared(len(names), splits, seed)
@@ -132,11 +134,9 @@ def _check_examples(examples: Any, labels: NDArray[Any], inputs: Images | None, 
         )
     if inputs is not None:
         inputs.check(examples, "x")
-    if examples.dtype.kind not in "fiub":
-        raise DataError(f"x has type {examples.dtype}; it must be real numbers.")
-    with np.errstate(over="ignore"):
-        if read and not np.isfinite(examples.astype(np.float32)).all():
-            raise DataError(f"x ({examples.dtype}) holds a number that is not finite; remove or replace it.")
+    check_real(examples, "x")
+    if read and inputs is None:
+        narrowed(examples, np.float32, "x")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise DataError("y holds labels that are missing or infinite; leave such examples out.")
 
@@ -176,8 +176,6 @@ def _check_classes(
 
 def _shared(count: int, shares: Sequence[float], seed: int) -> dict[str, NDArray[np.integer]]:
     """Classes 0 … count − 1, split by shares."""
-    if seed < 0:
-        raise OptionError(f"seed is {seed}; it must be at least 0.")
     if len(shares) != 3 or min(shares) <= 0:
         raise OptionError(f"splits is {tuple(shares)}; it must be three shares above 0: training, validation, test.")
     bounds = np.round(np.cumsum(shares) / sum(shares) * count).astype(int)[:2]

@@ -9,11 +9,12 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from mtnets.arguments import Seed
 from mtnets.inner.task import Task
 from mtnets.networks.models import Conv4
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.images import Images
-from mtnets.tasks.sampling.draws import between, check_episode, check_seeds
+from mtnets.tasks.sampling.draws import between, check_episode
 from mtnets.tasks.sampling.episodes import episode
 
 IMAGES = Images(size=28, channels=1, invert=True)
@@ -54,7 +55,7 @@ class Glyphs(Options):
     wobble: float = 0.03
     slant: float = 0.12
     shift: float = 0.05
-    class_seed: int = 0
+    class_seed: Seed = 0
     network: Conv4 = Conv4()
 
     def build(self) -> Family:
@@ -64,7 +65,6 @@ class Glyphs(Options):
           OptionError: ways below 2, shots or queries below 1.
         """
         check_episode(self.ways, self.shots, self.queries)
-        check_seeds(class_seed=self.class_seed)
         train, validation, test = (
             Characters(jax.random.fold_in(jax.random.key(self.class_seed), split), self) for split in range(3)
         )

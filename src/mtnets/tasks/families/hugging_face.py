@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtnets.arguments import checked_arguments
+from mtnets.arguments import Seed, checked_arguments
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks.families.arrays import arrays
 from mtnets.tasks.families.hugging_face_columns import (
@@ -34,7 +34,7 @@ def hugging_face(
     shots: int = 1,
     queries: int = 15,
     splits: Sequence[float] | Mapping[str, Sequence[Any]] = (0.64, 0.16, 0.2),
-    seed: int = 0,
+    seed: Seed = 0,
     image_size: int = 0,
     channels: int = 0,
     invert: bool = False,

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mtnets.arguments import Seed
 from mtnets.errors import DataError, OptionError
 from mtnets.networks.models import Conv4
 from mtnets.tasks.archives.archive import Archive, fingerprint, open_archive
@@ -20,7 +21,7 @@ from mtnets.tasks.archives.progress_bar import track
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.image_files import is_image
 from mtnets.tasks.inputs.images import Images
-from mtnets.tasks.sampling.draws import check_episode, check_seeds
+from mtnets.tasks.sampling.draws import check_episode
 from mtnets.tasks.sampling.episodes import Episodes
 
 IMAGES = Images(size=28, channels=1, invert=True)
@@ -82,7 +83,7 @@ class Omniglot(Options):
     shots: int = 1
     queries: int = 1
     split: Literal["random", "vinyals"] = "random"
-    split_seed: int = 0
+    split_seed: Seed = 0
     rotations: bool = True
     cache: str = ""
     network: Conv4 = Conv4()
@@ -95,7 +96,6 @@ class Omniglot(Options):
           DataError: the archives are absent, damaged or incomplete, or have too few drawings for such tasks.
         """
         check_episode(self.ways, self.shots, self.queries)
-        check_seeds(split_seed=self.split_seed)
         if self.split not in ("random", "vinyals"):
             raise OptionError(f"split is {self.split!r}; it must be 'random' or 'vinyals'.")
         drawings = read(data_root(self.root), cache_folder(self.cache))

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mtnets.arguments import checked_arguments
-from mtnets.errors import DataError, OptionError
+from mtnets.arguments import Seed, checked_arguments
+from mtnets.errors import DataError, OptionError, listed
 from mtnets.networks.models import Mlp
 from mtnets.tasks.family import Family, Options, Recipe
-from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, listed, read_cells
+from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, read_cells
 from mtnets.tasks.inputs.table_inputs import TableInputs
-from mtnets.tasks.sampling.draws import check_counts, check_seeds
+from mtnets.tasks.sampling.draws import check_counts
 from mtnets.tasks.sampling.rows import Rows
 
 SPLITS = ("train", "validation", "test")
@@ -63,7 +63,7 @@ class Table(Options):
     ahead: bool = False
     leave_out_small: bool = False
     splits: tuple[float, float, float] = (0.64, 0.16, 0.2)
-    split_seed: int = 0
+    split_seed: Seed = 0
     network: Mlp = Mlp(hidden=(64, 64), init_std=0.1)
 
     def build(self) -> Family:
@@ -108,19 +108,17 @@ def table_family(cells: Cells, options: Table) -> Family:
     features = _features(cells, options)
     tasks = _tasks(cells, options)
     split = split_tasks(list(tasks), options.splits, options.split_seed)
-    training = cells.take(_rows(tasks, split["train"]))
+    used, training = cells.take(_rows(tasks, list(tasks))), cells.take(_rows(tasks, split["train"]))
     inputs = TableInputs.of(
         training, features, options.target, options.task_column,
         classify=None if options.kind == "auto" else options.kind == "classification", categories=options.categories,
-    ).with_classes_of(cells.take(_rows(tasks, list(tasks))))  # fmt: skip
-
-    def examples(task: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        rows = cells.take(tasks[task])
-        return inputs.scale(inputs.prepare(rows)).astype(np.float32), inputs.target.targets(rows)
-
+    ).with_classes_of(used)  # fmt: skip
+    ends = np.cumsum([len(rows) for rows in tasks.values()])[:-1]
+    x, y = inputs.scale(inputs.prepare(used)).astype(np.float32), inputs.target.targets(used)
+    examples = dict(zip(tasks, zip(np.split(x, ends), np.split(y, ends), strict=True), strict=True))
     train, validation, test = (
         Rows.of(
-            {task: examples(task) for task in split[part]},
+            {task: examples[task] for task in split[part]},
             shots=options.shots, queries=options.queries, ahead=options.ahead, inputs=inputs, split=part,
         )
         for part in SPLITS
@@ -134,7 +132,6 @@ def table_family(cells: Cells, options: Table) -> Family:
 
 def _check(options: Table) -> None:
     check_counts(shots=options.shots, queries=options.queries)
-    check_seeds(split_seed=options.split_seed)
     if options.kind not in ("auto", "regression", "classification"):
         raise OptionError(f"kind is {options.kind!r}; it must be 'auto', 'regression' or 'classification'.")
     if len(options.splits) != 3 or min(options.splits) <= 0:
@@ -144,6 +141,8 @@ def _check(options: Table) -> None:
 def _features(cells: Cells, options: Table) -> list[str]:
     """The columns to predict from. Raises DataError for a column that does not exist."""
     special = (options.task_column, options.target)
+    if options.target == options.task_column:
+        raise OptionError(f"target is {options.target!r}, which is the task column; name the column to predict.")
     for argument, names in (
         ("task_column", special[:1]),
         ("target", special[1:]),
@@ -152,9 +151,17 @@ def _features(cells: Cells, options: Table) -> list[str]:
         ("categories", options.categories),
     ):
         cells.require(names, f"{argument}=...")
+    if options.target in options.categories and options.kind != "classification":
+        raise OptionError(f"categories names the target, {options.target}; predict classes: kind='classification'.")
     chosen = options.features or [name for name in cells.columns if name not in special]
-    features = [name for name in chosen if name not in options.ignore]
-    if not features or set(special) & set(features):
+    features = list(dict.fromkeys(name for name in chosen if name not in options.ignore))
+    if not features:
+        names = [name for name in cells.columns if name not in special]
+        raise OptionError(
+            f"No column is left to predict {options.target} from: besides it and {options.task_column}, the table has "
+            f"{listed(names)}, and ignore names {listed(options.ignore)}; keep one."
+        )
+    if set(special) & set(features):
         raise OptionError(
             f"features is {listed(features)}; it must name columns other than the target ({options.target}) and the "
             f"task column ({options.task_column})."

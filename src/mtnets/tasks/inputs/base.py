@@ -106,6 +106,10 @@ class Inputs:
         """Predictions in units of the targets, from outputs of the network `[..., outputs]`."""
         return prediction
 
+    def check_single_precision(self) -> None:
+        """Raises OptionError for raw numbers that single precision, in which exported programs take them, cannot tell
+        apart."""
+
     # --- where data come from
 
     def read_tasks(self, support: str | Path, query: str | Path) -> FileTasks:
@@ -177,6 +181,15 @@ class Inputs:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """From the values that `to_json` returns, without the kind."""
         return cls(**values)
+
+
+def check_digits(name: str, mean: float, spread: float) -> None:
+    """Raises OptionError for a column whose numbers single precision cannot tell apart."""
+    if np.isfinite(spread) and spread <= 10 * np.finfo(np.float32).eps * abs(mean):
+        raise OptionError(
+            f"{name} is {mean:.4g} ± {spread:.2g}, which single precision cannot tell apart, and exported programs "
+            "compute with it; subtract the mean from that column and train again."
+        )
 
 
 AS_THEY_ARE = Inputs()

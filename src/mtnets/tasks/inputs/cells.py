@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from mtnets.errors import DataError, OptionError
-from mtnets.tasks.inputs.csv_files import read_csv
+from mtnets.errors import DataError, OptionError, listed
+from mtnets.tasks.inputs.csv_files import check_names, read_csv
 from mtnets.tasks.inputs.text_cells import is_mark, like_numbers, objects, understood
 
 AS_NUMBERS = "written without separators of thousands or units, with a decimal point"
+LARGEST = float(np.finfo(np.float32).max)  # numbers reach the network in single precision
 _CSV, _PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
 
 
@@ -33,10 +34,9 @@ class Cells:
     categories: frozenset[str] = frozenset()
 
     @classmethod
-    def of_column(cls, name: str, cells: ArrayLike) -> "Cells":
-        """A table with one column."""
-        column = np.asarray(cells).reshape(-1)
-        return cls({name: column}, np.arange(len(column)))
+    def of_column(cls, name: str, cells: Any) -> "Cells":
+        """A table with one column. Raises DataError for cells of more than one column."""
+        return cells_of({name: cells})
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,23 +72,23 @@ class Cells:
           marks: whether text such as `?` counts as missing too.
 
         Raises:
-          DataError: for text, and for infinite numbers.
+          DataError: for text, and for numbers that are infinite or beyond single precision.
         """
         cells = self[name]
         if cells.dtype.kind in "fiub":
             numbers = cells.astype(np.float64)
         else:
             missing = [is_missing(cell) or (marks and is_mark(cell)) for cell in cells]
-            values = [
-                np.nan if m else float(c) if is_number(c) else np.inf for c, m in zip(cells, missing, strict=True)
-            ]
+            values = [np.nan if m else _as_float(c) for c, m in zip(cells, missing, strict=True)]
             numbers = np.array(values, np.float64)
-        wrong = np.flatnonzero(np.isinf(numbers))
+        wrong = np.flatnonzero(np.abs(numbers) > LARGEST)
         if len(wrong):
             cell, row = cells[wrong[0]], self.rows[wrong[0]]
             written = isinstance(cell, str) and like_numbers([cell])[0]
-            how = f" ({AS_NUMBERS})" if written else ""
-            raise DataError(f"{name} is {cell!s} in row {row}, counted from 0; expected a finite number{how}.")
+            finite = is_number(cell) and abs(_as_float(cell)) < np.inf
+            within = f" within ±{LARGEST:.2g}: correct it, or change the unit of the column" if finite else ""
+            how = f" ({AS_NUMBERS})" if written else within
+            raise DataError(f"{name} is {_short(cell)} in row {row}, counted from 0; expected a finite number{how}.")
         return numbers
 
     def by_value(self, name: str) -> dict[str, NDArray[np.intp]]:
@@ -98,6 +98,21 @@ class Cells:
             if not is_missing(cell):
                 places.setdefault(as_text(cell), []).append(place)
         return {value: np.array(rows) for value, rows in places.items()}
+
+
+def _as_float(cell: Any) -> float:
+    """The number of a cell; infinite for one beyond double precision, and for what is no number."""
+    try:
+        return float(cell) if is_number(cell) else np.inf
+    except OverflowError:
+        return np.inf
+
+
+def _short(cell: Any) -> str:
+    """A cell for an error."""
+    if isinstance(cell, int) and cell.bit_length() > 100:
+        return f"a whole number of {cell.bit_length()} bits"
+    return f"{cell!s:.40}"
 
 
 def read_cells(path: str | Path) -> Cells:
@@ -147,16 +162,17 @@ def cells_of(table: Any) -> Cells:
     Modin and others; lazy ones are computed.
 
     Raises:
-      DataError: for columns of different length, two of one name, or another kind of table.
+      DataError: for columns of different length or more than one cell a row, two of one name, or another kind of
+        table.
       OptionError: for a data frame without narwhals.
     """
     if isinstance(table, Cells):
         return table
     mapping = table if isinstance(table, Mapping) else _frame_columns(table)
     texts = [str(name) for name in mapping]
-    _check_names(texts)
+    check_names(texts)
     series = {text: _series(column) for text, column in zip(texts, mapping.values(), strict=True)}
-    columns = {text: _column(column) for text, column in series.items()}
+    columns = {text: _column(text, column) for text, column in series.items()}
     lengths = {len(column) for column in columns.values()} or {0}
     if len(lengths) > 1:
         raise DataError(
@@ -164,12 +180,6 @@ def cells_of(table: Any) -> Cells:
         )
     categories = frozenset(text for text, column in series.items() if _is_categorical(column))
     return Cells(columns, np.arange(lengths.pop()), categories)
-
-
-def _check_names(names: Sequence[str]) -> None:
-    twice = [name for i, name in enumerate(names) if name in names[:i]]
-    if twice:
-        raise DataError(f"Two columns are called {twice[0]!r}; rename one of them.")
 
 
 def _frame_columns(table: Any) -> dict[Any, Any]:
@@ -181,7 +191,7 @@ def _frame_columns(table: Any) -> dict[Any, Any]:
     try:
         frame = narwhals.from_native(table)
     except narwhals.exceptions.DuplicateError:
-        _check_names([str(name) for name in getattr(table, "column_names", table.columns)])
+        check_names([str(name) for name in getattr(table, "column_names", table.columns)])
         raise
     except TypeError as error:
         raise DataError(
@@ -201,24 +211,25 @@ def _series(column: Any) -> Any:
         import narwhals
     except ImportError:
         return column
-    return narwhals.from_native(column, allow_series=True, pass_through=True)
+    series = narwhals.from_native(column, allow_series=True, pass_through=True)
+    return series if isinstance(series, narwhals.Series) else column
 
 
 def _is_categorical(column: Any) -> bool:
     return type(getattr(column, "dtype", None)).__name__ in ("Categorical", "Enum")
 
 
-def _column(column: Any) -> NDArray[Any]:
+def _column(name: str, column: Any) -> NDArray[Any]:
     """The cells of a column, `[rows]`: numbers as they are, text and what is missing among other cells as objects."""
     if isinstance(column, list | tuple):
         # numbers as NumPy has them where all are; among others it would make text of them
         numbers = all(isinstance(cell, bool | int | float | np.number | np.bool_) for cell in column)
         return np.asarray(column) if numbers else objects(column)
     if isinstance(column, np.ma.MaskedArray):
-        masked = zip(column.data.reshape(-1).tolist(), np.ma.getmaskarray(column).reshape(-1), strict=True)
+        masked = zip(_flat(name, column.data).tolist(), _flat(name, np.ma.getmaskarray(column)), strict=True)
         return objects(None if missing else cell for cell, missing in masked)
     if not hasattr(column, "null_count"):
-        return np.asarray(column).reshape(-1)
+        return _flat(name, np.asarray(column))
     if column.null_count() == 0 and not column.dtype.is_decimal() and column.dtype.is_numeric():
         return np.asarray(column.to_numpy())
     cells = [None if is_missing(cell) else cell for cell in column.to_list()]
@@ -227,10 +238,21 @@ def _column(column: Any) -> NDArray[Any]:
     return objects([cell if cell is None else as_text(cell) for cell in cells] if _is_categorical(column) else cells)
 
 
+def _flat(name: str, column: NDArray[Any]) -> NDArray[Any]:
+    """A column `[rows]`, from one that may also be `[rows, 1]`, or a single cell."""
+    if column.ndim > 1 and column.shape[1:] != (1,):
+        raise DataError(
+            f"Column {name} has shape {column.shape}; it must have one cell for each row. Pass each column apart."
+        )
+    return column.reshape(-1)
+
+
 def is_missing(cell: Any) -> bool:
     """Whether a cell is empty: None, NaN, or pandas' NA and NaT."""
     if isinstance(cell, float | np.floating):
         return bool(np.isnan(cell))
+    if isinstance(cell, Decimal):
+        return cell.is_nan()
     if isinstance(cell, np.datetime64):
         return bool(np.isnat(cell))
     return cell is None or type(cell).__name__ in ("NAType", "NaTType")
@@ -251,8 +273,3 @@ def as_text(cell: Any) -> str:
     if isinstance(cell, float | np.floating) and float(cell).is_integer():
         return str(int(cell))
     return str(cell)
-
-
-def listed(values: Sequence[str], most: int = 12) -> str:
-    """Values for an error, the first ones where there are many."""
-    return ", ".join(values[:most]) + (f" and {len(values) - most} more" if len(values) > most else "")

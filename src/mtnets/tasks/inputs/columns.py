@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtnets.errors import DataError, warn
-from mtnets.tasks.inputs.cells import AS_NUMBERS, Cells, as_text, is_missing, is_number, is_time, listed
+from mtnets.errors import DataError, listed, warn
+from mtnets.tasks.inputs.cells import AS_NUMBERS, Cells, as_text, is_missing, is_number, is_time
 from mtnets.tasks.inputs.text_cells import is_mark, like_dates, like_numbers, objects
 
 MOST_CATEGORIES = 100
@@ -66,9 +66,16 @@ class NumberColumn:
         """The number in each row; None where it is missing."""
         return [None if np.isnan(number) else float(number) for number in cells.numbers(self.name)]
 
-    def varies(self, cells: Cells) -> bool:
-        """Whether it has two different numbers."""
-        return len(np.unique(cells.numbers(self.name))) > 1
+    def check_varies(self, cells: Cells) -> None:
+        """Raises DataError for a target that is constant, or nearly: predictions have single precision."""
+        numbers = cells.numbers(self.name)
+        if len(np.unique(numbers)) < 2:
+            raise DataError(f"{self.name} is {cells[self.name][0]} in all training tasks; choose a target that varies.")
+        if numbers.std() <= 10 * np.finfo(np.float32).eps * abs(self.mean):
+            raise DataError(
+                f"{self.name} is {self.mean:.4g} ± {numbers.std():.2g}, which single precision cannot tell apart; "
+                "predict how far it is from its mean instead."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,9 +135,10 @@ class CategoryColumn:
         """The class in each row; None where it is missing."""
         return [None if is_missing(cell) else as_text(cell) for cell in cells[self.name]]
 
-    def varies(self, cells: Cells) -> bool:
-        """Whether it has two different classes."""
-        return len(self.values) > 1
+    def check_varies(self, cells: Cells) -> None:
+        """Raises DataError for a target of one class."""
+        if len(self.values) < 2:
+            raise DataError(f"{self.name} is {listed(self.values)} in all training tasks; choose a target that varies.")
 
 
 Column = NumberColumn | CategoryColumn
@@ -153,10 +161,10 @@ def column_of(cells: Cells, name: str, *, category: bool | None = None) -> Colum
     present = column[~np.isnan(column)] if typed else _present(column)
     if len(present) == 0:
         raise DataError(f"Column {name} has no value; leave it out: ignore=...")
-    if column.dtype.kind in "mM" or any(map(is_time, present)):
+    if column.dtype.kind in "mM" or (not typed and any(map(is_time, present))):
         _refuse_times(name, present)
     if not category and (typed or all(map(is_number, present))):
-        return _number_column(name, cells.numbers(name))
+        return _number_column(name, cells.numbers(name), present)
     if not category:
         _check_text(name, present)
     values = tuple(sorted({as_text(cell) for cell in (np.unique(present) if typed else present)}))
@@ -184,7 +192,8 @@ def _check_text(name: str, present: NDArray[Any]) -> None:
     if len(text) + len(numbers) < len(present):
         other = next(cell for cell in present if not (isinstance(cell, str) or is_number(cell)))
         raise DataError(f"Column {name} holds {other!r}, of type {type(other).__name__}; expected numbers or text.")
-    if like_dates(text).mean() > 0.5:
+    dates = like_dates(text)
+    if dates.mean() > 0.5:
         _refuse_times(name, text)
     like = like_numbers(text)
     if not numbers and like.all():
@@ -199,6 +208,7 @@ def _check_text(name: str, present: NDArray[Any]) -> None:
             f"column out: ignore=... If its values are names: {as_categories}."
         )
     doubtful = sorted({cell for cell in text if is_mark(cell)}) if "+" not in text else []
+    doubtful += [text[int(dates.argmax())]] if dates.any() else []
     if found or doubtful:
         cell = doubtful[0] if doubtful else as_text(numbers[0]) if numbers else text[int(like.argmax())]
         warn(
@@ -211,11 +221,25 @@ def _present(column: NDArray[Any]) -> NDArray[Any]:
     return objects(cell for cell in column if not is_missing(cell))
 
 
-def _number_column(name: str, numbers: NDArray[np.float64]) -> NumberColumn:
+def _number_column(name: str, numbers: NDArray[np.float64], present: NDArray[Any]) -> NumberColumn:
+    """A column of numbers; `present` are the cells that are not missing."""
     seen = numbers[~np.isnan(numbers)]
     mean, spread = float(seen.mean()), float(seen.std())
-    varies = spread > 10 * np.finfo(np.float32).eps * abs(mean)  # more than rounding does
-    return NumberColumn(name, mean, spread if varies else 1.0, bool(len(seen) < len(numbers)))
+    smallest = np.finfo(np.float32).tiny
+    if 0 < np.abs(seen).max() < smallest or 0 < spread < smallest:
+        raise DataError(
+            f"Column {name} has numbers up to {np.abs(seen).max():.2g}, which single precision cannot hold; change its "
+            "unit, or leave it out: ignore=..."
+        )
+    rounding = 10 * np.finfo(np.float32 if present.dtype == np.float32 else np.float64).eps * abs(mean)
+    if spread <= rounding:
+        spread = max(1.0, abs(mean)) if np.ptp(seen) else 1.0
+        if len({*present.tolist()}) > 1:
+            warn(
+                f"Column {name} is {mean:.6g} but for rounding, and counts as constant; subtract that number if the "
+                "rest tells something, or leave the column out: ignore=...",
+            )
+    return NumberColumn(name, mean, spread, bool(len(seen) < len(numbers)))
 
 
 def column_from_json(values: Mapping[str, Any]) -> Column:

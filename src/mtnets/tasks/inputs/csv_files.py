@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,11 +51,18 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     if not rows:
         raise DataError(f"{path} cannot be read: it is empty; expected a first line of column names.")
     names = [name or f"Unnamed: {place}" for place, name in enumerate(rows[0])]
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
-    if twice:
-        raise DataError(f"Two columns of {path} are called {twice[0]!r}; rename one of them.")
+    check_names(names, f" of {path}")
     columns = {name: [row[place] for row in rows[1:]] for place, name in enumerate(names)}
     return {name: cells for place, (name, cells) in enumerate(columns.items()) if rows[0][place] or any(cells)}
+
+
+def check_names(names: Sequence[str], of: str = "") -> None:
+    """Raises DataError for two columns of one name, but for blanks around it; `of` says of which table."""
+    count = Counter(name.strip() for name in names)
+    twice = [name for name in names if count[name.strip()] > 1]
+    if twice:
+        other = f" and {twice[1]!r}" if twice[1] != twice[0] else ""
+        raise DataError(f"Two columns{of} are called {twice[0]!r}{other}; rename one of them.")
 
 
 def _decoded(content: bytes) -> str:

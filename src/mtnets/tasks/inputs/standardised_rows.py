@@ -9,7 +9,8 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from mtnets.errors import DataError
-from mtnets.tasks.inputs.base import Inputs, Usage
+from mtnets.raw_arrays import REAL, check_real, narrowed, read_array
+from mtnets.tasks.inputs.base import Inputs, Usage, check_digits
 
 SOFT_LIMIT = 4.0  # spreads from the mean, beyond which values are pressed together
 
@@ -107,18 +108,29 @@ class StandardisedRows(Inputs):
         Raises:
           DataError: for rows wider than the network.
         """
-        rows = np.asarray(x)
-        if self.row_scale is not None or rows.ndim != 2 or rows.dtype.kind not in "fiub":
-            return self
+        rows = read_array(x, "x")
+        if self.row_scale is not None or rows.ndim != 2 or not len(rows):
+            return self  # there is a sentence for these where rows are checked
+        check_real(rows, "x")
         _check_width(rows.shape[1], self.features)
-        targets = np.asarray(y, np.float64).reshape(len(rows), -1) if self.scales_targets else None
-        with np.errstate(all="ignore"):  # numbers that are not finite get their sentence where rows are checked
-            return self.with_scale(rows.astype(np.float64), targets)
+        targets = read_array(y, "y") if self.scales_targets else None
+        if targets is not None:
+            check_real(targets, "y")
+            if targets.shape[:1] != rows.shape[:1]:
+                raise DataError(f"x has {len(rows)} examples and y has shape {targets.shape}; they must have as many.")
+        with np.errstate(all="ignore"):  # as above, for numbers that are not finite
+            scaled = None if targets is None else targets.astype(np.float64).reshape(len(rows), -1)
+            return self.with_scale(rows.astype(np.float64), scaled)
 
     def with_scale(self, rows: NDArray[Any], targets: NDArray[Any] | None = None) -> "StandardisedRows":
         """The same with the scale of these rows `[rows, columns]` and targets `[rows, outputs]`."""
         target_scale = None if targets is None else _constant(scale_of(targets))
         return dataclasses.replace(self, row_scale=_constant(scale_of(rows)), target_scale=target_scale)
+
+    def check_single_precision(self) -> None:
+        """Raises OptionError for a column that single precision cannot tell apart."""
+        for i, (mean, spread) in enumerate(zip(*(self.row_scale or Scale((), ())), strict=True)):
+            check_digits(f"Column {i} of the support set", mean, spread)
 
     @property
     def learned(self) -> bool:
@@ -150,10 +162,15 @@ class StandardisedRows(Inputs):
         return standardise(x, Scale(mean, spread), self.features, columns)
 
     def prepare_targets(self, y: Any) -> np.ndarray:
-        """Standardised targets `[rows, outputs]`, or labels as they are."""
+        """Standardised targets `[rows, outputs]`, or labels as they are.
+
+        Raises:
+          DataError: for targets beyond single precision.
+        """
         targets = np.asarray(y)
-        if self.target_scale is None or targets.dtype.kind not in "fiub":
+        if self.target_scale is None or targets.dtype.kind not in REAL:
             return targets
+        narrowed(targets, np.float32, "y")
         mean, spread = (np.array(values) for values in self.target_scale)
         return (targets.reshape(len(targets), -1) - mean) / spread
 

@@ -10,9 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from mtnets.errors import DataError, OptionError
-from mtnets.tasks.inputs.base import Inputs, Usage
-from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, listed, read_cells
+from mtnets.errors import DataError, OptionError, listed
+from mtnets.tasks.inputs.base import Inputs, Usage, check_digits
+from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, read_cells
 from mtnets.tasks.inputs.columns import Column, column_from_json, column_of
 from mtnets.tasks.inputs.file_tasks import FileTask, FileTasks
 
@@ -66,9 +66,7 @@ class TableInputs(Inputs):
             raise DataError(
                 f"{target} is {listed(goal.classes)}, which is not numbers; predict classes: kind='classification'."
             )
-        if not goal.varies(cells):
-            value = listed(goal.classes) if goal.classes else cells[target][0]
-            raise DataError(f"{target} is {value} in all training tasks; choose a target that varies.")
+        goal.check_varies(cells)
         return cls(columns, goal, task)
 
     def with_classes_of(self, cells: Cells) -> "TableInputs":
@@ -101,14 +99,22 @@ class TableInputs(Inputs):
         return np.concatenate([column.encode(cells) for column in self.columns], axis=1)
 
     @functools.cached_property
-    def _scales(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         means, spreads = zip(*(column.scales for column in self.columns), strict=True)
-        return np.concatenate(means).astype(np.float32), np.concatenate(spreads).astype(np.float32)
+        return np.concatenate(means), np.concatenate(spreads)
 
     def scale(self, x: Any) -> Any:
         """Standardised features, held within `FARTHEST` spreads of their mean."""
         mean, spread = self._scales
+        if not isinstance(x, np.ndarray):  # in programs, which have single precision
+            mean, spread = mean.astype(x.dtype), spread.astype(x.dtype)
         return ((x - mean) / spread).clip(-FARTHEST, FARTHEST)
+
+    def check_single_precision(self) -> None:
+        """Raises OptionError for a column of numbers that single precision cannot tell apart."""
+        for name, mean, spread in zip(self.features, *self._scales, strict=True):
+            if spread != 1:  # which stands for a constant too
+                check_digits(f"Column {name}", mean, spread)
 
     def for_task(self, x: Any, y: Any) -> "TableInputs":
         """These, which do not depend on the task.

@@ -37,13 +37,6 @@ def check_counts(**counts: int) -> None:
             raise OptionError(f"{name} is {count}; it must be at least 1.")
 
 
-def check_seeds(**seeds: int) -> None:
-    """Raises OptionError for a seed of which JAX or NumPy would take another one, or none."""
-    for name, seed in seeds.items():
-        if not 0 <= seed < 2**32:
-            raise OptionError(f"{name} is {seed}; it must be from 0 to {2**32 - 1}.")
-
-
 def check_episode(ways: int, shots: int, queries: int) -> None:
     """Raises OptionError for tasks of fewer than two classes, or without support or query examples."""
     if ways < 2:

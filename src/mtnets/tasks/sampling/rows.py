@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mtnets.errors import DataError
 from mtnets.inner.task import Batch, Task
+from mtnets.raw_arrays import check_real, narrowed, read_array
 from mtnets.tasks.inputs.base import Inputs
 from mtnets.tasks.sampling.draws import check_counts, distinct
 
@@ -125,7 +126,7 @@ def _columns(table: NDArray[Any]) -> str:
 
 def _labels(name: str, y: ArrayLike) -> NDArray[np.int32]:
     """Labels `[rows]`, whole numbers from 0."""
-    array = np.asarray(y)
+    array = read_array(y, f"y of group {name}")
     if not np.issubdtype(array.dtype, np.integer) or (array < 0).any():
         raise DataError(
             f"y of group {name} has type {array.dtype} and shape {array.shape}; labels must be integers from 0, and "
@@ -136,19 +137,10 @@ def _labels(name: str, y: ArrayLike) -> NDArray[np.int32]:
 
 def _table(name: str, part: str, table: ArrayLike) -> NDArray[np.float32]:
     """One table `[rows, columns]` of finite numbers."""
-    array = np.asarray(table)
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
-        raise DataError(f"{part} of group {name} has type {array.dtype}; it must be numbers.")
+    array = read_array(table, f"{part} of group {name}")
+    check_real(array, f"{part} of group {name}")
     if array.ndim != 2 or array.shape[1] == 0:
         raise DataError(
             f"{part} of group {name} has shape {array.shape}; it must be (rows, columns) with at least one column."
         )
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32)
-    if not np.isfinite(single).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(single))[0])
-        raise DataError(
-            f"{part} of group {name} is {array[row, column]} at row {row}, column {column}, counted from 0; remove or "
-            "replace what is NaN, infinite or beyond single precision."
-        )
-    return single
+    return narrowed(array, np.float32, f"{part} of group {name}")

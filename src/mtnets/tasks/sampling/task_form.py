@@ -14,6 +14,7 @@ from mtnets.inner.losses import LossName
 from mtnets.inner.task import Batch, Distribution, Task
 from mtnets.networks.model import Model
 from mtnets.networks.models import mlp
+from mtnets.raw_arrays import REAL, narrowed, read_array
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.inputs.base import AS_THEY_ARE
 from mtnets.tasks.inputs.images import Images
@@ -98,22 +99,22 @@ class TaskForm:
         return mlp(x.shape[1], 64, 64, self.ways or y.shape[1], init_std=0.1)
 
     def _x(self, value: ArrayLike, name: str) -> Any:
-        x = np.asarray(value)
+        x = read_array(value, name)
         if self.images is not None:
             self.images.check(x, name)
             return x
         if x.ndim < 2 or not _is_real(x):
             raise DataError(f"{name} is {describe(x)}; expected numbers [examples, ...].")
-        return _finite(x, np.int32 if np.issubdtype(x.dtype, np.integer) else np.float32, name)
+        return narrowed(x, np.int32 if np.issubdtype(x.dtype, np.integer) else np.float32, name)
 
     def _y(self, value: ArrayLike, name: str) -> Any:
-        y = np.asarray(value)
+        y = read_array(value, name)
         if self.loss == "cross-entropy":
             return self._labels(y, name)
         y = y[:, None] if y.ndim == 1 else y
         if y.ndim != 2 or not _is_real(y):
             raise DataError(f"{name} is {describe(y)}; expected numbers [examples, outputs].")
-        return _finite(y, np.float32, name)
+        return narrowed(y, np.float32, name)
 
     def _labels(self, y: NDArray[Any], name: str) -> NDArray[np.int32]:
         if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
@@ -123,7 +124,7 @@ class TaskForm:
                 f"{name} has labels from {y.min()} to {y.max()}; expected 0 to {(self.ways or 2) - 1}. Number the "
                 "classes of each task from 0, or say how many there are: ways=..."
             )
-        return y.astype(np.int32)
+        return narrowed(y, np.int32, name)
 
 
 def _named(task: Any) -> dict[str, Any]:
@@ -166,21 +167,7 @@ def without_jax(value: Any, what: str) -> Any:
 
 
 def _is_real(array: NDArray[Any]) -> bool:
-    return array.dtype.kind in "fiub"
-
-
-def _finite(array: NDArray[Any], dtype: Any, name: str) -> NDArray[Any]:
-    """The array in a type of 32 bits. Raises DataError for numbers that do not fit, or are not finite."""
-    with np.errstate(over="ignore"):
-        narrow = array.astype(dtype)
-    if narrow.dtype == np.int32 and (narrow != array).any():
-        raise DataError(
-            f"{name} has whole numbers beyond 32 bits, such as {array[narrow != array][0]}; make them smaller."
-        )
-    if not np.isfinite(narrow).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(narrow))[0])
-        raise DataError(f"{name} is {array[place]} at {place}; expected finite numbers, within single precision.")
-    return narrow
+    return array.dtype.kind in REAL
 
 
 def describe(value: Any) -> str:

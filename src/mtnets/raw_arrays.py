@@ -1,0 +1,101 @@
+"""Arrays that a user passes: read as NumPy's and narrowed to the types of programs, with nothing lost silently."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from mtnets.errors import DataError, MtnetsError, first_line
+
+REAL = "fiub"  # kinds of types that are real numbers; those that NumPy does not know itself, such as bfloat16, have V
+
+
+def read_array(value: Any, name: str) -> np.ndarray:
+    """A value as an array.
+
+    Args:
+      value: what a user passed.
+      name: what to call it in an error.
+
+    Raises:
+      DataError: as `reading_array`.
+    """
+    with reading_array(value, name):
+        return np.asarray(value)
+
+
+@contextlib.contextmanager
+def reading_array(value: Any, name: str) -> Iterator[None]:
+    """Turns errors of NumPy about a value that it cannot read into one DataError.
+
+    Raises:
+      DataError: for ragged lists, other objects than numbers, and a masked array, whose mask would be lost.
+    """
+    check_unmasked(value, name)
+    try:
+        yield
+    except MtnetsError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{name} cannot be read as an array of numbers ({first_line(error)}); all examples must have one shape."
+        ) from error
+
+
+def check_unmasked(value: Any, name: str) -> None:
+    """Raises DataError for a masked array in which something is masked, or a list that holds one."""
+    if _is_masked(value):
+        raise DataError(f"{name} is a masked array; fill in what is masked, or leave those examples out.")
+
+
+def _is_masked(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_is_masked, value))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+
+
+def check_real(array: np.ndarray, name: str) -> None:
+    """Raises DataError for an array of anything but real numbers."""
+    if array.dtype.kind not in REAL and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise DataError(f"{name} has type {array.dtype}; it must be real numbers.")
+
+
+def narrowed(array: np.ndarray, dtype: Any, name: str) -> np.ndarray:
+    """An array in the type of a program.
+
+    Fractions are rounded to the precision of the type, and so are large whole numbers. All else is refused.
+
+    Args:
+      array: of any type.
+      dtype: floating point or whole numbers.
+      name: what to call it in an error.
+
+    Raises:
+      DataError: for numbers that are complex, not finite, or beyond the type, for fractions where the type has whole
+        numbers, naming the first one; and where all are so small that they would be 0.
+    """
+    check_real(array, name)
+    dtype = np.dtype(dtype)
+    if array.dtype == dtype and dtype.kind in "iub":
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = array.astype(dtype)
+        wrong = ~np.isfinite(narrow) if jnp.issubdtype(dtype, jnp.floating) else narrow != array
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise DataError(f"{name} is {array[place]} at {place}; {_remedy(array[place], dtype)}.")
+    if array.any() and not narrow.any():
+        raise DataError(f"{name} has numbers up to {np.abs(array).max():.2g}, all 0 in {dtype}; change their unit.")
+    return narrow
+
+
+def _remedy(number: Any, dtype: np.dtype) -> str:
+    if not np.isfinite(number):
+        return "remove or replace what is NaN or infinite"
+    if jnp.issubdtype(dtype, jnp.floating):
+        return f"numbers must be within ±{float(jnp.finfo(dtype).max):.2g}, the range of {dtype}: change their unit"
+    if dtype.kind == "b":
+        return "it must be True or False"
+    return f"it must be a whole number from {np.iinfo(dtype).min} to {np.iinfo(dtype).max}"
