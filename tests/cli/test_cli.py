@@ -172,8 +172,8 @@ def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
         (["sinusoid", "--adapts"], "--adapts is (), which chooses no layer; name some of layers.0"),
         (["sinusoid", "--temperature", "0"], "--temperature is 0.0"),
         (["sinusoid", "--method", "cavia", "--context", "0"], "--context is 0"),
-        (["glyphs", "--class-seed", "-1"], "--class-seed is -1; it must be from 0"),
-        (["glyphs", "--class-seed", str(2**32)], "it must be from 0 to 4294967295"),
+        (["glyphs", "--class-seed", "-1"], "--class-seed is -1; it must be a whole number from 0"),
+        (["glyphs", "--class-seed", str(2**32)], "it must be a whole number from 0 to 4294967295"),
         (["table", "TABLE", "--task-column", "who", "--target", "y", "--split-seed", "-1"], "--split-seed is -1"),
         (["table", "TABLE", "--task-column", "x", "--target", "y"], "There is no column 'x' (--task-column)"),
         (["table", "TABLE", "--task-column", "who", "--target", "y", "--splits", "nan", "1", "1"], "--splits is (nan"),
@@ -192,11 +192,24 @@ def test_errors_of_a_training_name_the_flag(arguments, words, capsys, tmp_path):
 @pytest.mark.parametrize("option", ["--amplitude", "--phase", "--frequency", "--inputs"])
 @pytest.mark.parametrize("bounds", [("nan", "1"), ("inf", "inf")])
 def test_options_that_are_not_finite_are_refused(option, bounds, capsys):
-    """They are refused as soon as they are parsed, in the frame of the parser."""
-    with pytest.raises(SystemExit) as exit_:
-        main(["train", "sinusoid", option, *bounds])
-    assert exit_.value.code == 2
-    assert f"{option[2:]} is ({bounds[0]}," in capsys.readouterr().err
+    assert f"{option} is ({bounds[0]}," in fails(capsys, "train", "sinusoid", option, *bounds)
+
+
+def test_places_of_reports_are_looked_at_before_the_work(capsys, tmp_path):
+    """A learner that is not there is noticed later."""
+    (tmp_path / "file").touch()
+    for arguments in (
+        ["evaluate", "none", "--scores", tmp_path],
+        ["doctor", "none", "--out", tmp_path],
+        ["adapt", "none", "--support", "a", "--query", "b", "--out", tmp_path],
+    ):
+        assert "is a folder; name a file in it" in fails(capsys, *arguments)
+        below = [*arguments[:-1], tmp_path / "file" / "report"]
+        assert "since a folder on the way to it is a file" in fails(capsys, *below)
+
+
+def test_what_does_not_fit_in_memory_ends_in_a_sentence(capsys):
+    assert "There is not enough memory" in fails(capsys, "methods", "--mlp", str(10**12), "2")
 
 
 SINUSOID = {"family": "sinusoid", "network": {"hidden": [4]}}

@@ -95,7 +95,7 @@ def check_predictions(predictions: Any, x: Any, *, logits: bool) -> None:
         wrong &= array != -np.inf
     if wrong.any():
         *task, example = (int(i) for i in np.argwhere(wrong)[0][:-1])
-        place = f"example {example}" + f" of task {task[0]}" * bool(task)
+        place = f"example {example}" + "".join(f" of task {i}" for i in task)
         largest = np.abs(np.asarray(x, np.float64)[*task, example]).max()
         raise DataError(
             f"The prediction for {place} is {array[wrong][0]}, for inputs up to {largest:.2g}; correct the example, or "
