@@ -7,9 +7,6 @@ STAMP := $(VENV)/installed
 PYTEST := python -m pytest -n 2 --dist loadfile
 FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_program.py \
 	tests/learner/test_meeting.py tests/test_house.py
-EXTRAS := tests/networks/adapters tests/networks/test_exports.py tests/networks/test_state_dict.py tests/networks/test_architectures.py \
-	tests/interop/test_hub.py tests/interop/test_model_card.py tests/learner tests/tasks/sampling \
-	tests/tasks/families/test_hugging_face.py tests/experiments tests/shipped tests/test_docs.py tests/test_examples.py
 
 .PHONY: demo test test-fast test-wheel test-oldest test-extras check lint types clean
 
@@ -42,11 +39,11 @@ test-oldest:
 		-e '.[plot,sklearn,export,table,experiments]' --group test 'pyparsing>=3.2,<3.3'
 	.venv-oldest/bin/$(PYTEST)
 
-# PyTorch, ONNX, Grain and Hugging Face's libraries, which are large: the tests that need them, the slow ones, and the
-# examples in full.
+# Everything, also what is slow, and what needs PyTorch, ONNX, Grain and Hugging Face's libraries, which are large. An
+# hour or more.
 test-extras: $(STAMP)
 	$(BIN)/python -m pip install -q -e '.[torch,onnx,datasets,grain,hub]'
-	$(BIN)/$(PYTEST) -m 'slow or not slow' $(EXTRAS)
+	$(BIN)/$(PYTEST) -m 'slow or not slow'
 	for example in examples/wrap_*.py examples/data_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 
 check: lint types

@@ -24,6 +24,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_example(name, monkeypatch, capsys) -> None:
     for package in NEEDS.get(name, ()):
         pytest.importorskip(package, reason=f"{name}.py needs {package}")

@@ -1,6 +1,7 @@
 """Files that are either there whole or not at all, and that know when they are damaged."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -110,12 +111,17 @@ def remove_abandoned(folder: Path, name: str = "") -> None:
 
 def sync_folder(folder: Path) -> None:
     """Waits until the names in a folder are on the disk, where the system can tell."""
-    with contextlib.suppress(OSError):  # Windows opens no folders, and some file systems sync none
+    try:
         handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except OSError:  # Windows opens no folders, and one may be for writing alone
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that syncs none
+            raise
+    finally:
+        os.close(handle)
 
 
 def read(path: str | Path, most: int = MOST_BYTES) -> bytes:

@@ -39,6 +39,7 @@ def test_right_gradients_are_confirmed(name, parts) -> None:
         assert abs(plain["params"].automatic - checks["params"].automatic) > 1e-6
 
 
+@pytest.mark.slow
 def test_a_method_of_held_vectors_is_not_asked() -> None:
     report = diagnose(learner_of("gap"), small_tasks(), 10)
     assert report.checks == {}

@@ -9,6 +9,7 @@ from doctor_problems import learner_of, small_tasks, texts
 from mtnets import OptionError, RunError, diagnose
 
 
+@pytest.mark.slow
 def test_a_right_learner_is_confirmed(tmp_path) -> None:
     """The MT-net: gradients of the network and the metric; masks are not asked about; everything is drawn."""
     report = diagnose(learner_of("mt_net"), small_tasks(), 20)

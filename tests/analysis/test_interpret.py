@@ -4,6 +4,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import pytest
 from doctor_problems import changed, learner_of, small_tasks, texts
 
 from mtnets import diagnose
@@ -22,6 +23,7 @@ def test_divergence_and_broken_gradients_are_found() -> None:
     json.dumps(report.to_json(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_what_does_not_learn_or_move_is_named() -> None:
     """A metric that has all but lost a direction, masks nearly shut, a step size far from α."""
     learner = learner_of("mt_net")
@@ -36,6 +38,7 @@ def test_what_does_not_learn_or_move_is_named() -> None:
     assert report.ranks["layers.0"] == 0
 
 
+@pytest.mark.slow
 def test_the_estimator_of_the_training_is_named() -> None:
     report = diagnose(learner_of("fomaml"), small_tasks(), 10)
     assert "Training took the first-order one instead, which is not checked" in texts(report, "good")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from doctor_problems import changed, learner_of, small_tasks, texts, untrained
 
 import mtnets
@@ -10,6 +11,7 @@ from mtnets import diagnose
 from mtnets.analysis.measure import update_ranks
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_evaluate() -> None:
     """The curve, and the head alone: as if the method adapted no other layer."""
     tasks = small_tasks()
@@ -23,6 +25,7 @@ def test_scores_are_those_of_evaluate() -> None:
     assert maml.checks == maml.unchecked == {}
 
 
+@pytest.mark.slow
 def test_metrics_of_every_kind_are_examined() -> None:
     """On both sides, and stored in other ways than as a square."""
     learner = learner_of("t_net", sides=2, metric="diagonal")
@@ -36,6 +39,7 @@ def test_metrics_of_every_kind_are_examined() -> None:
     assert "The metric of inputs.layers.0 is nearly singular" in texts(report, "warning")
 
 
+@pytest.mark.slow
 def test_offsets_per_step_are_no_metric() -> None:
     """Even where there are as many of them as steps; the network's own, which they replace, are not complained of."""
     model = mtnets.models.mlp(3, 4, 2, norm="transductive")

@@ -5,9 +5,12 @@ import runpy
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "batching.py"
 
 
+@pytest.mark.slow
 def test_sine_in_small(tmp_path, monkeypatch, capsys) -> None:
     out = tmp_path / "batching.json"
     options = ["--cases", "sine", "--repeats", "1", "--seconds", "0.01", "--out", str(out)]

@@ -79,6 +79,7 @@ def test_the_course_of_a_training_is_that_of_its_lines(tmp_path) -> None:
     assert skipped(tmp_path / "metrics.jsonl") == 2
 
 
+@pytest.mark.slow
 def test_scored_as_it_is(work, tmp_path) -> None:
     small, _ = work
     small()

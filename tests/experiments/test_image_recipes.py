@@ -10,6 +10,7 @@ from mtnets import OptionError
 from mtnets.inner import method_from_json
 
 
+@pytest.mark.slow
 def test_a_search(root, tmp_path, monkeypatch) -> None:
     settings = {"maml": SEARCHES["cifar-fs"].settings["maml"]._replace(inner_steps=1)}
     monkeypatch.setitem(image_recipes.SEARCHES, "cifar-fs", Search({"meta_steps": 2, "meta_batch": 2}, settings))

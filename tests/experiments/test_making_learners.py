@@ -10,6 +10,7 @@ from mtnets.inner import method_to_json
 from mtnets.shipped import learners, recipes
 
 
+@pytest.mark.slow
 def test_a_learner_is_written_with_its_card(tmp_path, monkeypatch, capsys) -> None:
     recipe = recipes.read("sine-10shot-learner")
     recipe["training"] |= {"meta_steps": 2, "multi_step_loss": 0, "test_tasks": 8, "validation_tasks": 4}

@@ -3,12 +3,15 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from experiments.report import Report
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("results.md", "methods-on-sine.md", "tabular.md")
 
 
+@pytest.mark.slow
 def test_pages_are_up_to_date(tmp_path) -> None:
     shutil.copy(ROOT / "docs" / "tabular.md", tmp_path)
     Report(results=str(ROOT / "results"), out=str(tmp_path))()

@@ -13,6 +13,7 @@ from experiments.tabular.scores import OURS, accuracy, draw, mae, r2
 from mtnets import OptionError, RunError
 
 
+@pytest.mark.slow
 def test_the_comparison_and_its_tables(tmp_path, monkeypatch) -> None:
     pytest.importorskip("sklearn")
     for name in ("wine", "diabetes"):

@@ -12,6 +12,7 @@ import tyro
 from mtnets.cli.commands import COMMANDS, FLAT
 from mtnets.cli.messages import in_flags
 from mtnets.errors import MtnetsError, OptionError, first_line
+from mtnets.stopping import Terminated
 
 
 def main(args: list[str] | None = None) -> int:
@@ -47,9 +48,9 @@ def main(args: list[str] | None = None) -> int:
             raise
         say(f"There is not enough memory ({first_line(error)}); use smaller networks, batches or data.")
         return 1
-    except KeyboardInterrupt as error:
-        say(str(error) or "stopped.")
-        return 130
+    except (KeyboardInterrupt, Terminated) as error:
+        say(str(error) or "Stopped.")
+        return 143 if isinstance(error, Terminated) else 130
     return 0
 
 

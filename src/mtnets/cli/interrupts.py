@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def watch() -> None:
     """From now on, a signal ends the process at once, with a sentence and status 128 + its number, unless a training
-    takes care of it: then the first one is left to the training (`mtnets.outer.stopping`), and the second one ends it.
+    takes care of it: then the first one is left to the training (`mtnets.stopping`), and the second one ends it.
 
     Python's own handlers wait until compiled code returns, which may take half a minute, and to end the process by an
     exception from within a compilation may crash it. Nothing is lost: files are whole or not there.

@@ -1,9 +1,6 @@
-"""Checkpoints of a run: Orbax, atomic, the last two kept. Each knows its contents and the run that it belongs to."""
+"""Checkpoints of a run, one file each, the last two kept. Each knows its contents and the run that it belongs to."""
 
-import hashlib
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtnets.arrays import from_numpy, stored, to_numpy
+from mtnets.arrays import from_numpy, stored
 from mtnets.compat import orbax_v1
 from mtnets.errors import RunError, first_line
-from mtnets.files import sync_folder
+from mtnets.learner.tensors import fill, read_tensors, reading, write_tensors
 from mtnets.trees import leaves_by_path, path_of
 
 KEEP = 2
-ITEM = "default"  # as the checkpoints of mtnets 0.1 have it, which still restore
+KIND = "checkpoint"
+SUFFIX = ".safetensors"
 
 
 class Checkpoints:
@@ -30,95 +28,85 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
-        ocp = orbax_v1()  # takes a second to import, and only runs with a folder need it
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every step of every save, and its failures
-        self.folder = folder.absolute()
+        self.folder = folder
         self._belongs_to = dict(belongs_to)
-        for left in self.folder.glob("*.orbax-checkpoint-tmp*"):  # of a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        keep = ocp.training.preservation_policies.LatestN(KEEP)
-        self._checkpointer = ocp.training.Checkpointer(self.folder, preservation_policy=keep)
 
     @property
     def latest(self) -> int | None:
         """The last meta-step with a checkpoint; None where there is none."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+        return max((step for step, _ in self._present()), default=None)
 
-    def save(self, step: int, tree: Any) -> None:
-        """Saves a pytree of arrays as the checkpoint of a meta-step. When this returns, it is on the disk.
+    def save(self, step: int, trees: Mapping[str, Any]) -> None:
+        """Saves pytrees of arrays by name as the checkpoint of a meta-step. When this returns, it is on the disk.
 
         Raises:
           RunError: if it cannot be written; the one before stays.
         """
-        leaves = leaves_by_path(tree).items()
-        arrays = {name: to_numpy(leaf) for name, leaf in leaves if leaf.size}  # Orbax saves no empty ones
         before = self.latest
         if before == step:
             return
-        record = {"run": self._belongs_to, "checksum": _checksum(arrays)}
+        arrays = {f"{part}.{name}": a for part, tree in trees.items() for name, a in leaves_by_path(tree).items()}
         try:
-            self._checkpointer.save_checkpointables(step, {ITEM: arrays}, custom_metadata=record)
-            _sync(self.folder / str(step))
-        except Exception as error:  # of many kinds, depending on Orbax's backend
+            write_tensors(self._path(step), arrays, {"kind": KIND, "run": self._belongs_to, "meta_step": step})
+            for _, old in sorted(each for each in self._present() if each[1].is_file())[:-KEEP]:
+                old.unlink()
+        except OSError as error:
             kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
             raise RunError(
                 f"The checkpoint of meta-step {step} could not be written to {self.folder} ({first_line(error)}); "
                 f"{kept}. Make room on the disk and go on with resume=True."
             ) from error
 
-    def restore(self, step: int, like: Any) -> Any:
-        """Reads the checkpoint of a meta-step into the structure of `like`. Leaves that a checkpoint of an earlier
-        version does not have are those of `like`.
+    def restore(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
+        """Reads the checkpoint of a meta-step into the structures of `like`.
 
         Raises:
           RunError: if it is damaged, does not fit, or belongs to another run.
         """
+        path = self._path(step)
+        if not path.exists():
+            return _of_version_0_1(self.folder / str(step), like)
         try:
-            metadata = self._checkpointer.checkpointables_metadata(step)
-            record = metadata.custom_metadata or {}
-            there = set(metadata.metadata[ITEM])
-            leaves = {name: leaf for name, leaf in leaves_by_path(like).items() if leaf.size}
-            shapes = {name: stored(leaf) for name, leaf in leaves.items() if record or name in there}
-            template = {name: np.empty(shape.shape, shape.dtype) for name, shape in shapes.items()}
-            arrays: Any = self._checkpointer.load_checkpointables(step, {ITEM: template})[ITEM]
-            if record and record["checksum"] != _checksum(arrays):
-                raise ValueError("its checksum is not that of its contents")
-            belongs_to = record.get("run", self._belongs_to)
-            tree = jax.tree.map_with_path(
-                lambda keys, leaf: from_numpy(arrays[name], leaf) if (name := path_of(keys)) in arrays else leaf, like
-            )
-        except Exception as error:  # see save
+            arrays, card = read_tensors(path, KIND)
+            with reading(path, KIND):
+                belongs_to = {**card["run"], "meta_step": card["meta_step"]}
+                trees = fill(like, arrays, path)
+        except RunError as error:
+            raise _unusable(path, error) from error
+        this = {**self._belongs_to, "meta_step": step}
+        if belongs_to != this:
             raise RunError(
-                f"The checkpoint {self.folder / str(step)} is damaged or of another configuration "
-                f"({first_line(error)}). "
-                "Remove that folder to go on from the checkpoint before it, or start anew with overwrite=True."
-            ) from error
-        if belongs_to != self._belongs_to:
-            raise RunError(
-                f"The checkpoint {self.folder / str(step)} belongs to another run ({belongs_to}; this one is "
-                f"{self._belongs_to}). Put back the folder that was there, or start anew with overwrite=True."
+                f"The checkpoint {path} belongs to another run ({belongs_to}; this is {this}). Put back the file that "
+                "was there, or start anew with overwrite=True."
             )
-        return tree
+        return trees
 
-    def close(self) -> None:
-        """Ends Orbax's threads."""
-        self._checkpointer.close()
+    def _path(self, step: int) -> Path:
+        return self.folder / f"{step}{SUFFIX}"
 
-
-def _checksum(arrays: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        whole = np.ascontiguousarray(array)
-        digest.update(f"{name} {whole.dtype} {np.shape(array)}".encode() + whole.tobytes())
-    return f"sha256:{digest.hexdigest()}"
+    def _present(self) -> list[tuple[int, Path]]:
+        """Meta-steps and files; folders are those of version 0.1."""
+        names = {path: path.name.removesuffix(SUFFIX) for path in self.folder.glob("*")}
+        return [(int(name), path) for path, name in names.items() if name.isdecimal()]
 
 
-def _sync(folder: Path) -> None:
-    """Waits until everything in a folder is on the disk."""
-    for inner, _, files in os.walk(folder):
-        for name in files:
-            with open(Path(inner, name), "rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(Path(inner))
-    sync_folder(folder.parent)
+def _unusable(path: Path, error: Exception) -> RunError:
+    return RunError(
+        f"The checkpoint {path} is damaged or of another configuration ({first_line(error)}). Remove it to go on from "
+        "the checkpoint before it, or start anew with overwrite=True."
+    )
+
+
+def _of_version_0_1(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 0.1 saved by Orbax, in the structures of `like`; the rest is as it is there."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    outer_and_best = (like["outer"], like["best"])
+    try:
+        shapes = {name: stored(leaf) for name, leaf in leaves_by_path(outer_and_best).items()}
+        template = {name: np.empty(shape.shape, shape.dtype) for name, shape in shapes.items() if shape.size}
+        arrays: Any = orbax_v1().load_checkpointables(folder, {"default": template})["default"]
+        arrays |= {name: np.empty(shape.shape, shape.dtype) for name, shape in shapes.items() if not shape.size}
+        read = jax.tree.map_with_path(lambda keys, leaf: from_numpy(arrays[path_of(keys)], leaf), outer_and_best)
+    except Exception as error:  # of many kinds, depending on Orbax's backend
+        raise _unusable(folder, error) from error
+    return {**like, "outer": read[0], "best": read[1]}

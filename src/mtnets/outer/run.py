@@ -29,12 +29,12 @@ from mtnets.learner.evaluate import Estimate
 from mtnets.learner.learner import Learner
 from mtnets.networks.models import model_from_config
 from mtnets.outer.checkpoints import Checkpoints
-from mtnets.outer.loop import CheckpointDue, Event, Logged, Validated
+from mtnets.outer.loop import CheckpointDue, Event, Logged, Position, Validated
 from mtnets.outer.plan import Plan
 from mtnets.outer.settings import Training, training_from_json
 from mtnets.tasks import options_from_record, options_to_record
 
-CONFIG, METRICS, LOCK = "config.json", "metrics.jsonl", ".lock"
+CONFIG, METRICS, CHECKPOINTS, LOCK = "config.json", "metrics.jsonl", "checkpoints", ".lock"
 RUN = "run"  # the entry of a configuration that tells a run from all others
 PARTS = ("tasks", "method", "training")
 
@@ -121,7 +121,8 @@ class RunFolder:
 
     def _open(self, plan: Plan, resume: bool, overwrite: bool) -> None:
         path = self.path
-        remove_abandoned(path)
+        for folder in (path, path / CHECKPOINTS):
+            remove_abandoned(folder)
         old, run = _read_config(path)
         if old is not None and resume:
             _compare(old, plan.config, path)
@@ -138,7 +139,7 @@ class RunFolder:
             run = uuid.uuid4().hex
         if old is None or overwrite:
             self._write_config(run, plan)  # before anything else: a folder that has it holds a run
-        self.checkpoints = Checkpoints(path / "checkpoints", {"id": run, "seed": plan.seeds[0]})
+        self.checkpoints = Checkpoints(path / CHECKPOINTS, {"id": run, "seed": plan.seeds[0]})
         latest, total = self.checkpoints.latest or 0, plan.training.meta_steps
         if latest > total:
             raise RunError(
@@ -154,7 +155,6 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.checkpoints.close()
         self._lock.release()
 
     def check_present(self) -> None:
@@ -198,7 +198,7 @@ class RunFolder:
                 self._log({"step": position.step, "validation": list(scores)})
             case CheckpointDue():
                 self.check_present()
-                self.checkpoints.save(position.step, tuple(position[1:]))
+                self.checkpoints.save(position.step, state(position))
 
     def _log(self, line: Mapping[str, Any]) -> None:
         self.check_present()
@@ -218,6 +218,11 @@ class RunFolder:
         result.test.save(self.path / "scores.npz")
         write_json(path, result.to_json())
         return result
+
+
+def state(position: Position) -> dict[str, Any]:
+    """What a checkpoint keeps of a position, besides its meta-step."""
+    return {"outer": position.outer, "best": position.best, "sums": position.sums}
 
 
 def peak_memory() -> int | None:

@@ -22,9 +22,9 @@ from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan, make_plan
 from mtnets.outer.program import meta_step_keys
 from mtnets.outer.progress import Display
-from mtnets.outer.run import RunFolder, RunResult, peak_memory
+from mtnets.outer.run import RunFolder, RunResult, peak_memory, state
 from mtnets.outer.settings import TrainingOptions
-from mtnets.outer.stopping import Stopping, stopping
+from mtnets.stopping import Stopping, stopping
 from mtnets.tasks import Family
 
 Callback = Callable[[int, list[Learner]], None]
@@ -220,9 +220,8 @@ def _follow(
             if callback is not None and isinstance(event, Validated):
                 callback(position.step, learners_now(plan, position))
             if folder is not None and stop and isinstance(event, CheckpointDue):
-                message = f"Stopped at meta-step {position.step}, which {folder.path} has a checkpoint of"
-                display.note(f"{message}.")
-                stop.stop(f"{message}; go on with resume=True.")
+                kept = f"{folder.path} has a checkpoint of it; go on with resume=True."
+                stop.stop(f"Stopped at meta-step {position.step}; {kept}")
         _note_skips(display, plan, position)
     return learners(plan, position.best, position.outer.failed), phases
 
@@ -232,7 +231,7 @@ def _restored(folder: RunFolder, start: Position) -> Position:
     latest = folder.checkpoints.latest
     if latest is None:
         return start
-    return Position(latest, *folder.checkpoints.restore(latest, tuple(start[1:])))
+    return Position(latest, **folder.checkpoints.restore(latest, state(start)))
 
 
 def _check(plan: Plan, position: Position, folder: RunFolder | None) -> None:

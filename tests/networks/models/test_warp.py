@@ -56,6 +56,7 @@ def test_linear_warp_layers_make_a_t_net() -> None:
         np.testing.assert_allclose(kernel, expected.gradient.fold[f"layers.{i}"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_residual_warp_layers_do_not_move() -> None:
     """They start as the identity, stay where they are within a task, and are meta-learned."""
     model = warped("residual")

@@ -39,6 +39,7 @@ def test_tasks_are_of_distinct_classes_and_examples() -> None:
     assert task.query.x[..., 1].max() == 9  # all examples of a larger class are drawn
 
 
+@pytest.mark.slow
 def test_a_learner_of_vectors(tmp_path) -> None:
     family = arrays(X, LABELS, ways=3, shots=2, queries=2)
     learner = mtnets.meta_train(None, mtnets.mt_net(), family, meta_steps=2, validate_every=0, progress=False)
@@ -81,6 +82,7 @@ def test_tasks_from_the_disk_are_the_same(kind, tmp_path) -> None:
     jax.tree.map(np.testing.assert_array_equal, one(on_host.train), one(in_memory.train))
 
 
+@pytest.mark.slow
 def test_a_learner_of_what_is_on_the_disk(tmp_path) -> None:
     on_disk = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, X.shape)
     on_disk[:] = X

@@ -19,6 +19,7 @@ def test_tasks_come_from_all_parts_in_proportion() -> None:
         assert abs((signs[:, 0] > 0).mean() - 0.75) < 0.05  # five standard errors
 
 
+@pytest.mark.slow
 def test_a_mixture_is_learned() -> None:
     family = mixture([sinusoid(), polynomial(order=1)])
     learner = mtnets.meta_train(None, mtnets.mt_net(), family, meta_steps=2, validate_every=0, progress=False)

@@ -10,6 +10,17 @@ from typing import Any, NoReturn
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Terminated(SystemExit):
+    """SIGTERM ended a training, as SystemExit with status 143 would. The argument says where it can go on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(128 + signal.SIGTERM)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class Stopping:
     """Whether a training was asked to stop. It is itself the handler of the signals that ask.
 
@@ -32,11 +43,9 @@ class Stopping:
 
         Raises:
           KeyboardInterrupt: after Ctrl-C, with the message.
-          SystemExit: with status 143, after SIGTERM.
+          Terminated: after SIGTERM.
         """
-        if self.signal == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt(message)
+        raise (Terminated if self.signal == signal.SIGTERM else KeyboardInterrupt)(message)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,50 @@
+"""Stopping a training well."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import mtnets
+from mtnets.stopping import Terminated, stopping
+from mtnets.trees import leaves_by_path
+
+SETTINGS = {"meta_steps": 8, "meta_batch": 2, "validation_tasks": 2, "test_tasks": 2, "log_every": 3, "progress": False}
+
+
+def test_a_signal_is_noted_and_the_second_one_acts() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stopping() as asked:
+        assert not asked
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked
+        with pytest.raises(Terminated, match="here") as ended:
+            asked.stop("here")
+        assert ended.value.code == 143
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_training_stops_with_a_checkpoint_and_goes_on_to_the_same_bits(
+    tmp_path: Path, number: signal.Signals, error: type[BaseException]
+) -> None:
+    """Also to the same log, whose sums the checkpoint keeps: it lies between two lines."""
+
+    def run(name: str, stop_at: int | None = None, **more: bool) -> mtnets.Learner:
+        def callback(step: int, _: list[mtnets.Learner]) -> None:
+            if step == stop_at:
+                os.kill(os.getpid(), number)
+
+        tasks, model = mtnets.tasks.sinusoid(shots=2), mtnets.models.mlp(1, 4, 1)
+        settings = {**SETTINGS, "validate_every": 4, "callback": callback, **more}
+        return mtnets.meta_train(model, mtnets.maml(), tasks, out=tmp_path / name, **settings)
+
+    with pytest.raises(error, match=r"Stopped at meta-step 4; .*stopped has a checkpoint of it; go on with resume"):
+        run("stopped", stop_at=4)
+    stopped, whole = run("stopped", resume=True), run("whole")
+    for a, b in zip(leaves_by_path(stopped.meta).values(), leaves_by_path(whole.meta).values(), strict=True):
+        assert a.tobytes() == b.tobytes()
+    assert (tmp_path / "stopped" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
