@@ -1,6 +1,6 @@
-"""Arrays outside JAX: as NumPy's and as the bytes of safetensors, exact for every type and shape."""
+"""Arrays outside JAX: as NumPy's and as the bytes of safetensors, exact for every type and shape, with a checksum."""
 
-import json
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +12,7 @@ import safetensors.numpy
 from jax import Array
 
 from mtnets.errors import OptionError
+from mtnets.files import parse_json
 
 NAMES = {"BOOL": "bool", "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 NAMES |= {
@@ -19,6 +20,7 @@ NAMES |= {
 }
 TYPES = {name: jnp.dtype(kind) for name, kind in NAMES.items()}  # by their names in safetensors
 KEYS = ("threefry2x32", "rbg", "unsafe_rbg")  # kinds of random keys
+UNSEALED = f"sha256:{'0' * 64}"  # stands in the metadata until `sealed` replaces it
 
 
 def is_key(leaf: Any) -> bool:
@@ -74,15 +76,42 @@ def from_bytes(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The inverse of `to_bytes`.
 
     Raises:
-      safetensors.SafetensorError: for damaged data.
+      safetensors.SafetensorError, ValueError: for damaged data.
       KeyError: for a type that is not among `TYPES`.
     """
     arrays = {
         name: np.ndarray(view["shape"], TYPES[view["dtype"]], bytes(view["data"]))
         for name, view in safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     }
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return arrays, header.get("__metadata__") or {}
+
+
+def sealed(data: bytes) -> bytes:
+    """The bytes of a file with their SHA-256 in the place of `UNSEALED`, where that stands first.
+
+    The digest is that of the bytes with `UNSEALED` in its own place, so that every bit of the file counts.
+    """
+    return data.replace(UNSEALED.encode(), f"sha256:{hashlib.sha256(data).hexdigest()}".encode(), 1)
+
+
+def check_seal(data: bytes, seal: Any) -> None:
+    """Compares a file with the checksum that its metadata give.
+
+    Args:
+      data: the bytes of the file.
+      seal: what stands in the place of `UNSEALED`.
+
+    Raises:
+      ValueError: if the file is not that of its checksum.
+    """
+    place = data.find(seal.encode(errors="replace")) if isinstance(seal, str) and len(seal) == len(UNSEALED) else -1
+    view = memoryview(data)
+    digest = hashlib.sha256(view[: max(place, 0)])
+    digest.update(UNSEALED.encode())
+    digest.update(view[place + len(UNSEALED) :])
+    if place < 0 or seal != f"sha256:{digest.hexdigest()}":
+        raise ValueError("its checksum is not that of its contents")
 
 
 def _kind(dtype: Any) -> Any:

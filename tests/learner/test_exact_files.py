@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import mtnets
 from mtnets import RunError
-from mtnets.arrays import TYPES, from_bytes, to_bytes, to_numpy
+from mtnets.arrays import TYPES, UNSEALED, from_bytes, sealed, to_bytes, to_numpy
 from mtnets.inner import Learned, Meta
 from mtnets.learner.adapted import AdaptedModel
 from mtnets.learner.learner import Learner
@@ -157,7 +157,8 @@ def damaged(path: Path, **changes: Any) -> Path:
     tensors, metadata = from_bytes(path.read_bytes())
     card = {k: v for k, v in (json.loads(metadata["mtnets"]) | changes).items() if v is not None}
     other = path.with_name("damaged")
-    other.write_bytes(to_bytes(tensors, {"mtnets": json.dumps(card)}))
+    card["checksum"] = UNSEALED  # which `changes` alone would break
+    other.write_bytes(sealed(to_bytes(tensors, {"mtnets": json.dumps(card)})))
     return other
 
 

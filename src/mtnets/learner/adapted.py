@@ -12,16 +12,16 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.arguments import Key, Steps, checked_arguments
+from mtnets.arguments import Key, Steps, check, checked_arguments
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner.losses import LOSSES, MASKED
 from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import check_predictions, of_task, to_inputs
 from mtnets.learner.task_files import write_task
-from mtnets.learner.tensors import fill, read_tensors, reading, write_tensors
+from mtnets.learner.tensors import fill, read_tensors, reading, used_outputs, write_tensors
 from mtnets.networks.adapters import to_torch
 from mtnets.networks.exports import export_onnx, export_stablehlo
-from mtnets.networks.model import Model
+from mtnets.networks.model import Model, outputs_of
 from mtnets.networks.models import model_from_config
 from mtnets.networks.state_dict import save_state_dict, state_dict
 from mtnets.raw_arrays import read_array
@@ -273,8 +273,11 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
                 raise RunError(f"The network in {path} is not a built-in one; pass it: load_adapted(path, model=...).")
             model = model_from_config(card["model"])
         params, state = jax.eval_shape(model.init, jax.random.key(0))
-        used = arrays.pop("used.", None)
+        outputs, inputs, loss = outputs_of(model, params, state), inputs_from_json(card["inputs"]), card.get("loss")
+        inputs.check_network(model.input_shape, outputs)
+        check("loss", loss, str | None)
+        if loss is not None and loss not in LOSSES:
+            raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+        used = used_outputs(arrays, outputs)
         trees = fill({"params": params, "state": state}, arrays, Path(path))
-        used = None if used is None else jnp.asarray(used)
-        inputs = inputs_from_json(card["inputs"])
-        return AdaptedModel(model, trees["params"], trees["state"], used, inputs, loss=card.get("loss"))
+        return AdaptedModel(model, trees["params"], trees["state"], used, inputs, loss=loss)

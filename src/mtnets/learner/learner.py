@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.arguments import Key, Steps, checked_arguments
+from mtnets.arguments import Key, Steps, check, check_fields, checked_arguments
 from mtnets.devices import AtOnce, chosen_at_once
 from mtnets.errors import DataError, OptionError, RunError, warn
 from mtnets.files import write_json
@@ -35,7 +36,7 @@ from mtnets.learner.data import of_task, to_inputs, to_labels, to_targets
 from mtnets.learner.start import start_of
 from mtnets.learner.task_files import fingerprint, read_task
 from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
-from mtnets.networks.model import NETWORKS, Model
+from mtnets.networks.model import NETWORKS, Model, outputs_of
 from mtnets.networks.models import model_from_config
 from mtnets.raw_arrays import read_array, reading_array
 from mtnets.shipped import learners
@@ -43,6 +44,7 @@ from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path, replace_leaves
 
 WEIGHTS, CARD = "learner.safetensors", "learner.json"
+RECORD = {"tasks": Mapping | None, "training": Mapping | None, "licence": str | None, "validation": float | None}
 MOST_AT_ONCE = 1000  # tasks of one call that a device runs at the same time
 
 
@@ -60,7 +62,7 @@ class Learner:
       record: where the learner comes from: tasks with their classes, training, score on validation tasks.
 
     Raises:
-      OptionError: for another loss.
+      OptionError: for a value of another type, fewer than 0 inner steps, or another loss.
     """
 
     model: Model
@@ -72,6 +74,9 @@ class Learner:
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if self.inner_steps < 0:
+            raise OptionError(f"inner_steps is {self.inner_steps}; it must be at least 0.")
         if self.loss not in LOSSES:
             raise OptionError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
 
@@ -102,9 +107,7 @@ class Learner:
     @functools.cached_property
     def outputs(self) -> int:
         """Number of outputs of the network."""
-        x = jax.ShapeDtypeStruct((1, *self.model.input_shape), self.model.input_dtype)
-        y, _ = jax.eval_shape(self.model.apply, self.meta.params, self.state, x, None)
-        return y.shape[-1]
+        return outputs_of(self.model, self.meta.params, self.state)
 
     def moving(self) -> dict[str, float]:
         """Share of the units of each layer that a task moves, where the method has masks."""
@@ -366,6 +369,9 @@ def _read(
     if card["format"] == 1 and method.loose(model):  # version 0.1 moved nothing but layers
         method = dataclasses.replace(method, adapts="layers")
     network, inner_lr = model, card["inner_lr"]
+    check("inner_lr", inner_lr, float)
+    if not math.isfinite(inner_lr):
+        raise OptionError(f"inner_lr is {inner_lr}; it must be finite.")
 
     def start(key: Array) -> tuple[Meta, Any]:
         params, state = network.init(key)
@@ -374,5 +380,8 @@ def _read(
     meta, state = jax.eval_shape(start, jax.random.key(0))
     trees = fill({"params": meta.params, "fold": meta.fold, "rule": meta.rule, "state": state}, arrays, file)
     learned = Learned(Meta(trees["params"], trees["fold"], trees["rule"]), trees["state"], inner_lr)
+    for name, hint in RECORD.items():
+        check(f"record[{name!r}]", card["record"].get(name), hint)
     inputs = inputs_from_json(card["inputs"], card["record"].get("tasks"))
+    inputs.check_network(model.input_shape, outputs_of(model, meta.params, state))
     return Learner(model, method, learned, card["inner_steps"], card["loss"], inputs, card["record"])

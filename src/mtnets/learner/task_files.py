@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mtnets.arguments import check
 from mtnets.arrays import to_numpy
 from mtnets.errors import RunError
 from mtnets.inner import Implicit, Truncated, method_to_json
-from mtnets.learner.tensors import fill, read_tensors, reading, write_tensors
+from mtnets.learner.tensors import fill, read_tensors, reading, used_outputs, write_tensors
 from mtnets.tasks import Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path
 
@@ -87,7 +88,7 @@ def _read(path: str | Path, arrays: dict[str, np.ndarray], card: Mapping[str, An
     for name in learner.inner.moving:
         values, places = (arrays.pop(f"{part}.{name}", None) for part in ("values", "places"))
         moved[name] = jnp.asarray(_merged(start[name], values, places, path, name))
-    used = arrays.pop("used.", None)
+    used = used_outputs(arrays, learner.outputs)
     same = leaves_by_path(learner.state)
     changed = {f"state.{n}": arrays.pop(f"state.{n}") for n in same if f"state.{n}" in arrays}
     if arrays:
@@ -95,7 +96,11 @@ def _read(path: str | Path, arrays: dict[str, np.ndarray], card: Mapping[str, An
     unchanged = {f"state.{name}": to_numpy(leaf) for name, leaf in same.items()}
     state = fill({"state": learner.state}, unchanged | changed, Path(path))["state"]
     inputs = inputs_from_json(card["inputs"]) if "inputs" in card else learner.inputs
-    return MovedTask(moved, state, None if used is None else jnp.asarray(used), int(card["inner_steps"]), inputs)
+    inputs.check_network(learner.model.input_shape, learner.outputs)
+    check("inner_steps", card["inner_steps"], int)
+    if card["inner_steps"] < 0:
+        raise RunError(f"{path} is damaged: it has {card['inner_steps']} inner steps; adapt anew.")
+    return MovedTask(moved, state, used, card["inner_steps"], inputs)
 
 
 def _merged(start: Any, values: Any, places: Any, path: str | Path, name: str) -> np.ndarray:
@@ -106,6 +111,8 @@ def _merged(start: Any, values: Any, places: Any, path: str | Path, name: str) -
     mask = np.ones(leaf.shape, bool)
     if places is not None:
         mask = np.unpackbits(places, count=leaf.size).astype(bool).reshape(leaf.shape)
+    if values.dtype != leaf.dtype:
+        raise RunError(f"{path} has {values.dtype} for {name} and the network {leaf.dtype}; adapt anew.")
     if mask.sum() != values.size:
         raise RunError(f"{path} has {values.size} values for {name} and places for {mask.sum()}.")
     leaf[mask] = values.ravel()

@@ -7,28 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
+from jax import Array
 
-from mtnets.arrays import from_bytes, from_numpy, stored, to_bytes, to_numpy
-from mtnets.errors import RunError
-from mtnets.files import replacing
+from mtnets.arrays import UNSEALED, check_seal, from_bytes, from_numpy, sealed, stored, to_bytes, to_numpy
+from mtnets.errors import RunError, first_line
+from mtnets.files import CHECKSUM, parse_json, read, replacing
 from mtnets.trees import leaves_by_path, path_of
 
 FORMAT = 2  # written into every file
-READABLE = (1, FORMAT)  # 1 is that of version 0.1
+READABLE = (1, FORMAT)  # 1 is that of version 0.1, which has no checksum
 
 
 def write_tensors(path: str | Path, arrays: Mapping[str, Any], card: Mapping[str, Any]) -> None:
-    """Writes arrays with a card as one safetensors file.
+    """Writes arrays with a card as one safetensors file, whose checksum is in the card.
 
     Raises:
       OptionError: for an array of a type that the format does not have.
     """
     plain = {name: to_numpy(array) for name, array in arrays.items()}
-    data = to_bytes(plain, {"mtnets": json.dumps({"format": FORMAT, **card})})
+    # the checksum comes first, so that nothing else in the card is taken for it
+    data = to_bytes(plain, {"mtnets": json.dumps({CHECKSUM: UNSEALED, "format": FORMAT, **card})})
     with replacing(path) as file:
-        file.write(data)
+        file.write(sealed(data))
 
 
 def read_tensors(path: str | Path, kind: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -46,11 +49,14 @@ def read_tensors(path: str | Path, kind: str | None = None) -> tuple[dict[str, n
     if not Path(path).is_file():
         raise RunError(f"There is no file {path}; name one that was saved ({what}).")
     try:
-        arrays, metadata = from_bytes(Path(path).read_bytes())
-        card = json.loads(metadata["mtnets"])
+        data = read(path)
+        arrays, metadata = from_bytes(data)
+        card = parse_json(metadata["mtnets"])
         if not isinstance(card, dict):
             raise ValueError(f"its card is {card!r}")
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        if CHECKSUM in card or card.get("format") != 1:
+            check_seal(data, card.pop(CHECKSUM, None))
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} is damaged or no {what} ({error}); train or save it again.") from error
     if card.get("kind") != kind:
         raise RunError(f"{path} holds: {card.get('kind', 'learner')}; expected: {what}. Name the right file.")
@@ -75,13 +81,13 @@ def reading(path: str | Path, kind: str | None, *, passed: bool = False) -> Iter
         yield
     except RunError:
         raise
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # a card may hold anything
+    except Exception as error:  # a card may hold anything
         other = ", or the model passed is not the one that was saved" if passed else ""
         remedy = "train anew" if kind is None else "save it again"
         raise RunError(
             f"{path} is not {_a(kind or 'learner')} that this version of mtnets reads ({type(error).__name__}: "
-            f"{error}): its record is damaged or of another version{other}. Load it with the version that wrote it, or "
-            f"{remedy}."
+            f"{first_line(error)}): its record is damaged or of another version{other}. Load it with the version that "
+            f"wrote it, or {remedy}."
         ) from error
 
 
@@ -110,6 +116,20 @@ def fill(expected: Mapping[str, Any], arrays: Mapping[str, np.ndarray], path: Pa
         part: jax.tree.map_with_path(lambda keys, leaf, part=part: read(f"{part}.{path_of(keys)}", leaf), tree)
         for part, tree in expected.items()
     }
+
+
+def used_outputs(arrays: dict[str, np.ndarray], outputs: int) -> Array | None:
+    """Takes the array that says which outputs a task uses, `[outputs]`, out of those of a file; None for all.
+
+    Raises:
+      ValueError: for an array that does not say it.
+    """
+    used = arrays.pop("used.", None)
+    if used is None:
+        return None
+    if used.dtype != bool or used.shape != (outputs,):
+        raise ValueError(f"used is {used.dtype} {used.shape} and the network has {outputs} outputs")
+    return jnp.asarray(used)
 
 
 def _a(noun: str) -> str:

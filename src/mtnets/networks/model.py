@@ -159,6 +159,13 @@ class Model:
         return model_from_config, (dict(self.config),)
 
 
+def outputs_of(model: Model, params: Any, state: Any) -> int:
+    """Number of outputs of a network; its weights may be given by their shapes."""
+    x = jax.ShapeDtypeStruct((1, *model.input_shape), model.input_dtype)
+    y, _ = jax.eval_shape(model.apply, params, state, x, None)
+    return y.shape[-1]
+
+
 def check_norm(norm: str) -> None:
     """Raises OptionError for a `norm` that does not exist."""
     if not isinstance(norm, str) or norm not in get_args(Norm):

@@ -15,6 +15,8 @@ from mtnets.networks.model import Model, Norm, register
 from mtnets.networks.models.norm import batch_norm_factory
 from mtnets.networks.models.warp import WarpKind, warp_layer
 
+MOST_SIZES = 300  # each layer takes milliseconds to trace
+
 
 class _Mlp(nnx.Module):
     def __init__(self, sizes: tuple[int, ...], norm: Norm, init_std: float, warp: WarpKind, rngs: nnx.Rngs) -> None:
@@ -43,8 +45,11 @@ def mlp(*sizes: int, norm: Norm = "none", init_std: float = 0.01, warp: WarpKind
       warp: a warp layer after each layer: `linear` (with `maml`, this is a T-net), `residual` (not linear), or `none`.
 
     Raises:
-      OptionError: for fewer than two sizes, a size below 1, an `init_std` that is not above 0, or an unknown `warp`.
+      OptionError: for fewer than two sizes or more than 300, a size below 1, an `init_std` that is not above 0, or an
+        unknown `warp`.
     """
+    if len(sizes) > MOST_SIZES:
+        raise OptionError(f"An MLP of {len(sizes)} sizes is asked for; at most {MOST_SIZES} are possible.")
     if len(sizes) < 2 or min(sizes) < 1:
         raise OptionError(f"An MLP needs at least two sizes, inputs and outputs, each at least 1; got {sizes}.")
     if not 0 < init_std < float("inf"):

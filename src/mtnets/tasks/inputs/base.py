@@ -110,6 +110,9 @@ class Inputs:
         """Raises OptionError for raw numbers that single precision, in which exported programs take them, cannot tell
         apart."""
 
+    def check_network(self, input_shape: tuple[int, ...], outputs: int) -> None:
+        """Raises DataError for a network of these inputs and outputs to which raw data cannot be converted."""
+
     # --- where data come from
 
     def read_tasks(self, support: str | Path, query: str | Path) -> FileTasks:

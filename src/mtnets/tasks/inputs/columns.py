@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtnets.arguments import check_fields
 from mtnets.errors import DataError, listed, warn
 from mtnets.tasks.inputs.cells import AS_NUMBERS, Cells, as_text, is_missing, is_number, is_time
 from mtnets.tasks.inputs.text_cells import is_mark, like_dates, like_numbers, objects
@@ -245,5 +246,11 @@ def _number_column(name: str, numbers: NDArray[np.float64], present: NDArray[Any
 def column_from_json(values: Mapping[str, Any]) -> Column:
     """A column from its fields as plain values."""
     if "values" in values:
-        return CategoryColumn(values["name"], tuple(values["values"]))
-    return NumberColumn(**values)
+        column = CategoryColumn(values["name"], tuple(values["values"]))
+        check_fields(column)
+        return column
+    column = NumberColumn(**values)
+    check_fields(column)
+    if not (np.isfinite(column.mean) and 0 < column.spread < np.inf):
+        raise DataError(f"Column {column.name} has the mean {column.mean} and the spread {column.spread}.")
+    return column

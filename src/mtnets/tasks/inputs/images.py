@@ -86,6 +86,11 @@ class Images(Inputs):
                 "another type: x.astype(numpy.uint8)."
             )
 
+    def check_network(self, input_shape: tuple[int, ...], outputs: int) -> None:
+        """Raises DataError for a network that takes no such images, channels last or first."""
+        if input_shape not in (self.shape, (self.channels, self.size, self.size)):
+            raise DataError(f"Images are {list(self.shape)} and the network takes {list(input_shape)}.")
+
     def check_tasks(self, tasks: Inputs) -> None:
         """Raises DataError for tasks of images that are read otherwise."""
         if isinstance(tasks, Images) and tasks != self:

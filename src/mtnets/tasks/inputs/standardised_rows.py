@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from mtnets.arguments import check, check_fields
 from mtnets.errors import DataError
 from mtnets.raw_arrays import REAL, check_real, narrowed, read_array
 from mtnets.tasks.inputs.base import Inputs, Usage, check_digits
@@ -97,6 +98,17 @@ class StandardisedRows(Inputs):
     shared_classes: bool = False
     row_scale: Scale | None = None
     target_scale: Scale | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def check_network(self, input_shape: tuple[int, ...], outputs: int) -> None:
+        """Raises DataError for a network with other features, or scales of more columns than it has."""
+        if input_shape != (self.features,):
+            raise DataError(f"Rows have {self.features} features and the network takes {list(input_shape)}.")
+        for name, scale, most in (("features", self.row_scale, self.features), ("outputs", self.target_scale, outputs)):
+            if scale is not None and len(scale.mean) > most:
+                raise DataError(f"The scale has {len(scale.mean)} {name} and the network {most}.")
 
     def for_task(self, x: Any, y: Any) -> "StandardisedRows":
         """The same with the scale of a support set; unchanged where a scale is known.
@@ -229,4 +241,10 @@ def _scale_to_json(scale: Scale | None) -> dict[str, Any] | None:
 def _scale_from_json(values: Mapping[str, Any] | None) -> Scale | None:
     if values is None:
         return None
-    return Scale(tuple(values["mean"]), tuple(np.inf if spread is None else spread for spread in values["spread"]))
+    scale = Scale(tuple(values["mean"]), tuple(np.inf if spread is None else spread for spread in values["spread"]))
+    for name, numbers in scale._asdict().items():
+        check(name, numbers, tuple[float, ...])
+    mean, spread = map(np.array, scale)
+    if mean.shape != spread.shape or not np.isfinite(mean).all() or not (spread > 0).all():
+        raise DataError("The scale is not one finite mean and one spread above 0 for each column.")
+    return scale

@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from mtnets.arguments import check_fields
 from mtnets.errors import DataError, OptionError, listed
 from mtnets.tasks.inputs.base import Inputs, Usage, check_digits
 from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, read_cells
@@ -68,6 +69,18 @@ class TableInputs(Inputs):
             )
         goal.check_varies(cells)
         return cls(columns, goal, task)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def check_network(self, input_shape: tuple[int, ...], outputs: int) -> None:
+        """Raises DataError for a network with other features, or too few outputs."""
+        features, least = len(self.features), len(self.classes) or 1
+        if input_shape != (features,) or outputs < least:
+            raise DataError(
+                f"The table has {features} features and needs {least} outputs; the network takes {list(input_shape)} "
+                f"and has {outputs}."
+            )
 
     def with_classes_of(self, cells: Cells) -> "TableInputs":
         """The same with all classes of these rows, since a rare one may be in no training task."""
