@@ -1,15 +1,25 @@
 """The errors that a user can mend: one sentence with the value, what was expected, and the remedy. Warnings too."""
 
 import inspect
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 HERE = str(Path(__file__).parent)
+# Control characters, line breaks, marks that change the direction of writing, and bytes that are no text
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class MtnetsError(Exception):
-    """What mtnets raises on purpose. The command line prints it without a traceback and exits with status 1."""
+    """What mtnets raises on purpose. The command line prints it without a traceback and exits with status 1.
+
+    Args:
+      message: one sentence; names in it that come from files are made `printable`.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message)))
 
 
 class DataError(MtnetsError, ValueError):
@@ -22,6 +32,11 @@ class RunError(MtnetsError, RuntimeError):
 
 class OptionError(MtnetsError, ValueError):
     """An option or argument outside what is possible."""
+
+
+def printable(text: str) -> str:
+    """Text in which characters that a terminal obeys, or cannot show, are escapes: file names may hold them."""
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def first_line(error: BaseException) -> str:
@@ -40,4 +55,4 @@ def warn(message: str) -> None:
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(HERE):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+    warnings.warn(printable(message), stacklevel=level)

@@ -1,5 +1,8 @@
 """From files to predictions."""
 
+import os
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from PIL import Image
 
 import mtnets
 from mtnets.errors import DataError, OptionError
-from mtnets.learner.predictions import predict_files
+from mtnets.learner.predictions import Predictions, predict_files
 from shops import shop_table, shop_tasks
 
 pandas = pytest.importorskip("pandas", reason="tables of these tests are data frames of pandas")
@@ -120,3 +123,14 @@ def test_files_that_do_not_fit_get_a_sentence(learner, tmp_path):
     fails("The query has 20 rows, 0 of them with a task in column shop", frame[10:].replace({"shop 0": None}))
     fails("The query has no rows", frame[:0])
     fails(r"sales is \? in row 0", frame[10:].assign(sales="?"))
+
+
+def test_names_of_files_that_are_no_text(tmp_path):
+    """Their bytes go into the table as they are."""
+    name = os.fsdecode(b"\xff\x1b,.png")
+    predictions = Predictions(("path", name), [[Path("a") / name, "\ud800"]])
+    predictions.save(tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == b'path,"\\udcff\x1b,.png"\n"a/\\udcff\x1b,.png",\\ud800\n'
+    predictions = Predictions(("path", name), [[Path("a") / name, "b"]])
+    predictions.save(tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == b'path,"\xff\x1b,.png"\n"a/\xff\x1b,.png",b\n'

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtnets.devices import Devices, use_cores
+from mtnets.errors import printable
 from mtnets.inner.rules import MaskUse
 
 FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
@@ -101,8 +102,12 @@ class Adapt:
         if self.out:
             predictions.save(self.out)
             print(f"{len(predictions.rows)} predictions written to {self.out}")
+        elif sys.stdout.isatty():
+            rows = [[printable(str(cell)) for cell in row] for row in (predictions.titles, *predictions.rows)]
+            print(dataclasses.replace(predictions, titles=tuple(rows[0]), rows=rows[1:]), end="")
         else:
-            print(predictions, end="")
+            sys.stdout.flush()
+            sys.stdout.buffer.write(bytes(predictions))
         if predictions.score:
             print(predictions.score, file=sys.stderr)
 

@@ -11,7 +11,7 @@ import tyro
 
 from mtnets.cli.commands import COMMANDS, FLAT
 from mtnets.cli.messages import in_flags
-from mtnets.errors import MtnetsError, OptionError, first_line
+from mtnets.errors import MtnetsError, OptionError, first_line, printable
 from mtnets.stopping import Terminated
 
 
@@ -27,7 +27,7 @@ def main(args: list[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
 
     def say(message: object, *_: object) -> None:
-        print(f"mtnets: {in_flags(str(message), *_words(args))}", file=sys.stderr)
+        print(f"mtnets: {printable(in_flags(str(message), *_words(args)))}", file=sys.stderr)
 
     try:
         with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def main(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
         return 0
     except OSError as error:
-        print(f"mtnets: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        print(f"mtnets: {printable(str(error.filename or 'a file'))}: {error.strerror or error}.", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):

@@ -6,6 +6,7 @@ from typing import Any
 
 from mtnets.analysis.summary import summarise
 from mtnets.arguments import checked_arguments
+from mtnets.errors import printable
 from mtnets.inner import method_to_json
 from mtnets.learner.learner import Learner
 
@@ -133,4 +134,4 @@ def _cell(value: Any) -> str:
         text = ", ".join(f"{name}={inner}" for name, inner in value.items())
     else:
         text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return printable(text.replace("|", "\\|").replace("\n", " "))

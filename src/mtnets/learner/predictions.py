@@ -37,10 +37,17 @@ class Predictions:
         writer.writerows(self.rows)
         return text.getvalue()
 
+    def __bytes__(self) -> bytes:
+        """UTF-8; names of files that are no text keep the bytes that they have."""
+        try:
+            return str(self).encode(errors="surrogateescape")
+        except UnicodeEncodeError:  # half a character, which a file name cannot have
+            return str(self).encode(errors="backslashreplace")
+
     def save(self, path: str | Path) -> None:
         """Writes it as a CSV file, whole or not at all."""
         with replacing(path) as file:
-            file.write(str(self).encode())
+            file.write(bytes(self))
 
 
 def predict_files(

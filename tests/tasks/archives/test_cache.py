@@ -24,10 +24,14 @@ def test_an_array_is_made_once_and_again_where_it_is_damaged(tmp_path: Path) -> 
         np.testing.assert_array_equal(array, ARRAY)
         assert notes == [["a", 3]]  # as JSON has it, the first time too
     assert len(calls) == 1
-    for file, content in (("name.npy", b"damaged"), ("name.json", b"{}")):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (10**13,), }".ljust(118)
+    lying = np.lib.format.magic(1, 0) + b"\x76\0" + header
+    notes_of_another = (tmp_path / "cache" / "name.json").read_bytes().replace(b'"a"', b'"b"')
+    damages = (("name.npy", b"damaged"), ("name.json", b"{}"), ("name.npy", lying), ("name.json", notes_of_another))
+    for file, content in damages:
         (tmp_path / "cache" / file).write_bytes(content)
         np.testing.assert_array_equal(cached(tmp_path / "cache", "name", make)[0], ARRAY)
-    assert len(calls) == 3
+    assert len(calls) == 1 + len(damages)
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["name.json", "name.npy"]
 
 

@@ -457,7 +457,7 @@ def lying_dtype() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read: Ran out of input; fetch it again, or use class folders"),
+        (b"", "cannot be read: pickle exhausted before seeing STOP; fetch it again, or use class"),
         (b"no pickle", "cannot be read"),
         (dump5(cache_content("val"))[:-5000], "cannot be read"),
         (dump5([1, 2]), "is not a dictionary of arrays"),

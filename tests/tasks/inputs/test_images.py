@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import os
 import struct
 import zlib
 
@@ -158,3 +159,29 @@ def test_folders_that_cannot_be_used(write) -> None:
         images_to_classify(write("nothing", {"notes.txt": b""}))
     with pytest.raises(DataError, match="both images"):
         images_to_classify(write("mixed", {"1.png": picture, "a/1.png": picture}))
+
+
+def test_images_that_are_no_files_are_left_out_with_a_warning(write) -> None:
+    root = write("data", {"cat/1.png": png(image())})
+    os.mkfifo(root / "cat" / "2.png")
+    (root / "cat" / "folder.png").mkdir()
+    with pytest.warns(UserWarning, match=r"2\.png is a broken link, a pipe or a device; it is left out"):
+        assert class_folders(root) == {"cat": [root / "cat" / "1.png"]}
+    with pytest.raises(DataError, match="cannot be read: it is a pipe or a device"):
+        decode(root / "cat" / "2.png", "2.png")
+
+
+def test_images_of_too_many_pixels() -> None:
+    """A few kilobytes that unpack to hundreds of megabytes."""
+    large = png(Image.new("1", (9000, 9000)))
+    assert len(large) < 100_000
+    with pytest.raises(DataError, match=r"it has 9000 × 9000 pixels, and at most 67108864 are read"):
+        decode(large, "large.png")
+
+
+def test_what_is_drawn_by_a_program_is_no_image() -> None:
+    """Pillow runs Ghostscript for PostScript, whatever the file is called."""
+    file = io.BytesIO()
+    image().save(file, "EPS")
+    with pytest.raises(DataError, match="its content is not an image"):
+        decode(file.getvalue(), "cat.png")

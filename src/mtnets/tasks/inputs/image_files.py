@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtnets.errors import DataError, warn
+from mtnets.files import read
+from mtnets.tasks.archives.archive import ordinary
 
 # A file with another ending (README, labels.csv) is not an image and is passed over; one of these must be readable.
 EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"))
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # of these; others start programs (EPS)
+MOST_PIXELS = 1 << 26  # of one image: a small file can be made to unpack to any number
 MODES = {1: "L", 3: "RGB"}
 MOST = 0xFFFF  # the largest value of a pixel
 _CHANNELS = {"1": 1, "L": 1, "LA": 1, "La": 1}  # every other mode is a colour image
@@ -49,7 +53,10 @@ def load(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArra
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
+        content = read(file) if isinstance(file, str | Path) else file
+        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                raise ValueError(f"it has {opened.width} × {opened.height} pixels, and at most {MOST_PIXELS} are read")
             sixteen = ";16" in str(getattr(opened, "tile", ""))  # bits a channel in the file
             image = ImageOps.exif_transpose(opened)
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -126,7 +133,8 @@ def bits_of(value: Any) -> int:
 def class_folders(path: str | Path) -> dict[str, list[Path]]:
     """The images of each class in a folder of class folders, in order of name.
 
-    Hidden files and files that are not images are passed over.
+    Hidden files and files that are not images are passed over. Warns of images that are links that lead nowhere, pipes
+    or devices, and leaves them out.
 
     Raises:
       DataError: the folder or a class has no images.
@@ -179,4 +187,4 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if is_image(file) and file.is_file())
+    return sorted(ordinary(file for file in folder.iterdir() if is_image(file)))
