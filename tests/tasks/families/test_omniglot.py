@@ -24,7 +24,7 @@ from mtnets.tasks.families.omniglot import (
 )
 from samples import draw, image, png
 
-SMALL = {"images_background": Published(3, "", ""), "images_evaluation": Published(2, "", "")}
+SMALL = {"images_background": Published(3, (), "", 0), "images_evaluation": Published(2, (), "", 0)}
 
 
 def drawings(name: str, top: str = "") -> dict[str, bytes]:
@@ -71,7 +71,7 @@ def test_missing_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_incomplete_archives(write, tmp_path: Path) -> None:
     root = write_all(write, "zip")
-    expected = SMALL | {"images_evaluation": Published(659, "", "")}
+    expected = SMALL | {"images_evaluation": Published(659, (), "", 0)}
     with pytest.raises(DataError, match=r"images_evaluation\.zip is not complete: found 2 char.*expected 659"):
         read(root, tmp_path / "cache", expected)
     fewer = drawings("images_evaluation", "images_evaluation/")
@@ -104,6 +104,16 @@ def test_impossible_options() -> None:
         omniglot(shots=0)
 
 
+def sha256(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+@pytest.fixture(autouse=True)
+def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between tries."""
+    monkeypatch.setattr("mtnets.tasks.archives.download.TRIES", 1)
+
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -119,8 +129,9 @@ def served(write, tmp_path: Path) -> Iterator[dict[str, Published]]:
     yield {
         name: Published(
             archive.characters,
-            f"http://127.0.0.1:{server.server_port}/{name}.zip",
-            hashlib.md5((folder / f"{name}.zip").read_bytes()).hexdigest(),
+            (f"http://127.0.0.1:{server.server_port}/{name}.zip",),
+            sha256(folder / f"{name}.zip"),
+            (folder / f"{name}.zip").stat().st_size,
         )
         for name, archive in SMALL.items()
     }
@@ -134,31 +145,36 @@ def test_download(served: dict[str, Published], tmp_path: Path) -> None:
     paths = download(root, published=served)
     assert paths == [root / "images_background.zip", root / "images_evaluation.zip"]
     assert sorted(root.iterdir()) == sorted(paths)
-    assert [hashlib.md5(path.read_bytes()).hexdigest() for path in paths] == [a.md5 for a in served.values()]
+    assert [sha256(path) for path in paths] == [archive.checksum for archive in served.values()]
     assert len(list((tmp_path / "cache").glob("omniglot-*.npy"))) == 1
     # What is there and whole is kept, though nothing can be fetched; also if it was packed by someone else.
-    gone = {name: archive._replace(url=archive.url + "gone") for name, archive in served.items()}
+    gone = {name: archive._replace(urls=(archive.urls[0] + "gone",)) for name, archive in served.items()}
     download(root, published=gone)
-    download(root, published={name: archive._replace(md5="0") for name, archive in gone.items()})
+    download(root, published={name: archive._replace(checksum="sha256:0") for name, archive in gone.items()})
     # What is damaged is fetched again.
     paths[0].write_bytes(paths[0].read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"gone cannot be fetched: HTTP Error 404.*yourself"):
+    with pytest.raises(DataError, match=r"cannot be fetched \(.*gone: 404 Client Error.*yourself"):
         download(root, published=gone)
-    download(root, published=served)
-    assert hashlib.md5(paths[0].read_bytes()).hexdigest() == served["images_background"].md5
+    both = {name: archive._replace(urls=(*gone[name].urls, *archive.urls)) for name, archive in served.items()}
+    download(root, published=both)  # from the second place
+    assert sha256(paths[0]) == served["images_background"].checksum
 
 
-def test_a_wrong_checksum_leaves_no_file(served: dict[str, Published], tmp_path: Path) -> None:
-    wrong = {name: archive._replace(md5="0" * 32) for name, archive in served.items()}
+def test_a_wrong_checksum_or_size_leaves_no_file(served: dict[str, Published], tmp_path: Path) -> None:
     root = tmp_path / "fetched"
-    with pytest.raises(DataError, match=r"has the checksum [0-9a-f]{32}; expected 0{32}"):
-        download(root, published=wrong)
-    assert not list(root.iterdir())
+    for change, words in (
+        ({"checksum": "sha256:" + "0" * 64}, r"expected sha256:0{64} but got [0-9a-f]{64}"),
+        ({"size": 100}, "it has more bytes than the file that was published"),
+    ):
+        wrong = {name: archive._replace(**change) for name, archive in served.items()}
+        with pytest.raises(DataError, match=words):
+            download(root, published=wrong)
+        assert not list(root.iterdir())
 
 
 def test_no_network(tmp_path: Path) -> None:
-    closed = {"images_background": Published(3, "http://127.0.0.1:9/images_background.zip", "0")}
-    with pytest.raises(DataError, match=r"cannot be fetched: .*refused"):
+    closed = {"images_background": Published(3, ("http://127.0.0.1:9/images_background.zip",), "sha256:0", 1)}
+    with pytest.raises(DataError, match=r"cannot be fetched \(.*refused"):
         download(tmp_path, published=closed)
     assert not list(tmp_path.glob("*.zip"))
 

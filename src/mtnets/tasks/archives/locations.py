@@ -10,7 +10,11 @@ def data_root(root: str = "") -> Path:
 
 
 def cache_folder(path: str = "") -> Path:
-    """The folder given; otherwise `$MTNETS_CACHE`, `$XDG_CACHE_HOME/mtnets` or `~/.cache/mtnets`, the first that is
-    set."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(path or os.environ.get("MTNETS_CACHE") or Path(home, "mtnets")).expanduser()
+    """The folder given; otherwise `$MTNETS_CACHE`, or that of the system where that is not set: on Linux
+    `$XDG_CACHE_HOME/mtnets` or `~/.cache/mtnets`, on macOS `~/Library/Caches/mtnets`, on Windows
+    `%LOCALAPPDATA%\\mtnets\\Cache`."""
+    if chosen := path or os.environ.get("MTNETS_CACHE"):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("mtnets", appauthor=False)

@@ -15,7 +15,7 @@ from mtnets.errors import DataError, OptionError
 from mtnets.networks.models import Conv4
 from mtnets.tasks.archives.archive import Archive, fingerprint, open_archive
 from mtnets.tasks.archives.cache import cached
-from mtnets.tasks.archives.download import fetch, md5_of
+from mtnets.tasks.archives.download import fetch, has_checksum
 from mtnets.tasks.archives.locations import cache_folder, data_root
 from mtnets.tasks.archives.progress_bar import track
 from mtnets.tasks.family import Family, Options, Recipe
@@ -33,19 +33,36 @@ class Published(NamedTuple):
 
     Attributes:
       characters: number of characters in it.
-      url: where it is published.
-      md5: of the published file.
+      urls: where it is published.
+      checksum: of the published file, `"sha256:…"`.
+      size: of the published file, in bytes.
     """
 
     characters: int
-    url: str
-    md5: str
+    urls: tuple[str, ...]
+    checksum: str
+    size: int
 
 
-_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+_FOLDERS = (
+    "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
+    "https://github.com/brendenlake/omniglot/raw/master/python/",
+)
+# Checksums and sizes are those of TensorFlow Datasets' registry (url_checksums/omniglot.txt). The MD5s that torchvision
+# publishes for the same files are 68d2efa1b9178cc56df9314c21c6e718 and 6b91aef0f799c5bb55b94e3f2daec811.
 PUBLISHED = {
-    "images_background": Published(964, _URL + "images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
-    "images_evaluation": Published(659, _URL + "images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
+    "images_background": Published(
+        964,
+        tuple(f"{folder}images_background.zip" for folder in _FOLDERS),
+        "sha256:ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
+        9_464_212,
+    ),
+    "images_evaluation": Published(
+        659,
+        tuple(f"{folder}images_evaluation.zip" for folder in _FOLDERS),
+        "sha256:1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",
+        6_462_886,
+    ),
 }
 
 # Vinyals et al. validate on these alphabets of the background archive.
@@ -232,13 +249,13 @@ def download(root: str | Path = "", cache: str = "", published: Mapping[str, Pub
     paths = [folder / f"{name}.zip" for name in published]
     for path, original in zip(paths, published.values(), strict=True):
         if not (path.exists() and _is_whole(path, original)):
-            fetch(original.url, path, original.md5)
+            fetch(original.urls, path, original.checksum, original.size)
     read(folder, cache_folder(cache), published)
     return paths
 
 
 def _is_whole(path: Path, original: Published) -> bool:
-    if md5_of(path) == original.md5:
+    if has_checksum(path, original.checksum):
         return True
     try:  # the same drawings packed by someone else do as well
         with open_archive(path) as archive:

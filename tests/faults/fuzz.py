@@ -1,0 +1,168 @@
+"""Changes valid files at random and reads them, guided by the code that is reached where Atheris is installed.
+
+    python -m tests.faults.fuzz READER … --runs 100000 --report results/faults/fuzz.json
+
+READER is a name in `tests.faults.readers.READERS`, or nothing for all. Each has a process of its own. The report tells
+for each how many inputs were read in how many seconds, how many kinds of faults were found, and the most memory that
+reading took beyond what the process had before. Inputs that found something are kept in --faults.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from mtnets.files import write_json
+
+SECONDS_EACH = 20  # an input that takes longer is a fault
+EVERY = 500  # inputs between two reports
+
+
+def memory() -> int:
+    """Most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Campaign:
+    """Reads inputs and counts what comes of them.
+
+    Args:
+      options: of the command.
+      guided: whether inputs are chosen by the code that they reach.
+    """
+
+    def __init__(self, options: argparse.Namespace, guided: bool) -> None:
+        from tests.faults.readers import READERS, folder
+
+        (self.name,), self.runs, self.guided = options.readers, options.runs, guided
+        self.faults, self.report = options.faults, options.report
+        self.reader, self.folder = READERS[self.name], folder()
+        self.random = random.Random(options.seed)
+        for valid in self.reader.seeds():
+            self.reader.read(valid)
+        self.inputs, self.slowest = 0, 0.0
+        self.found: dict[str, str] = {}
+        self.before, self.start = memory(), time.monotonic()
+
+    def __call__(self, data: bytes) -> None:
+        """Reads one input."""
+        start = time.monotonic()
+        try:
+            self.reader.read(data)
+        except Exception as error:
+            self._keep(data, error)
+        taken = time.monotonic() - start
+        if taken > SECONDS_EACH:
+            self._keep(data, TimeoutError(f"{taken:.0f} seconds"))
+        self.slowest = max(self.slowest, taken)
+        self.inputs += 1
+        if self.inputs % EVERY == 0 or self.inputs >= self.runs:
+            write_json(self.report, self.to_json())
+        if self.inputs >= self.runs:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            os._exit(0)  # a fuzzer in C does not return
+
+    def change(self, data: bytes, most: int = 1 << 22, seed: int | None = None) -> bytes:
+        """Another input."""
+        if seed is not None:
+            self.random.seed(seed)
+        if self.random.random() < 0.2:
+            data = self.random.choice(list(self.reader.seeds()))
+        return self.reader.change(data, self.random)[:most]
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts."""
+        return {
+            "reader": self.name,
+            "inputs": self.inputs,
+            "seconds": round(time.monotonic() - self.start, 1),
+            "errors": len(self.found),
+            "kinds": sorted(self.found),
+            "most_memory_mib": round((memory() - self.before) / 2**20, 1),
+            "slowest_seconds": round(self.slowest, 3),
+            "guided": self.guided,
+            "machine": f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores",
+        }
+
+    def _keep(self, data: bytes, error: Exception) -> None:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "mtnets" in f.filename]
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "elsewhere"
+        kind = f"{type(error).__name__} at {place}"
+        if kind not in self.found:
+            self.found[kind] = str(error)
+            self.faults.mkdir(parents=True, exist_ok=True)
+            name = f"{self.name.replace(' ', '-')}-{hashlib.sha256(data).hexdigest()[:12]}"
+            (self.faults / name).write_bytes(data)
+            print(f"{self.name}: {kind}: {error!s:.200} ({name})", flush=True)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Reads the inputs of one reader in this process, which ends then."""
+    atheris: Any = None
+    with contextlib.suppress(ImportError):
+        import atheris
+    if atheris is None or options.blind:
+        campaign = Campaign(options, guided=False)
+        seeds = list(campaign.reader.seeds())
+        while True:
+            campaign(campaign.change(campaign.random.choice(seeds)))
+    with atheris.instrument_imports(include=["mtnets"], exclude=["mtnets.arguments"]):
+        campaign = Campaign(options, guided=True)
+    corpus = Path(tempfile.mkdtemp())
+    for number, valid in enumerate(campaign.reader.seeds()):
+        (corpus / str(number)).write_bytes(valid)
+    flags = [f"-seed={options.seed + 1}", "-rss_limit_mb=6000", "-timeout=120", "-max_len=1000000", "-verbosity=0"]
+    atheris.Setup([sys.argv[0], *flags, str(corpus)], campaign, custom_mutator=campaign.change)
+    atheris.Fuzz()
+
+
+def main() -> None:
+    """Reads the arguments, and starts a process for each reader."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("readers", nargs="*")
+    parser.add_argument("--runs", type=int, default=1000, help="inputs for each reader")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", type=Path, default=Path("fuzz.json"))
+    parser.add_argument(
+        "--faults", type=Path, default=Path("fuzz-faults"), help="folder for inputs that find something"
+    )
+    parser.add_argument("--blind", action="store_true", help="not guided, even where Atheris is installed")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        run(options)
+    from tests.faults.readers import READERS
+
+    results: dict[str, Any] = {}
+    if options.report.exists():
+        results = json.loads(options.report.read_text())["readers"]
+    for name in options.readers or READERS:
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.json"
+            command = [sys.executable, "-m", "tests.faults.fuzz", name, "--child", f"--runs={options.runs}"]
+            command += [f"--seed={options.seed}", f"--faults={options.faults}", f"--report={report}"]
+            ended = subprocess.run([*command, *["--blind"] * options.blind], check=False)
+            result = json.loads(report.read_text()) if report.exists() else {"reader": name, "inputs": 0, "errors": 0}
+            result.pop("checksum", None)
+            if ended.returncode:
+                result |= {"errors": result["errors"] + 1, "crash": ended.returncode}
+            results[name] = result
+        print(json.dumps(result), flush=True)
+        write_json(options.report, {"command": "python -m tests.faults.fuzz", "readers": results})
+    sys.exit(any(result["errors"] for result in results.values()))
+
+
+if __name__ == "__main__":
+    main()
