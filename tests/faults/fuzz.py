@@ -47,7 +47,7 @@ class Campaign:
         from tests.faults.readers import READERS, folder
 
         (self.name,), self.runs, self.guided = options.readers, options.runs, guided
-        self.faults, self.report = options.faults, options.report
+        self.seconds, self.faults, self.report = options.seconds, options.faults, options.report
         self.reader, self.folder = READERS[self.name], folder()
         self.random = random.Random(options.seed)
         for valid in self.reader.seeds():
@@ -68,11 +68,16 @@ class Campaign:
             self._keep(data, TimeoutError(f"{taken:.0f} seconds"))
         self.slowest = max(self.slowest, taken)
         self.inputs += 1
-        if self.inputs % EVERY == 0 or self.inputs >= self.runs:
+        if self.inputs % EVERY == 0 or self.done:
             write_json(self.report, self.to_json())
-        if self.inputs >= self.runs:
+        if self.done:
             shutil.rmtree(self.folder, ignore_errors=True)
             os._exit(0)  # a fuzzer in C does not return
+
+    @property
+    def done(self) -> bool:
+        """Whether these were all inputs, or the time is over."""
+        return self.inputs >= self.runs or time.monotonic() - self.start > self.seconds
 
     def change(self, data: bytes, most: int = 1 << 22, seed: int | None = None) -> bytes:
         """Another input."""
@@ -133,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("readers", nargs="*")
     parser.add_argument("--runs", type=int, default=1000, help="inputs for each reader")
+    parser.add_argument("--seconds", type=float, default=86_400.0, help="most for each reader")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, default=Path("fuzz.json"))
     parser.add_argument(
@@ -152,6 +158,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.json"
             command = [sys.executable, "-m", "tests.faults.fuzz", name, "--child", f"--runs={options.runs}"]
+            command += [f"--seconds={options.seconds}"]
             command += [f"--seed={options.seed}", f"--faults={options.faults}", f"--report={report}"]
             ended = subprocess.run([*command, *["--blind"] * options.blind], check=False)
             result = json.loads(report.read_text()) if report.exists() else {"reader": name, "inputs": 0, "errors": 0}

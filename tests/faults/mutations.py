@@ -111,7 +111,8 @@ def changed_tensors(data: bytes, random: Random) -> bytes:
     if choice < 0.5 and arrays:
         _change_array(arrays, random)
     else:
-        card.pop(CHECKSUM, None)
+        if isinstance(card, dict):
+            card.pop(CHECKSUM, None)
         card = changed_value(card, random)
     if isinstance(card, dict):
         card = {CHECKSUM: UNSEALED} | {name: value for name, value in card.items() if name != CHECKSUM}

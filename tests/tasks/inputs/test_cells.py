@@ -158,3 +158,15 @@ def test_the_index_of_pandas_is_no_column(tmp_path) -> None:
     pytest.importorskip("pyarrow")
     pandas.DataFrame({"a": [1, 2]}, index=[5, 7]).to_parquet(tmp_path / "data.parquet")
     assert list(read_cells(tmp_path / "data.parquet").columns) == ["a"]
+
+
+def test_files_that_unpack_without_end(tmp_path) -> None:
+    (tmp_path / "zeros.csv.gz").write_bytes(gzip.compress(bytes(65 << 20)))
+    with pytest.raises(DataError, match=r"cannot be read: its \d+ bytes unpack to more than 67108864; repair it"):
+        read_cells(tmp_path / "zeros.csv.gz")
+    pyarrow = pytest.importorskip("pyarrow", reason="needs mtnets[table]")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"a": pyarrow.repeat(1, 10**7 + 1)}), tmp_path / "one.parquet")
+    with pytest.raises(DataError, match=r"it says that it has 10000001 rows in \d+ bytes"):
+        read_cells(tmp_path / "one.parquet")

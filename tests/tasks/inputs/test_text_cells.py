@@ -98,3 +98,10 @@ def test_what_text_looks_like() -> None:
     assert not like_numbers(NAMES).any()
     assert all(map(is_mark, ["?", " - ", "n.a.", "NA", ""]))
     assert not any(map(is_mark, ["a", "0", 0, None, NAN]))
+
+
+def test_long_cells_take_no_hours() -> None:
+    """Each of these took time by the square of its length, or more."""
+    for cell in ("1" * 10**5 + "x", "1" + " " * 10**5 + "x", "$" + " " * 10**5 + "x", "1," * 10**5 + "x"):
+        assert not like_numbers([cell])[0]
+        assert understood({"a": [cell]})["a"].dtype == object

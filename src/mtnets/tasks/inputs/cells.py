@@ -1,7 +1,6 @@
 """The cells of a table by column, from files, data frames and mappings."""
 
 import dataclasses
-import gzip
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -11,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtnets.errors import DataError, OptionError, listed
-from mtnets.tasks.inputs.csv_files import check_names, read_csv
+from mtnets.tasks.archives.archive import MOST_TIMES
+from mtnets.tasks.inputs.csv_files import check_names, content_of, read_csv
 from mtnets.tasks.inputs.text_cells import is_mark, like_numbers, objects, understood
 
 AS_NUMBERS = "written without separators of thousands or units, with a decimal point"
 LARGEST = float(np.finfo(np.float32).max)  # numbers reach the network in single precision
+FREE_CELLS = 10**7  # that a table may have however small its file is
 _CSV, _PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
 
 
@@ -146,8 +147,11 @@ def _read_parquet(file: Path) -> Any:
         from pyarrow import BufferReader, parquet
     except ImportError as error:
         raise OptionError("Reading Parquet needs pyarrow: pip install 'mtnets[table]'.") from error
-    content = file.read_bytes()
-    table = parquet.read_table(BufferReader(gzip.decompress(content) if file.suffix.lower() == ".gz" else content))
+    content = content_of(file)
+    about = parquet.read_metadata(BufferReader(content))
+    if about.num_rows * about.num_columns > max(FREE_CELLS, MOST_TIMES * len(content)):
+        raise ValueError(f"it says that it has {about.num_rows} rows in {len(content)} bytes")
+    table = parquet.read_table(BufferReader(content))
     index = (table.schema.pandas_metadata or {}).get("index_columns", [])
     return table.drop_columns([name for name in index if name in table.column_names])
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtnets.errors import DataError
+from mtnets.files import read
+from mtnets.tasks.archives.archive import most_unpacked
 
 SEPARATORS = ",;\t|"
 _LOOKED_AT = 100  # lines by which the separator is chosen
@@ -33,7 +35,7 @@ def read_csv(path: Path) -> dict[str, list[str]]:
       DataError: for a file without a line, two columns of one name, a row with more or fewer cells than there are
         columns, or quotes that do not close.
     """
-    text = _decoded(gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes())
+    text = _decoded(content_of(path))
     named = _NAMED.match(text)
     text = text[named.end() :] if named else text
     separator = named[1] if named else _separator(text.splitlines()[:_LOOKED_AT])
@@ -54,6 +56,24 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     check_names(names, f" of {path}")
     columns = {name: [row[place] for row in rows[1:]] for place, name in enumerate(names)}
     return {name: cells for place, (name, cells) in enumerate(columns.items()) if rows[0][place] or any(cells)}
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file, decompressed if it ends in .gz.
+
+    Raises:
+      OSError, EOFError: for a file that cannot be read.
+      ValueError: for one that unpacks to more than a hundred times its size.
+    """
+    content = read(path)
+    if path.suffix.lower() != ".gz":
+        return content
+    most = most_unpacked(len(content))
+    with gzip.open(io.BytesIO(content)) as file:
+        unpacked = file.read(most + 1)
+    if len(unpacked) > most:
+        raise ValueError(f"its {len(content)} bytes unpack to more than {most}")
+    return unpacked
 
 
 def check_names(names: Sequence[str], of: str = "") -> None:

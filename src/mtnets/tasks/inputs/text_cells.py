@@ -21,15 +21,16 @@ MARKS = frozenset((
 ))
 # fmt: on
 
-# Numbers with a decimal point and with a decimal comma, each with and without the other one between thousands
-_POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+|[1-9]\d{0,2}(,\d{3})+(\.\d*)?|inf|infinity)(e[+-]?\d+)?")
-_COMMA = re.compile(r"[+-]?(\d+,?\d*|,\d+|[1-9]\d{0,2}(\.\d{3})+(,\d*)?|inf|infinity)(e[+-]?\d+)?")
+# Numbers with a decimal point and with a decimal comma, each with and without the other one between thousands. What is
+# repeated without end is never given back (`++`), so that a cell of a million characters takes no hours.
+_POINT = re.compile(r"[+-]?(\d++\.?\d*+|\.\d+|[1-9]\d{0,2}(,\d{3})+(\.\d*)?|inf|infinity)(e[+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?(\d++,?\d*+|,\d+|[1-9]\d{0,2}(\.\d{3})+(,\d*)?|inf|infinity)(e[+-]?\d+)?")
 _UNUSUAL = re.compile(r"[^0-9+\-.eE\n]")  # in cells of plain numbers
 _BLANKS = re.compile(r"[ '’\u00a0\u2009\u202f]")
 _SPACED = re.compile(rf"[+-]?\d{{1,3}}({_BLANKS.pattern}\d{{3}})+([.,]\d*)?")
 _UNITS = "kg|g|mg|µg|km|cm|mm|ml|l|ms|min|h|hz|khz|mhz|db|kw|kwh|usd|eur|gbp|kb|mb|gb|mmhg|mph|km/h|bpm"
 _LIKE_NUMBER = re.compile(
-    rf"\(?[€$£¥]?\s*[+\-−]?[€$£¥]?\s*[.,]?\d[\d.,'’_\s]*(e[+-]?\d+)?\s*([%‰€$£¥]|°[cf]?|{_UNITS})?\)?", re.IGNORECASE
+    rf"\(?[€$£¥]?\s*+[+\-−]?[€$£¥]?\s*+[.,]?\d[\d.,'’_\s]*+(e[+-]?\d+)?\s*([%‰€$£¥]|°[cf]?|{_UNITS})?\)?", re.IGNORECASE
 )
 _MONTH = r"[^\W\d_]{3,}\.?"
 _TIME = r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?(\s*[ap]\.?m\.?)?(\s*(Z|UTC|[+-]\d{2}:?\d{2}))?"
