@@ -1,6 +1,8 @@
 """Whatever a network, a fold or a rule consists of comes back from every kind of file, bit for bit."""
 
+import dataclasses
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from mtnets.inner import Learned, Meta
 from mtnets.learner.adapted import AdaptedModel
 from mtnets.learner.learner import Learner
 from mtnets.learner.task_files import read_task
+from mtnets.learner.tensors import read_tensors
 from mtnets.networks.model import Model
 from mtnets.networks.state_dict import save_state_dict, state_dict
 from mtnets.outer.checkpoints import Checkpoints
@@ -121,7 +124,7 @@ def test_state_dictionaries(rest) -> None:
 @given(states)
 def test_checkpoints(state) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder) / "checkpoints")
+        checkpoints = Checkpoints(Path(folder) / "checkpoints", {})
         checkpoints.save(1, state)
         assert_same(checkpoints.restore(1, state), state)
         checkpoints.close()
@@ -160,6 +163,41 @@ def damaged(path: Path, **changes: Any) -> Path:
     card["checksum"] = UNSEALED  # which `changes` alone would break
     other.write_bytes(sealed(to_bytes(tensors, {"mtnets": json.dumps(card)})))
     return other
+
+
+def test_odd_cards_of_learners(tmp_path) -> None:
+    """Values of wrong types, and inputs that the network cannot take, are refused when the learner is loaded."""
+    learner = dataclasses.replace(learner_of(mtnets.models.mlp(2, 3, 1)), inputs=mtnets.tasks.StandardisedRows(2))
+    learner.save(tmp_path)
+    path = tmp_path / "learner.safetensors"
+    whole, rows = path.read_bytes(), {"kind": "standardised-rows", "features": 2}
+    scale = {"mean": [0.0] * 3, "spread": [1.0] * 3}
+    number = {"name": "a", "mean": 0.0, "spread": 1.0, "missing": False}
+    for changes, words in (
+        ({"inner_lr": "fast"}, "inner_lr is 'fast'; it must be a number"),
+        ({"inner_lr": float("nan")}, "inner_lr is nan; it must be finite"),
+        ({"inner_steps": 1.5}, "inner_steps is 1.5; it must be a whole number"),
+        ({"inner_steps": -1}, "inner_steps is -1; it must be at least 0"),
+        ({"loss": []}, r"loss is \[\]; it must be text"),
+        ({"record": {"licence": 3}}, r"record\['licence'\] is 3"),
+        ({"record": {"tasks": [1]}}, r"record\['tasks'\] is \[1\]"),
+        ({"model": {"network": "mlp", "sizes": [1] * 1000}}, "An MLP of 1000 sizes is asked for; at most 300"),
+        ({"inputs": {"kind": "images", "size": 10**9, "channels": 1}}, r"and the network takes \[2\]"),
+        ({"inputs": {**rows, "features": 3}}, r"Rows have 3 features and the network takes \[2\]"),
+        ({"inputs": {**rows, "row_scale": scale}}, "The scale has 3 features and the network 2"),
+        ({"inputs": {**rows, "row_scale": {"mean": [0.0], "spread": [0.0]}}}, "one spread above 0 for each column"),
+        ({"inputs": {"kind": "table", "columns": [number], "target": number, "task": "t"}}, "The table has 1 features"),
+        ({"inputs": {"kind": "table", "columns": [{**number, "mean": "x"}], "target": number, "task": "t"}}, "mean is"),
+    ):
+        path.write_bytes(whole)
+        shutil.copy(damaged(path, **changes), path)
+        with pytest.raises(RunError, match=rf"is not a learner that this version of mtnets reads .*{words}"):
+            mtnets.load(tmp_path)
+    path.write_bytes(whole)
+    mtnets.load(tmp_path)
+    (tmp_path / "deep").write_bytes(to_bytes({}, {"mtnets": "[" * 10**5}))
+    with pytest.raises(RunError, match=r"is damaged or no learner .*nested too deeply"):
+        read_tensors(tmp_path / "deep")
 
 
 def test_damaged_cards(tmp_path) -> None:

@@ -7,11 +7,11 @@ import re
 import jax
 import numpy as np
 import pytest
-import safetensors.numpy
 
 import mtnets
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner import method_to_json
+from mtnets.learner.tensors import read_tensors, write_tensors
 
 FAST = {"meta_steps": 3, "meta_batch": 2, "validate_every": 0, "progress": False}
 
@@ -137,11 +137,9 @@ def test_a_learner_from_before_an_option_has_its_default(tmp_path):
     meta = method.init(model, params, jax.random.key(1), inner_lr=0.1, inner_steps=1)
     mtnets.Learner(model, method, mtnets.Learned(meta, state, 0.1), 1, "mse").save(tmp_path)
     file = tmp_path / "learner.safetensors"
-    with safetensors.safe_open(file, "numpy") as opened:
-        card = json.loads(opened.metadata()["mtnets"])
-        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    arrays, card = read_tensors(file)
     assert card["method"].keys() - old.keys() == {"metric", "rank"}
-    file.write_bytes(safetensors.numpy.save(arrays, {"mtnets": json.dumps(card | {"method": old})}))
+    write_tensors(file, arrays, card | {"method": old})
     loaded = mtnets.load(tmp_path)
     assert loaded.method == method
     np.testing.assert_array_equal(loaded.meta.fold["layers.0"], np.eye(3))
@@ -175,10 +173,8 @@ def test_networks_and_methods_of_the_user_are_asked_for(sine, tmp_path):
 def test_a_network_that_is_not_registered_here(sine, tmp_path):
     sine.save(tmp_path)
     file = tmp_path / "learner.safetensors"
-    with safetensors.safe_open(file, "numpy") as opened:
-        card = json.loads(opened.metadata()["mtnets"])
-    card["model"]["network"] = "elsewhere"
-    file.write_bytes(safetensors.numpy.save(safetensors.numpy.load_file(file), {"mtnets": json.dumps(card)}))
+    arrays, card = read_tensors(file)
+    write_tensors(file, arrays, card | {"model": {**card["model"], "network": "elsewhere"}})
     with pytest.raises(RunError, match=r"'elsewhere', which is not registered; import the module.*model="):
         mtnets.load(tmp_path)
 
@@ -219,29 +215,22 @@ def test_damaged_learners_are_named(sine, tmp_path):
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RunError, match=r"learner\.safetensors is damaged"):
         mtnets.load(tmp_path / "a")
-    arrays = safetensors.numpy.load(whole)
-    with safetensors.safe_open(_write(tmp_path / "x", whole), "numpy") as opened:
-        metadata = opened.metadata()
+    file.write_bytes(whole)
+    arrays, card = read_tensors(file)
     name = "params.layers.1.kernel"
     for changed in ({**arrays, name: np.zeros((2, 2), np.float32)}, {**arrays, "extra": np.zeros(1, np.float32)}):
-        file.write_bytes(safetensors.numpy.save(changed, metadata))
+        write_tensors(file, changed, card)
         with pytest.raises(RunError, match=r"params\.layers\.1\.kernel|extra"):
             mtnets.load(tmp_path / "a")
-    card = json.loads(metadata["mtnets"])
     for record in (
         {"format": 2},
         card | {"model": {"network": "mlp", "sizes": [1, 2], "depth": 3}},
         card | {"inputs": 3},
         card | {"loss": "hinge"},
     ):
-        file.write_bytes(safetensors.numpy.save(arrays, {"mtnets": json.dumps(record)}))
+        write_tensors(file, arrays, record)
         with pytest.raises(RunError, match=r"is not a learner that this version of mtnets reads"):
             mtnets.load(tmp_path / "a")
-
-
-def _write(path, data):
-    path.write_bytes(data)
-    return path
 
 
 def test_a_transductive_learner_warns_and_a_support_one_does_not(glyphs, drawings):

@@ -26,8 +26,15 @@ def test_an_array_is_made_once_and_again_where_it_is_damaged(tmp_path: Path) -> 
     assert len(calls) == 1
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (10**13,), }".ljust(118)
     lying = np.lib.format.magic(1, 0) + b"\x76\0" + header
+    open_bracket = np.lib.format.magic(1, 0) + b"\x76\0" + b"{'descr': '|u1', 'shape': (3,".ljust(118)  # a TokenError
     notes_of_another = (tmp_path / "cache" / "name.json").read_bytes().replace(b'"a"', b'"b"')
-    damages = (("name.npy", b"damaged"), ("name.json", b"{}"), ("name.npy", lying), ("name.json", notes_of_another))
+    damages = (
+        ("name.npy", b"damaged"),
+        ("name.json", b"{}"),
+        ("name.npy", lying),
+        ("name.npy", open_bracket),
+        ("name.json", notes_of_another),
+    )
     for file, content in damages:
         (tmp_path / "cache" / file).write_bytes(content)
         np.testing.assert_array_equal(cached(tmp_path / "cache", "name", make)[0], ARRAY)
