@@ -125,9 +125,8 @@ def test_state_dictionaries(rest) -> None:
 def test_checkpoints(state) -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder) / "checkpoints", {})
-        checkpoints.save(1, state)
-        assert_same(checkpoints.restore(1, state), state)
-        checkpoints.close()
+        checkpoints.save(1, {"state": state})
+        assert_same(checkpoints.restore(1, {"state": state}), {"state": state})
 
 
 @pytest.mark.usefixtures("float64")
