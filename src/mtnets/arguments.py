@@ -23,6 +23,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from mtnets.errors import OptionError
+from mtnets.forks import check_process
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,12 +72,14 @@ WORDS: dict[Any, str] = {
 def checked_arguments(function: Callable[P, T]) -> Callable[P, T]:
     """Decorates a function, whose arguments are then compared with their annotations in every call.
 
-    The function raises OptionError for a value of another type.
+    The function raises OptionError for a value of another type, and RunError in a process that was forked after JAX had
+    started.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        check_process()  # here since all that is public passes
         call = signature.bind(*args, **kwargs)
         hints = _hints(function)
         for name, value in call.arguments.items():

@@ -3,6 +3,7 @@
 The lower bounds are in `pyproject.toml`; `make test-oldest` installs them.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,12 @@ def scanned(equation: Any, program: Any) -> Iterator[bool]:
     whole, have the same rank inside. (How many there are is a parameter with another name in JAX 0.12.)"""
     for outside, inside in zip(equation.invars, program.invars, strict=True):
         yield len(outside.aval.shape) != len(inside.aval.shape)
+
+
+def jax_has_started() -> bool:
+    """Whether JAX has devices, and threads, in this process. There is no public way to ask without starting it."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return bridge is not None and bridge.backends_are_initialized()
 
 
 def orbax_v1() -> Any:

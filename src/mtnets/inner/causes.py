@@ -1,7 +1,6 @@
 """Why a task ends in numbers that are not finite: what ceases to be finite first, with its remedy."""
 
 import dataclasses
-import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.compilation import compiled
 from mtnets.inner.episode import TaskEpisode
 from mtnets.inner.estimators import FirstOrder
 from mtnets.inner.loop import Inner, adapt, moving_weights, starting_point
@@ -49,7 +49,7 @@ def cause_in_use(inner: Inner, learned: Learned, support: Batch, key: Array) -> 
     Args:
       inner, learned, support, key: as for `adapt`.
     """
-    return _sentence(inner, _while_adapting(inner, learned, support, key, False)) or SENTENCES["growth"].format(
+    return _sentence(inner, _while_adapting(inner, False, learned, support, key)) or SENTENCES["growth"].format(
         steps=inner.steps, half=""
     )
 
@@ -85,8 +85,8 @@ def _sentence(inner: Inner, facts: Mapping[str, Array]) -> str | None:
     return SENTENCES[first].format(outputs=outputs, last=outputs - 1, steps=inner.steps, half=half)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def _while_adapting(inner: Inner, learned: Learned, support: Batch, key: Array, training: bool) -> dict[str, Array]:
+@compiled(static=2)
+def _while_adapting(inner: Inner, training: bool, learned: Learned, support: Batch, key: Array) -> dict[str, Array]:
     """Whether what is computed from the support set is finite, by the names of `SENTENCES`."""
     start = starting_point(inner, learned.meta)
     layers, meta = inner.layers, start.meta
@@ -114,7 +114,7 @@ def _while_adapting(inner: Inner, learned: Learned, support: Batch, key: Array, 
     }
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def _in_training(inner: Inner, learned: Learned, task: Task, keys: tuple[Array, Array]) -> dict[str, Array]:
     """The same for all of a meta-step that concerns one task."""
     start = starting_point(inner, learned.meta)
@@ -128,7 +128,7 @@ def _in_training(inner: Inner, learned: Learned, task: Task, keys: tuple[Array, 
     loss, first_order = gradient(inner, FirstOrder())
     _, exact = gradient(inner, inner.method.estimator)
     _, without_optimiser = gradient(plain, inner.method.estimator)
-    facts = _while_adapting(inner, learned, task.support, keys[0], True)
+    facts = _while_adapting(inner, True, learned, task.support, keys[0])
     facts["data"] &= _finite((task.query.x, task.query.y))
     facts["labels"] &= _labels_fit(inner, task.query, facts["number_of_outputs"])
     facts["growth"] &= _finite(loss)

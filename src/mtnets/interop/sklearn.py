@@ -23,7 +23,7 @@ from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner import Batch, Method, t_net
 from mtnets.learner import AdaptedModel, Learner, load
 from mtnets.learner.compiled import support_loss
-from mtnets.learner.data import to_inputs
+from mtnets.learner.data import padded, to_inputs
 from mtnets.networks.models import mlp
 from mtnets.outer import TrainingOptions, meta_train
 from mtnets.raw_arrays import check_unmasked, narrowed, read_array
@@ -161,7 +161,8 @@ class _FewShot(BaseEstimator):
         blocks = 1
         if self.inner_steps is None and not again:
             blocks = min(math.ceil(len(X) / self._rows_of_training()), MOST_BLOCKS)
-        support = _padded(np.asarray(self._network_inputs(X)), targets, used, learner.model.norm == "none")
+        support = Batch(self._network_inputs(X), targets, outputs=used)  # type: ignore[arg-type]
+        support = padded(support) if learner.model.norm == "none" else support
         seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
         adapted, best, n_iter = None, math.inf, self.n_iter_ if again else 0
         start = self.adapted_.moved if again else None
@@ -406,22 +407,6 @@ def _task_names(tasks: ArrayLike, rows: int) -> NDArray[np.str_]:
     if any(missing):
         raise DataError(f"tasks has no name for row {missing.index(True)}; name the task of every row.")
     return names.astype(str)
-
-
-def _padded(inputs: NDArray, targets: NDArray, used: NDArray | None, pad: bool) -> Batch:
-    """A support set of a power of two of rows, so that few programs are compiled; repeated rows have weight 0.
-
-    Args:
-      inputs: of the network, `[rows, ...]`.
-      targets: `[rows, ...]`.
-      used: outputs that are classes of the task, `[outputs]`; None for all.
-      pad: whether rows may be repeated; with batch norm they would count.
-    """
-    rows = len(inputs)
-    size = max(16, 2 ** math.ceil(math.log2(rows))) if pad else rows
-    places = np.arange(size) % rows
-    weights = (np.arange(size) < rows).astype(np.float32)
-    return Batch(inputs[places], targets[places], weights, used)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=16)

@@ -16,7 +16,7 @@ from mtnets.arguments import Key, Steps, check, checked_arguments
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner.losses import LOSSES, MASKED
 from mtnets.learner.compiled import predict, predict_each
-from mtnets.learner.data import check_predictions, of_task, to_inputs
+from mtnets.learner.data import check_predictions, of_task, to_inputs, to_queries
 from mtnets.learner.task_files import write_task
 from mtnets.learner.tensors import fill, read_tensors, reading, used_outputs, write_tensors
 from mtnets.networks.adapters import to_torch
@@ -67,10 +67,11 @@ class AdaptedModel:
         Raises:
           DataError: if shapes do not fit, or an input or a prediction is not finite.
         """
-        inputs = to_inputs(self.model, x, self.inputs, "x")
-        prediction = self.inputs.unscale(predict(self.model, self.params, self.state, inputs))
+        inputs, count = to_queries(self.model, x, self.inputs, "x")
+        outputs = np.asarray(predict(self.model, self.params, self.state, inputs))[:count]
+        prediction = self.inputs.unscale(outputs)
         check_predictions(prediction, inputs, logits=self._predicts_logits)
-        return prediction if self.used is None else jnp.where(self.used, prediction, -jnp.inf)
+        return _masked(prediction, self.used, outputs.dtype)
 
     def probabilities(self, x: Any) -> Array:
         """Class probabilities `[examples, ways]`.
@@ -250,9 +251,16 @@ class AdaptedModels:
         stacked = np.stack(tasks)
         outputs = np.asarray(predict_each(self.like.model, self.params, self.state, stacked))
         scaled = [inputs.unscale(each) for each, inputs in zip(outputs, self.inputs, strict=True)]
-        predictions = jnp.asarray(np.stack(scaled), outputs.dtype)
+        predictions = np.stack(scaled)
         check_predictions(predictions, stacked, logits=self.like._predicts_logits)
-        return predictions if self.used is None else jnp.where(self.used[:, None], predictions, -jnp.inf)
+        return _masked(predictions, None if self.used is None else np.asarray(self.used)[:, None], outputs.dtype)
+
+
+def _masked(predictions: np.ndarray, used: ArrayLike | None, dtype: np.dtype) -> Array:
+    """Predictions, with −∞ for outputs that are not used. By NumPy, which compiles nothing for this many examples."""
+    if used is not None:
+        predictions = np.where(np.asarray(used), predictions, np.asarray(-np.inf, predictions.dtype))
+    return jnp.asarray(predictions, dtype)
 
 
 @checked_arguments

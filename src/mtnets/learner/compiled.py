@@ -1,6 +1,5 @@
 """The compiled programs of use: adapting to one task or many, folding, predicting."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.compilation import compiled
 from mtnets.devices import map_over
 from mtnets.inner import Batch, Inner, Learned, Meta, adapt
 from mtnets.networks.model import Model
 from mtnets.trees import replace_leaves
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def adapt_one(
     inner: Inner, learned: Learned, begin: Mapping[str, Array] | None, support: Batch, key: Array
 ) -> tuple[dict[str, Array], Any, Array]:
@@ -27,6 +27,12 @@ def adapt_one(
       support: the examples of the task.
       key: for masks and everything else that is random.
     """
+    return _adapt_one(inner, learned, begin, support, key)
+
+
+def _adapt_one(
+    inner: Inner, learned: Learned, begin: Mapping[str, Array] | None, support: Batch, key: Array
+) -> tuple[dict[str, Array], Any, Array]:
     if begin is not None:
         meta = learned.meta._replace(params=replace_leaves(learned.meta.params, begin))
         learned = learned._replace(meta=meta)
@@ -35,41 +41,41 @@ def adapt_one(
     return adapted.weights, adapted.state, finite
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(static=2)
 def adapt_each(inner: Inner, at_once: int, learned: Learned, supports: Batch, keys: Array) -> Any:
     """The same for a stack of tasks, `at_once` at a time."""
 
     def one(learned: Learned, each: tuple[Batch, Array]) -> Any:
-        return adapt_one(inner, learned, None, *each)
+        return _adapt_one(inner, learned, None, *each)
 
     return map_over(one, learned, (supports, keys), at_once=at_once)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def fold(inner: Inner, meta: Meta, moved: Mapping[str, Array]) -> Any:
     """The parameters of the network with these weights, after the inner steps."""
     return inner.folded_params(meta, moved)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def fold_each(inner: Inner, meta: Meta, moved: Mapping[str, Array]) -> Any:
     """The same for a stack of tasks."""
-    return jax.lax.map(lambda each: fold(inner, meta, each), moved)
+    return jax.lax.map(lambda each: inner.folded_params(meta, each), moved)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def predict(model: Model, params: Any, state: Any, x: Array) -> Array:
+@compiled(static=1)
+def predict(model: Model, params: Any, state: Any, x: Any) -> Array:
     """Outputs of a network for inputs."""
     return model.apply(params, state, x, None)[0]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def predict_each(model: Model, params: Any, state: Any, x: Array) -> Array:
+@compiled(static=1)
+def predict_each(model: Model, params: Any, state: Any, x: Any) -> Array:
     """The same for a stack of networks, each with inputs of its own."""
     return jax.lax.map(lambda each: model.apply(each[0], each[1], each[2], None)[0], (params, state, x))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(static=1)
 def support_loss(inner: Inner, params: Any, state: Any, support: Batch) -> Array:
     """Loss of an adapted network on its support set, as it predicts."""
     prediction, _ = inner.model.apply(params, state, support.x, None)

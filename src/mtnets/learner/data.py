@@ -9,6 +9,8 @@ import numpy as np
 from jax import Array
 
 from mtnets.errors import DataError
+from mtnets.forks import check_process
+from mtnets.inner import Batch
 from mtnets.networks.model import Model
 from mtnets.raw_arrays import narrowed, reading_array
 from mtnets.tasks import Inputs
@@ -20,6 +22,52 @@ def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Array:
     Raises:
       DataError: if shapes do not fit, or a number is not finite or beyond single precision.
     """
+    return _on_device(model, _examples(model, x, inputs, name), inputs, name)
+
+
+def to_queries(model: Model, x: Any, inputs: Inputs, name: str) -> tuple[Array, int]:
+    """Inputs of a network to predict, and how many examples they are. More rows follow, which repeat examples, so that
+    few programs are compiled; not where predictions depend on all that are in a batch.
+
+    Raises:
+      DataError: as `to_inputs`.
+    """
+    array = _examples(model, x, inputs, name)
+    count = len(array)
+    size = count if model.norm == "transductive" else padded_size(count)
+    return _on_device(model, array[np.arange(size) % count], inputs, name), count
+
+
+def padded_size(count: int) -> int:
+    """The next of 1, 2, …, 8, 10, 12, 14, 16, 20, 24, …: four sizes from each power of two to the next, at most a
+    quarter more than the count."""
+    step = 2 ** max(0, (count - 1).bit_length() - 3)
+    return -(-count // step) * step
+
+
+def padded(batch: Batch) -> Batch:
+    """A batch of `padded_size` of its examples, so that few programs are compiled: the examples that are repeated have
+    weight 0. This is not for networks with batch norm, to which they would count."""
+    count = len(batch.x)
+    size = padded_size(count)
+    if size == count and batch.weights is not None:
+        return batch
+    places = np.arange(size) % count
+    weights = np.ones(count, np.float32) if batch.weights is None else np.asarray(batch.weights)
+    x, y = np.asarray(batch.x)[places], np.asarray(batch.y)[places]
+    return Batch(x, y, np.where(np.arange(size) < count, weights[places], 0), batch.outputs)  # type: ignore[arg-type]
+
+
+def _on_device(model: Model, array: np.ndarray, inputs: Inputs, name: str) -> Array:
+    """Inputs of the network, finite in its precision."""
+    if array.dtype.kind not in "iub":  # raw numbers in single precision too: scaled ones hide what is beyond it
+        narrowed(array, np.float64 if _is_double(model) else np.float32, name)
+    return jnp.asarray(narrowed(inputs.scale(array), model.input_dtype, name))
+
+
+def _examples(model: Model, x: Any, inputs: Inputs, name: str) -> np.ndarray:
+    """Examples in the form that inputs of the network have, not scaled."""
+    check_process()
     with reading_array(x, name):
         array = inputs.prepare(x)
     if array.ndim == len(model.input_shape) and model.input_shape == (1,):
@@ -32,9 +80,7 @@ def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Array:
             f"{name} has shape {array.shape}; this learner needs (examples, {', '.join(map(str, model.input_shape))}) "
             f"with at least one example{'. For several tasks at once, use adapt_many' * several}."
         )
-    if array.dtype.kind not in "iub":  # raw numbers in single precision too: scaled ones hide what is beyond it
-        narrowed(array, np.float64 if _is_double(model) else np.float32, name)
-    return jnp.asarray(narrowed(inputs.scale(array), model.input_dtype, name))
+    return array
 
 
 def to_targets(y: Any, inputs: Inputs, examples: int, outputs: int) -> Array:

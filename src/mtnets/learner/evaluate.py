@@ -12,6 +12,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from mtnets.arguments import Seed, Steps, checked_arguments
+from mtnets.compilation import compiled
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, present, task_mesh
 from mtnets.errors import OptionError
 from mtnets.files import replacing
@@ -168,7 +169,7 @@ def _draw(tasks: Distribution, key: Array) -> Task:
     return tasks.sample(jax.random.fold_in(key, 0))
 
 
-@jax.jit
+@compiled()
 def _draw_each(tasks: Distribution, keys: Array) -> Task:
     return jax.lax.map(functools.partial(_draw, tasks), keys)
 
@@ -186,7 +187,7 @@ def _converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *converted)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@compiled(static=4)
 def score_tasks(
     inner: Inner,
     outputs: int | None,

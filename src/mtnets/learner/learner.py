@@ -32,7 +32,7 @@ from mtnets.inner import (
 from mtnets.inner.records import CUSTOM
 from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
-from mtnets.learner.data import of_task, to_inputs, to_labels, to_targets
+from mtnets.learner.data import of_task, padded, to_inputs, to_labels, to_targets
 from mtnets.learner.start import start_of
 from mtnets.learner.task_files import fingerprint, read_task
 from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
@@ -180,10 +180,11 @@ class Learner:
         """
         inner = self._inner(inner_steps)
         key = jax.random.key(0) if key is None else key
+        support = padded(support) if self.model.norm == "none" else support
         moved, state, finite = compiled.adapt_one(inner, self.learned, start, support, key)
         if not finite:
             raise RunError(f"Adaptation failed. {self._cause(inner, start, support, key)}")
-        used = None if support.outputs is None or support.outputs.all() else jnp.asarray(support.outputs)
+        used = None if support.outputs is None or np.all(support.outputs) else jnp.asarray(support.outputs)
         params = compiled.fold(inner, self.meta, moved)  # the program of with_task, so that both give the same bits
         return AdaptedModel(self.model, params, state, used, inputs or self.inputs, self, moved, inner.steps, self.loss)
 
@@ -226,7 +227,7 @@ class Learner:
         keys = jax.random.split(jax.random.key(0) if key is None else key, len(x))
         at_once = chosen_at_once(tasks_at_once, self.meta.params, len(x), most=MOST_AT_ONCE)
         moved, state, finite = compiled.adapt_each(inner, at_once, self.learned, support, keys)
-        if not finite.all():
+        if not np.all(finite):
             which = np.flatnonzero(~np.asarray(finite))
             some = ", ".join(map(str, which[:10])) + " …" * (len(which) > 10)
             first, first_key = jax.tree.map(lambda leaf: leaf[which[0]], (support, keys))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mtnets.compilation import compiled
 from mtnets.errors import DataError, MtnetsError, OptionError, first_line, warn
 from mtnets.inner import Batch, Distribution, Loss, Task, uses_float16
 from mtnets.learner.compiled import predict
@@ -116,7 +117,7 @@ def drawn(tasks: Distribution, what: str) -> Task:
     return jax.device_get(task)
 
 
-@jax.jit
+@compiled()
 def _draw(tasks: Distribution, key: Array) -> Task:
     return tasks.sample(key)
 
