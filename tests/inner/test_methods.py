@@ -121,6 +121,19 @@ def test_everything_meta_learned_gets_a_gradient(name: str, options: dict) -> No
 
 
 @every_method
+def test_extremes(name: str) -> None:
+    """An inner rate of 0 gives finite numbers, and a loss that is NaN is seen by the guard of training: it is among the
+    metrics. `tests/faults/numerics.py` has more of these."""
+    model = offset_mlp()
+    meta, _ = start(model, name, spread=0.2)
+    gradient, tasks = gradient_of(model, name), tasks_for(model)
+    still = gradient(meta, start_of(model)[1], 0.0, tasks, KEYS)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(still))
+    poisoned = dataclasses.replace(tasks, mix=np.nan * tasks.mix)
+    assert np.isnan(gradient(meta, start_of(model)[1], INNER_LR, poisoned, KEYS).metrics["post_loss"])
+
+
+@every_method
 def test_it_can_be_reproduced_from_a_key_and_is_compiled_once(name: str) -> None:
     """New data, weights, keys and inner rates need no new program."""
     meta, _ = start(offset_mlp(), name, spread=0.2)
