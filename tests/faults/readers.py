@@ -33,12 +33,14 @@ from mtnets.arrays import check_seal, from_bytes, to_bytes
 from mtnets.cli.configuration import read_config
 from mtnets.cli.train import options_kind
 from mtnets.errors import MtnetsError
-from mtnets.files import write_json
+from mtnets.files import CHECKSUM, checksum, write_json
 from mtnets.inner import Learned
 from mtnets.interop import model_card
 from mtnets.learner.adapted import AdaptedModel
 from mtnets.learner.learner import Learner
 from mtnets.learner.task_files import read_task, write_task
+from mtnets.outer.checkpoints import Checkpoints
+from mtnets.outer.run import RunFolder, _compare, _read_config
 from mtnets.shipped import recipes
 from mtnets.tasks import AS_THEY_ARE, Images, Inputs, StandardisedRows
 from mtnets.tasks.archives import download
@@ -278,6 +280,75 @@ def _(data: bytes) -> None:
     family = family if family in mtnets.tasks.FAMILIES else "sinusoid"
     config = read_config(family, str(path))
     options_kind(family, config, None, None)
+
+
+# --- runs
+
+RUN = {"id": "0" * 32, "seed": 0}
+
+
+def state() -> dict[str, Any]:
+    """What a checkpoint holds."""
+    return {
+        "outer": {"weight": jnp.arange(6.0).reshape(2, 3), "key": jax.random.key(1)},
+        "best": {"step": jnp.int32(3)},
+    }
+
+
+def checkpoint_files() -> Sequence[bytes]:
+    """A checkpoint."""
+    Checkpoints(folder() / "made-checkpoints", RUN).save(7, state())
+    return [(folder() / "made-checkpoints" / "7.safetensors").read_bytes()]
+
+
+def changed_checkpoint(data: bytes, random: Random) -> bytes:
+    """A checkpoint with other bytes; or one of another run or network."""
+    return changed_tensors(data, random) if random.random() < 0.5 else changed_bytes(data, random)
+
+
+@reader("checkpoint", checkpoint_files, changed_checkpoint)
+def _(data: bytes) -> None:
+    (folder() / "checkpoints").mkdir(exist_ok=True)
+    file("checkpoints/7.safetensors", data)
+    checkpoints = Checkpoints(folder() / "checkpoints", RUN)
+    assert checkpoints.latest == 7
+    restored = checkpoints.restore(7, state())
+    assert_sealed(data)
+    assert jax.tree.structure(restored) == jax.tree.structure(state())
+
+
+@reader("run configuration", lambda: configurations()[-2:], changed_json)
+def _(data: bytes) -> None:
+    new = json.loads(configurations()[-2])
+    old, _ = _read_config(file("config.json", data).parent)
+    assert old is not None
+    _compare(old, new, folder())
+
+
+def logs() -> Sequence[bytes]:
+    """The log of a run of version 0.1, and one with checksums."""
+    golden = (Path(__file__).parents[1] / "golden" / "0.1" / "run" / "metrics.jsonl").read_bytes()
+    lines = [{**json.loads(line), CHECKSUM: checksum(json.loads(line), "crc32")} for line in golden.splitlines()]
+    return golden, b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def changed_log(data: bytes, random: Random) -> bytes:
+    """A log with another line; or with other bytes."""
+    lines = data.splitlines()
+    if random.random() < 0.5 or not lines:
+        return changed_bytes(data, random)
+    place = random.randrange(len(lines))
+    lines[place] = changed_json(lines[place], random)
+    return b"\n".join(lines)
+
+
+@reader("run log", logs, changed_log)
+def _(data: bytes) -> None:
+    run = object.__new__(RunFolder)  # without its lock and its plan
+    run.path = file("metrics.jsonl", data).parent
+    run.begin_log(10)
+    kept = (run.path / "metrics.jsonl").read_bytes().splitlines()
+    assert set(kept) <= set(data.splitlines())
 
 
 # --- archives and images
