@@ -16,11 +16,11 @@ import platform
 import random
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,17 @@ class Campaign:
     """Reads inputs and counts what comes of them.
 
     Args:
+      name: of the reader.
       options: of the command.
+      report: file of JSON for the counts.
       guided: whether inputs are chosen by the code that they reach.
     """
 
-    def __init__(self, options: argparse.Namespace, guided: bool) -> None:
+    def __init__(self, name: str, options: argparse.Namespace, report: Path, guided: bool) -> None:
         from tests.faults.readers import READERS, folder
 
-        (self.name,), self.runs, self.guided = options.readers, options.runs, guided
-        self.seconds, self.faults, self.report = options.seconds, options.faults, options.report
+        self.name, self.report, self.guided = name, report, guided
+        self.runs, self.seconds, self.faults = options.runs, options.seconds, options.faults
         self.reader, self.folder = READERS[self.name], folder()
         self.random = random.Random(options.seed)
         for valid in self.reader.seeds():
@@ -113,22 +115,16 @@ class Campaign:
             print(f"{self.name}: {kind}: {error!s:.200} ({name})", flush=True)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(campaign: Campaign, atheris: Any, seed: int) -> None:
     """Reads the inputs of one reader in this process, which ends then."""
-    atheris: Any = None
-    with contextlib.suppress(ImportError):
-        import atheris
-    if atheris is None or options.blind:
-        campaign = Campaign(options, guided=False)
-        seeds = list(campaign.reader.seeds())
+    seeds = list(campaign.reader.seeds())
+    if atheris is None:
         while True:
             campaign(campaign.change(campaign.random.choice(seeds)))
-    with atheris.instrument_imports(include=["mtnets"], exclude=["mtnets.arguments"]):
-        campaign = Campaign(options, guided=True)
     corpus = Path(tempfile.mkdtemp())
-    for number, valid in enumerate(campaign.reader.seeds()):
+    for number, valid in enumerate(seeds):
         (corpus / str(number)).write_bytes(valid)
-    flags = [f"-seed={options.seed + 1}", "-rss_limit_mb=6000", "-timeout=120", "-max_len=1000000", "-verbosity=0"]
+    flags = [f"-seed={seed + 1}", "-rss_limit_mb=6000", "-timeout=120", "-max_len=1000000", "-verbosity=0"]
     atheris.Setup([sys.argv[0], *flags, str(corpus)], campaign, custom_mutator=campaign.change)
     atheris.Fuzz()
 
@@ -145,11 +141,14 @@ def main() -> None:
         "--faults", type=Path, default=Path("fuzz-faults"), help="folder for inputs that find something"
     )
     parser.add_argument("--blind", action="store_true", help="not guided, even where Atheris is installed")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        run(options)
-    from tests.faults.readers import READERS
+    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")  # JAX has not started yet
+    atheris: Any = None
+    with contextlib.suppress(ImportError):
+        if not options.blind:
+            import atheris
+    with contextlib.nullcontext() if atheris is None else atheris.instrument_imports(include=["mtnets"]):
+        from tests.faults.readers import READERS
 
     results: dict[str, Any] = {}
     if options.report.exists():
@@ -157,14 +156,14 @@ def main() -> None:
     for name in options.readers or READERS:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.json"
-            command = [sys.executable, "-m", "tests.faults.fuzz", name, "--child", f"--runs={options.runs}"]
-            command += [f"--seconds={options.seconds}"]
-            command += [f"--seed={options.seed}", f"--faults={options.faults}", f"--report={report}"]
-            ended = subprocess.run([*command, *["--blind"] * options.blind], check=False)
+            child = os.fork()
+            if child == 0:
+                run(Campaign(name, options, report, guided=atheris is not None), atheris, options.seed)
+            _, status = os.waitpid(child, 0)
             result = json.loads(report.read_text()) if report.exists() else {"reader": name, "inputs": 0, "errors": 0}
             result.pop("checksum", None)
-            if ended.returncode:
-                result |= {"errors": result["errors"] + 1, "crash": ended.returncode}
+            if status:
+                result |= {"errors": result["errors"] + 1, "crash": os.waitstatus_to_exitcode(status)}
             results[name] = result
         print(json.dumps(result), flush=True)
         write_json(options.report, {"command": "python -m tests.faults.fuzz", "readers": results})
