@@ -8,7 +8,7 @@ PYTEST := python -m pytest -n 2 --dist loadfile
 FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_program.py \
 	tests/learner/test_meeting.py tests/test_house.py
 
-.PHONY: demo test test-fast test-wheel test-oldest test-extras check lint types clean
+.PHONY: demo test test-fast test-wheel test-oldest test-extras faults audit check lint types clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -20,10 +20,12 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(BIN)/$(PYTEST) $(FAST)
 
-# The same, with the wheel that would be published, in an environment outside the checkout.
+# The same, with what would be published (a source archive, and the wheel that is built from it), in an environment
+# outside the checkout.
 test-wheel: $(STAMP)
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e; \
-	$(BIN)/python -m pip wheel -q --no-deps -w "$$folder" .; \
+	$(BIN)/python -m pip install -q 'build>=1.2'; \
+	$(BIN)/python -m build --outdir "$$folder" . > "$$folder/log" || { cat "$$folder/log"; exit 1; }; \
 	$(PYTHON) -m venv "$$folder/venv"; \
 	"$$folder/venv/bin/python" -m pip install -q --upgrade 'pip>=25.1'; \
 	"$$folder/venv/bin/python" -m pip install -q "$$folder"/mtnets-*.whl --group test; \
@@ -46,6 +48,19 @@ test-extras: $(STAMP)
 	$(BIN)/$(PYTEST) -m 'slow or not slow'
 	for example in examples/wrap_*.py examples/data_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 
+# Kills, failing writes, signals; foreign files, guided by coverage; long runs. Hours; reports go to results/faults.
+faults: $(STAMP)
+	$(BIN)/python -m pip install -q 'atheris>=3'
+	$(BIN)/python -m tests.faults.campaign --trials 100 --replays 2000 --report results/faults/campaign.json
+	$(BIN)/python -m tests.faults.fuzz --runs 100000 --report results/faults/fuzz.json
+	$(BIN)/python -m tests.faults.long_runs --report results/faults/long-runs.json
+
+# Known weaknesses of what is installed, and a bill of materials (CycloneDX).
+audit: $(STAMP)
+	$(BIN)/python -m pip install -q pip-audit cyclonedx-bom
+	$(BIN)/pip-audit
+	$(BIN)/cyclonedx-py environment $(BIN)/python --of JSON -o sbom.json
+
 check: lint types
 
 lint: $(BIN)/ruff
@@ -67,4 +82,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-* demo.png
+	rm -rf .venv .venv-* demo.png sbom.json

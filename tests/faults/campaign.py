@@ -13,7 +13,6 @@ real training, recorded once, go through the same code to the run folder, withou
 import argparse
 import ctypes
 import dataclasses
-import json
 import os
 import pickle
 import platform
@@ -25,7 +24,7 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -385,12 +384,11 @@ def main(arguments: list[str]) -> int:
     if "LD_PRELOAD" not in os.environ:
         return preloaded(arguments)
 
-    import mtnets.analysis  # what trainings import; nothing of JAX is started here
-    import mtnets.cli.train  # noqa: F401
+    from mtnets.files import read_json, write_json
 
     report: dict[str, Any] = {}
     if options.report is not None and options.report.exists():
-        report = json.loads(options.report.read_text())
+        report = read_json(options.report)
     report["machine"] = {"system": platform.system(), "cores": os.cpu_count(), "python": platform.python_version()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -400,15 +398,14 @@ def main(arguments: list[str]) -> int:
         for kind, work, count in (("replays", replayed, options.replays), ("trainings", train, options.trials)):
             if count:
                 numbers = range(options.first, options.first + count)
-                _series(kind, work, numbers, folder, report.setdefault(kind, {}))
-            if options.report is not None:
-                options.report.parent.mkdir(parents=True, exist_ok=True)
-                options.report.write_text(json.dumps(report, indent=1) + "\n")
+                for _ in _series(kind, work, numbers, folder, report.setdefault(kind, {})):
+                    if options.report is not None:
+                        write_json(options.report, report)
     return int(any(report[kind]["wrong"] for kind in ("replays", "trainings") if kind in report))
 
 
-def _series(kind: str, work: Work, numbers: range, folder: Path, report: dict[str, Any]) -> None:
-    """Trials with these numbers, added to a report."""
+def _series(kind: str, work: Work, numbers: range, folder: Path, report: dict[str, Any]) -> Iterator[None]:
+    """Trials with these numbers, one after another, added to a report."""
     count = folder / "count"
     begun = time.monotonic()
     counted = Fault("none", {"FAULT_COUNT": str(count)})
@@ -429,6 +426,7 @@ def _series(kind: str, work: Work, numbers: range, folder: Path, report: dict[st
         report.setdefault("wrong", []).extend({"trial": n, "ends": ends, "what": each} for each in wrong)
         for each in wrong:
             print(f"{kind} {n} ({', '.join(ends)}): {each}", flush=True)
+        yield
     print(
         f"{report['trials']} {kind}, {sum(report['faults'].values())} faults, {len(report['wrong'])} wrong", flush=True
     )
