@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := $(if $(filter-out python3,$(PYTHON)),.venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'),.venv)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+INSTALL := $(BIN)/uv pip install -q --python $(BIN)/python
 PYTEST := python -m pytest -n 2 --dist loadfile
 FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_program.py \
 	tests/learner/test_meeting.py tests/test_house.py
@@ -24,11 +25,9 @@ test-fast: $(STAMP)
 # outside the checkout.
 test-wheel: $(STAMP)
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e; \
-	$(BIN)/python -m pip install -q 'build>=1.2'; \
-	$(BIN)/python -m build --outdir "$$folder" . > "$$folder/log" || { cat "$$folder/log"; exit 1; }; \
+	$(BIN)/uv build -q --out-dir "$$folder" .; \
 	$(PYTHON) -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/python" -m pip install -q --upgrade 'pip>=25.1'; \
-	"$$folder/venv/bin/python" -m pip install -q "$$folder"/mtnets-*.whl --group test; \
+	$(BIN)/uv pip install -q --python "$$folder/venv/bin/python" "$$folder"/mtnets-*.whl --group test; \
 	"$$folder/venv/bin/python" -c 'import mtnets; assert "site-packages" in mtnets.__file__, mtnets.__file__'; \
 	"$$folder"/venv/bin/$(PYTEST) $(FAST)
 
@@ -44,20 +43,20 @@ test-oldest:
 # Everything, also what is slow, and what needs PyTorch, ONNX, Grain and Hugging Face's libraries, which are large. An
 # hour or more.
 test-extras: $(STAMP)
-	$(BIN)/python -m pip install -q -e '.[torch,onnx,datasets,grain,hub]'
+	$(INSTALL) -e '.[torch,onnx,datasets,grain,hub]'
 	$(BIN)/$(PYTEST) -m 'slow or not slow'
 	for example in examples/wrap_*.py examples/data_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 
 # Kills, failing writes, signals; foreign files, guided by coverage; long runs. Hours; reports go to results/faults.
 faults: $(STAMP)
-	$(BIN)/python -m pip install -q 'atheris>=3'
+	$(INSTALL) 'atheris>=3'
 	$(BIN)/python -m tests.faults.campaign --trials 100 --replays 2000 --report results/faults/campaign.json
 	$(BIN)/python -m tests.faults.fuzz --runs 100000 --report results/faults/fuzz.json
 	$(BIN)/python -m tests.faults.long_runs --report results/faults/long-runs.json
 
 # Known weaknesses of what is installed, and a bill of materials (CycloneDX).
 audit: $(STAMP)
-	$(BIN)/python -m pip install -q pip-audit cyclonedx-bom
+	$(INSTALL) pip-audit cyclonedx-bom
 	$(BIN)/pip-audit
 	$(BIN)/cyclonedx-py environment $(BIN)/python --of JSON -o sbom.json
 
@@ -71,14 +70,14 @@ types: $(BIN)/ruff
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 $(BIN)/ruff: $(STAMP)
-	$(BIN)/python -m pip install -q --group check
+	$(INSTALL) --group check
 	@touch $@
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mtnets needs Python 3.11 or newer; $(PYTHON) is older or missing: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install -q -e . --group test
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	$(INSTALL) -e . --group test
 	@touch $@
 
 clean:
