@@ -30,6 +30,7 @@ class Checkpoints:
     def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
         self.folder = folder
         self._belongs_to = dict(belongs_to)
+        self._drop_old()  # which a process that was killed left
 
     @property
     def latest(self) -> int | None:
@@ -48,8 +49,7 @@ class Checkpoints:
         arrays = {f"{part}.{name}": a for part, tree in trees.items() for name, a in leaves_by_path(tree).items()}
         try:
             write_tensors(self._path(step), arrays, {"kind": KIND, "run": self._belongs_to, "meta_step": step})
-            for _, old in sorted(each for each in self._present() if each[1].is_file())[:-KEEP]:
-                old.unlink()
+            self._drop_old()
         except OSError as error:
             kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
             raise RunError(
@@ -80,6 +80,10 @@ class Checkpoints:
                 "was there, or start anew with overwrite=True."
             )
         return trees
+
+    def _drop_old(self) -> None:
+        for _, old in sorted(each for each in self._present() if each[1].is_file())[:-KEEP]:
+            old.unlink()
 
     def _path(self, step: int) -> Path:
         return self.folder / f"{step}{SUFFIX}"
