@@ -23,7 +23,7 @@ import experiments.__main__ as experiments
 import mtnets
 from mtnets import METHODS
 
-CLI, TRAIN = (importlib.import_module(f"mtnets.cli.{name}") for name in ("main", "train"))
+CLI, TRAIN = (importlib.import_module(f"mtnets.cli.{name}") for name in ("entry", "train"))
 ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.M | re.S)
