@@ -9,7 +9,8 @@ import numpy as np
 
 from mtnets.errors import DataError, MtnetsError, first_line
 
-REAL = "fiub"  # kinds of types that are real numbers; those that NumPy does not know itself, such as bfloat16, have V
+# Kinds of types. NumPy's own classes of types count times among whole numbers; bfloat16 and the like have V.
+REAL, WHOLE = "fiub", "iu"
 
 
 def read_array(value: Any, name: str) -> np.ndarray:

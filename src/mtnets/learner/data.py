@@ -12,7 +12,7 @@ from mtnets.errors import DataError
 from mtnets.forks import check_process
 from mtnets.inner import Batch
 from mtnets.networks.model import Model
-from mtnets.raw_arrays import narrowed, reading_array
+from mtnets.raw_arrays import WHOLE, narrowed, reading_array
 from mtnets.tasks import Inputs
 
 
@@ -107,7 +107,7 @@ def to_labels(y: Any, inputs: Inputs, examples: int, outputs: int) -> tuple[Arra
     """
     with reading_array(y, "y"):
         labels = _as_many(inputs.prepare_targets(y), examples)
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim != 1 or labels.dtype.kind not in WHOLE:
         raise DataError(f"y has shape {labels.shape} and type {labels.dtype}; labels must be integers, one each.")
     if labels.min() < 0 or labels.max() >= outputs:
         raise DataError(

@@ -14,6 +14,7 @@ from mtnets.inner import Batch, Distribution, Loss, Task, uses_float16
 from mtnets.learner.compiled import predict
 from mtnets.networks.adapters.checks import check_form
 from mtnets.networks.model import Model
+from mtnets.raw_arrays import WHOLE
 from mtnets.tasks.sampling import ChannelsFirst, surfacing
 
 
@@ -72,7 +73,7 @@ def check_outputs(model: Model, loss: Loss, params: Any, state: Any, x: Array) -
 
 def check_labels(labels: np.ndarray, outputs: int, what: str) -> None:
     """Raises DataError for labels `[examples]` that are no numbers of outputs."""
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim != 1 or labels.dtype.kind not in WHOLE:
         raise DataError(
             f"{what} have targets {list(labels.shape)} of {labels.dtype}; labels for cross-entropy must be integers "
             "[examples]. For numbers to predict, use the loss 'mse'."
@@ -136,7 +137,7 @@ def _check_batch(model: Model, loss: Loss, batch: Batch, what: str) -> None:
         raise OptionError(f"The network returns {dtype}; it must return real numbers of floating point.")
     if loss.labels:
         check_labels(y, shape[-1], what)
-    elif np.issubdtype(y.dtype, np.integer) and y.ndim == 1:
+    elif y.dtype.kind in WHOLE and y.ndim == 1:
         raise DataError(
             f"{what} have targets {list(y.shape)} of {y.dtype}, which look like labels of classes; for these use the "
             "loss 'cross-entropy', or convert numbers to floating point [examples, outputs]."

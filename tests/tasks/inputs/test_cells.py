@@ -96,6 +96,9 @@ def test_tables_that_cannot_be_used() -> None:
         (["1,5", "2,5"], "Column x holds '1,5', which is text and looks like a number; .* categories='x', or kind="),
         (["01234", "23456"], "holds '01234', which is text and looks like a number"),
         (["12%", "5 kg"], "holds '12%', which is text .* without separators of thousands or units"),
+        (["0", "1,000", "?", "?"], "holds '0', which is text and looks like a number"),
+        (["2020-01-31", "-", "-"], r"holds dates or times \(2020-01-31\)"),
+        (["?", "-"], "Column x has no value; leave it out"),
         (["1", "2", "many"], "holds 'many' among numbers; correct it, empty it"),
         ([1.0, 2.0, "many"], "holds 'many' among numbers; correct it, empty it"),
         (["31.01.2020", "01.02.2020", None], r"holds dates or times \(31.01.2020\)"),
@@ -125,6 +128,10 @@ def test_doubtful_categories_are_pointed_out(cells: list, which: str) -> None:
     with pytest.warns(UserWarning, match=f"Column x holds '{which}' among text, which becomes a category"):
         column = column_of(table, "x")
     assert column == column_of(table, "x", category=True)  # without a word
+
+
+def test_marks_among_numbers_are_missing() -> None:
+    assert column_of(cells_of({"x": [1, "-", 3.0, "?"]}), "x") == NumberColumn("x", 2.0, 1.0, missing=True)
 
 
 def test_plus_and_minus_are_categories() -> None:

@@ -160,12 +160,12 @@ def column_of(cells: Cells, name: str, *, category: bool | None = None) -> Colum
     column, category = cells[name], category or name in cells.categories
     typed = column.dtype.kind in "fiub"
     present = column[~np.isnan(column)] if typed else _present(column)
-    if len(present) == 0:
+    if len(present) == 0 or (not (typed or category) and all(map(is_mark, present))):
         raise DataError(f"Column {name} has no value; leave it out: ignore=...")
     if column.dtype.kind in "mM" or (not typed and any(map(is_time, present))):
         _refuse_times(name, present)
-    if not category and (typed or all(map(is_number, present))):
-        return _number_column(name, cells.numbers(name), present)
+    if not category and (typed or all(is_number(cell) or is_mark(cell) for cell in present)):
+        return _number_column(name, cells.numbers(name, marks=True), present)
     if not category:
         _check_text(name, present)
     values = tuple(sorted({as_text(cell) for cell in (np.unique(present) if typed else present)}))
@@ -193,23 +193,23 @@ def _check_text(name: str, present: NDArray[Any]) -> None:
     if len(text) + len(numbers) < len(present):
         other = next(cell for cell in present if not (isinstance(cell, str) or is_number(cell)))
         raise DataError(f"Column {name} holds {other!r}, of type {type(other).__name__}; expected numbers or text.")
-    dates = like_dates(text)
-    if dates.mean() > 0.5:
+    marks = sorted({cell for cell in text if is_mark(cell)}) if "+" not in text else []
+    text = [cell for cell in text if cell not in marks]
+    dates, like = like_dates(text), like_numbers(text)
+    if dates.sum() > len(text) / 2:
         _refuse_times(name, text)
-    like = like_numbers(text)
     if not numbers and like.all():
         raise DataError(
             f"Column {name} holds {text[0]!r}, which is text and looks like a number; it must be "
             f"{AS_NUMBERS}. If its values are names: {as_categories}."
         )
     found = len(numbers) + int(like.sum())
-    if found > len(present) / 2:  # more likely numbers with slips than categories
+    if found > (len(text) + len(numbers)) / 2:  # more likely numbers with slips than categories
         raise DataError(
             f"Column {name} holds {text[int(like.argmin())]!r} among numbers; correct it, empty it, or leave the "
             f"column out: ignore=... If its values are names: {as_categories}."
         )
-    doubtful = sorted({cell for cell in text if is_mark(cell)}) if "+" not in text else []
-    doubtful += [text[int(dates.argmax())]] if dates.any() else []
+    doubtful = marks + ([text[int(dates.argmax())]] if dates.any() else [])
     if found or doubtful:
         cell = doubtful[0] if doubtful else as_text(numbers[0]) if numbers else text[int(like.argmax())]
         warn(

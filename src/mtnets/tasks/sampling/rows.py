@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mtnets.errors import DataError
 from mtnets.inner.task import Batch, Task
-from mtnets.raw_arrays import check_real, narrowed, read_array
+from mtnets.raw_arrays import WHOLE, check_real, narrowed, read_array
 from mtnets.tasks.inputs.base import Inputs
 from mtnets.tasks.sampling.draws import check_counts, distinct
 
@@ -127,12 +127,12 @@ def _columns(table: NDArray[Any]) -> str:
 def _labels(name: str, y: ArrayLike) -> NDArray[np.int32]:
     """Labels `[rows]`, whole numbers from 0."""
     array = read_array(y, f"y of group {name}")
-    if not np.issubdtype(array.dtype, np.integer) or (array < 0).any():
+    if array.dtype.kind not in WHOLE or (array < 0).any():
         raise DataError(
             f"y of group {name} has type {array.dtype} and shape {array.shape}; labels must be integers from 0, and "
             "targets of regression (rows, outputs): y[:, None] for one output."
         )
-    return array.astype(np.int32)
+    return narrowed(array, np.int32, f"y of group {name}")
 
 
 def _table(name: str, part: str, table: ArrayLike) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from mtnets.inner.losses import LossName
 from mtnets.inner.task import Batch, Distribution, Task
 from mtnets.networks.model import Model
 from mtnets.networks.models import mlp
-from mtnets.raw_arrays import REAL, narrowed, read_array
+from mtnets.raw_arrays import REAL, WHOLE, narrowed, read_array
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.inputs.base import AS_THEY_ARE
 from mtnets.tasks.inputs.images import Images
@@ -105,7 +105,7 @@ class TaskForm:
             return x
         if x.ndim < 2 or not _is_real(x):
             raise DataError(f"{name} is {describe(x)}; expected numbers [examples, ...].")
-        return narrowed(x, np.int32 if np.issubdtype(x.dtype, np.integer) else np.float32, name)
+        return narrowed(x, np.int32 if x.dtype.kind in WHOLE else np.float32, name)
 
     def _y(self, value: ArrayLike, name: str) -> Any:
         y = read_array(value, name)
@@ -117,7 +117,7 @@ class TaskForm:
         return narrowed(y, np.float32, name)
 
     def _labels(self, y: NDArray[Any], name: str) -> NDArray[np.int32]:
-        if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        if y.ndim != 1 or y.dtype.kind not in WHOLE:
             raise DataError(f"{name} is {describe(y)}; expected integer labels [examples].")
         if y.size and (y.min() < 0 or (self.ways and y.max() >= self.ways)):
             raise DataError(
