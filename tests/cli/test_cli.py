@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import json
+import os
 
 import jax
 import numpy as np
@@ -265,6 +266,10 @@ def test_a_configuration_that_cannot_be_is_refused(config, words, capsys, tmp_pa
 
 
 def test_a_configuration_that_is_no_file_is_refused(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "(it is a pipe or a device, not a file)" in fails(capsys, "train", "sinusoid", "--config", tmp_path / "pipe")
+    (tmp_path / "deep").write_text("[" * 10**5)
+    assert "(it is nested too deeply)" in fails(capsys, "train", "sinusoid", "--config", tmp_path / "deep")
     assert "is not a configuration (Is a directory)" in fails(capsys, "train", "sinusoid", "--config", tmp_path)
     missing = fails(capsys, "train", "sinusoid", "--config", tmp_path / "nowhere.json")
     assert "is not a configuration (No such file or directory)" in missing
@@ -455,5 +460,6 @@ def test_another_method_than_that_of_a_config_keeps_its_own_options(capsys, tmp_
     assert "not a configuration" in fails(capsys, "train", "sinusoid", "--config", tmp_path / "other.json")
     custom = json.loads((first / "config.json").read_text())
     custom["method"]["name"] = "mine"
+    del custom["checksum"]
     (tmp_path / "custom.json").write_text(json.dumps(custom))
     assert "a method of its own, 'mine'" in fails(capsys, "train", "sinusoid", "--config", tmp_path / "custom.json")

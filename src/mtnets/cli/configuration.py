@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mtnets.arguments import check, check_fields
 from mtnets.cli.options import training_options
 from mtnets.errors import MtnetsError, OptionError, RunError
+from mtnets.files import read_json
 from mtnets.inner import METHODS, Method, method_from_json
 from mtnets.networks.models import model_from_config
 from mtnets.outer import Training
@@ -64,11 +65,13 @@ def read_config(family: str, path: str) -> Configuration:
     """
     try:
         shipped = path in recipes.names() and not Path(path).exists()
-        config = recipes.read(path) if shipped else json.loads(Path(path).read_text("utf-8"))
+        config = recipes.read(path) if shipped else read_json(path)
     except OSError as error:
         raise _no_configuration(path, error.strerror or str(error)) from error
-    except (RecursionError, ValueError) as error:  # no JSON, or no text
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _no_configuration(path, f"it holds no JSON: {error}") from error
+    except ValueError as error:  # a pipe, nested too deeply, or damaged
+        raise _no_configuration(path, str(error)) from error
     config = config.get("config", config) if isinstance(config, Mapping) else config  # a result holds its configuration
     if not isinstance(config, Mapping):
         raise _no_configuration(path, f"it holds {config!r:.60}, not a JSON object")

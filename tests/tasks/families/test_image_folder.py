@@ -9,6 +9,7 @@ from PIL import Image
 
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks import Folder, Images, folder
+from mtnets.tasks.families import images_by_class
 from samples import draw, image, png
 
 SPLITS = ("train", "val", "test")
@@ -156,3 +157,9 @@ def test_impossible_options(options: dict[str, int]) -> None:
 def test_recipe_is_that_of_miniimagenet(write) -> None:
     recipe = folder(root=str(write("data", files())), **SIZES).recipe
     assert (recipe.inner_lr, recipe.inner_steps, recipe.meta_batch, recipe.meta_steps) == (0.05, 5, 4, 60_000)
+
+
+def test_images_that_do_not_fit_in_memory(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images_by_class, "memory", lambda: 1000)
+    with pytest.raises(DataError, match=r"The images in .*data need 0 GiB, and this machine has 0 GiB; make"):
+        folder(root=str(write("data", files())), **SIZES)

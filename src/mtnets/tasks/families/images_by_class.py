@@ -1,5 +1,6 @@
 """Images by split and class: the form that files of images take before they become a family."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -101,7 +102,7 @@ def unpack(
       listed: the place of an image in a list that names it, which is told in an error.
 
     Raises:
-      DataError: for an image that is damaged or unlike the others.
+      DataError: for an image that is damaged or unlike the others, or for more than fit in memory.
     """
     listed = listed or {}
     pixels = np.empty((0, 0, 0, 0), np.uint8)
@@ -111,6 +112,7 @@ def unpack(
         if place == 0:
             if image.shape[0] != image.shape[1]:
                 raise DataError(f"{file.name} is {_describe(image)}, not square; give the size wanted: image_size=...")
+            _check_memory(archive.path, len(files) * image.nbytes)
             pixels = np.empty((len(files), *image.shape), image.dtype)
         if image.shape != pixels.shape[1:]:
             option = "channels" if image.shape[:2] == pixels.shape[1:3] else "image_size"
@@ -126,6 +128,24 @@ def unpack(
         pixels[place] = image
     runs = groupby(files, key=lambda file: (file.split, file.class_name))
     return eight_bits(pixels), [Run(split, name, len(list(members))) for (split, name), members in runs]
+
+
+def memory() -> int | None:
+    """Bytes of memory that this machine has; None where the system does not say it, as on Windows."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _check_memory(path: Path, needed: int) -> None:
+    """Raises DataError for images that do not fit in memory: they would be unpacked for hours first."""
+    present = memory()
+    if present is not None and needed > present:
+        raise DataError(
+            f"The images in {path} need {needed / 2**30:.0f} GiB, and this machine has {present / 2**30:.0f} GiB; make "
+            "them smaller: image_size=..."
+        )
 
 
 def _describe(image: NDArray[Any]) -> str:
