@@ -538,6 +538,21 @@ def test_a_weight_in_two_places_has_one_metric_and_the_gradient_of_both(build) -
     np.testing.assert_allclose(after[path] - before[path], -0.1 * gradient @ t.T @ t, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("change", [lambda v, g: v * g, lambda v, g: v / g, lambda v, g: g * (v / jnp.linalg.norm(v))])
+def test_a_weight_that_other_weights_scale_is_a_layer(change) -> None:
+    params = {"g": jnp.ones((1, 3)), "v": jnp.ones((2, 3)), "b": jnp.zeros(3)}
+    structure = structure_of(lambda p: jnp.ones((4, 2)) @ change(p["v"], p["g"]) + p["b"], params)
+    assert [(layer.paths, layer.out_axes) for layer in structure.layers] == [(("v", "b"), (1,))]
+    assert set(structure.loose) == {"g"}
+    assert not structure.normalising
+
+
+def test_a_weight_under_a_mask_is_none() -> None:
+    params, mask = {"w": jnp.ones((2, 3)), "head": jnp.ones((3, 1))}, jnp.asarray([[1.0, 0.0, 1.0]] * 2)
+    structure = structure_of(lambda p: jnp.ones((4, 2)) @ (p["w"] * mask) @ p["head"], params)
+    assert [layer.weight for layer in structure.layers] == ["head"]
+
+
 def test_networks_without_layers() -> None:
     with pytest.raises(OptionError, match=r"scale \(3,\).*rank ≥ 2"):
         find_layers(lambda p: X * p["scale"], {"scale": jnp.ones(3)})

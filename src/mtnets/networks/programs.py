@@ -11,6 +11,8 @@ CALLS = {"jit", "pjit", "closed_call", "remat2", "checkpoint", "custom_jvp_call"
 PRODUCTS = {"dot_general", "conv_general_dilated"}
 ROOTS = {"sqrt", "rsqrt"}
 ARITHMETIC = {"add", "sub", "mul", "div", "neg", "add_any"}
+SCALINGS = {"mul", "div"}
+LINEAR = PRODUCTS | {"gather"}
 
 
 class Leaf(NamedTuple):
@@ -18,13 +20,16 @@ class Leaf(NamedTuple):
 
     Attributes:
       number: index of the parameter among the inputs of the program.
-      axes: for each axis of the variable, the axes of the parameter that it runs over; None for a part of an axis.
+      axes: for each axis of the variable, the axes of the parameter that it runs over; None, also among them, for a
+        part of an axis.
       flipped: axes of the parameter that run backwards.
+      scaled: whether it was multiplied by something that is computed from parameters, as in weight normalisation.
     """
 
     number: int
-    axes: tuple[tuple[int, ...] | None, ...]
+    axes: tuple[tuple[int | None, ...] | None, ...]
     flipped: frozenset[int] = frozenset()
+    scaled: bool = False
 
 
 class Made(NamedTuple):
@@ -33,10 +38,12 @@ class Made(NamedTuple):
     Attributes:
       product: number of the parameter of which it is the product with something else; None if it is none.
       normalised: whether arithmetic leads to it from a square root, as in every normalisation.
+      weights: whether it is computed from parameters alone.
     """
 
     product: int | None = None
     normalised: bool = False
+    weights: bool = False
 
 
 class Use(NamedTuple):
@@ -63,7 +70,10 @@ class Use(NamedTuple):
     def groups(self) -> int:
         """Number of groups of a convolution whose kernel is the parameter; 1 for other operations."""
         counts = self.eqn.params.get("feature_group_count", 1) * self.eqn.params.get("batch_group_count", 1)
-        return counts if self.position else 1
+        if counts == 1 or not self.position:
+            return 1
+        units = self.leaf.axes[self.eqn.params["dimension_numbers"].rhs_spec[0]]
+        return 1 if units is None or None in units else counts  # of merged axes one has the units of one group
 
 
 def first_uses(jaxpr: Any) -> Iterator[Use]:
@@ -79,7 +89,10 @@ def first_uses(jaxpr: Any) -> Iterator[Use]:
 
 
 def out_axes(use: Use) -> tuple[int, ...] | None:
-    """The axes of a parameter that index the outputs of the operation that uses it; None if an axis was split."""
+    """The axes of a parameter that index the outputs of the operation that uses it; None if an axis was split.
+
+    Of an axis into which a part of another was merged, as in a grouped transposed convolution, its own axes are given.
+    """
     leaf, position = use.leaf, use.position
     axes, numbers = range(len(leaf.axes)), use.eqn.params.get("dimension_numbers")
     if use.primitive == "dot_general":
@@ -90,7 +103,8 @@ def out_axes(use: Use) -> tuple[int, ...] | None:
     elif use.primitive == "gather":
         axes = [axis for axis in axes if axis not in numbers.start_index_map][-1:]
     runs = [leaf.axes[axis] for axis in axes]
-    return None if None in runs else sum(runs, ())
+    whole = tuple(axis for run in runs for axis in run or () if axis is not None)
+    return None if None in runs else whole
 
 
 def _uses(jaxpr: Any, known: dict[Any, Leaf | Made]) -> Iterator[Use]:
@@ -112,6 +126,8 @@ def _uses(jaxpr: Any, known: dict[Any, Leaf | Made]) -> Iterator[Use]:
                     known.update({o: inside[s] for o, s in outputs if not hasattr(s, "val") and s in inside})
         elif name in TRANSPARENT and isinstance(operands[0], Leaf):
             known[eqn.outvars[0]] = _rearranged(eqn, operands[0])
+        elif name not in LINEAR and (made := _of_weights(eqn, operands)):  # not a use yet
+            known[eqn.outvars[0]] = made
         else:
             beside = next((operand for operand in operands if isinstance(operand, Made)), Made())
             for position, operand in enumerate(operands):
@@ -132,6 +148,23 @@ def _made(name: str, operands: Sequence[Leaf | Made | None]) -> Made | None:
     if name in ROOTS or (name in ARITHMETIC and any(operand.normalised for operand in made)):
         return Made(normalised=True)
     return None
+
+
+def _of_weights(eqn: Any, operands: Sequence[Leaf | Made | None]) -> Leaf | Made | None:
+    """What the result of an operation holds if all of its operands are computed from parameters: a parameter that was
+    scaled, or something else. None if there are other operands."""
+    inputs = [operand for operand, var in zip(operands, eqn.invars, strict=True) if not hasattr(var, "val")]
+    if not inputs or not all(isinstance(each, Leaf) or (each is not None and each.weights) for each in inputs):
+        return None
+    if eqn.primitive.name in SCALINGS:
+        shape, factors = eqn.outvars[0].aval.shape, eqn.invars[:1] if eqn.primitive.name == "div" else eqn.invars
+        leaves = [each for each, var in zip(operands, factors, strict=False) if var.aval.shape == shape]
+        leaves = [each for each in leaves if isinstance(each, Leaf) and all(each.axes)]  # not spread over others
+        plain = [leaf for leaf in leaves if not leaf.scaled] or leaves
+        if len(plain) == 1:
+            return plain[0]._replace(scaled=True)
+    made = _made(eqn.primitive.name, operands) or Made()
+    return made._replace(product=None, weights=True)
 
 
 def _operands(eqn: Any, sub: Any, operands: list[Any]) -> list[Any]:
@@ -168,7 +201,7 @@ def _rearranged(eqn: Any, leaf: Leaf) -> Leaf:
 
 
 def _reshaped(axes: Sequence[Any], before: Sequence[int], after: Sequence[int]) -> tuple[Any, ...]:
-    """The runs of axes after a reshape: merged axes are joined, a split axis becomes None."""
+    """The runs of axes after a reshape: merged axes are joined, a split axis becomes None, also within a run."""
     if 0 in before:
         return (None,) * len(after)
     result: list[Any] = []
@@ -183,6 +216,7 @@ def _reshaped(axes: Sequence[Any], before: Sequence[int], after: Sequence[int]) 
                 old, i = old * before[i], i + 1
             else:
                 new, count = new * after[len(result) + count], count + 1
-        whole = None if None in merged or count > 1 else sum(merged, ())
-        result += [whole] * count
+        whole: tuple[int | None, ...] = sum(((None,) if run is None else run for run in merged), ())
+        split = count > 1 or set(whole) == {None}
+        result += [None if split else whole] * count
     return tuple(result)

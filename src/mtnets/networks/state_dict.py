@@ -167,7 +167,7 @@ def _weight(layer: Layer, use: Use, leaf: np.ndarray) -> np.ndarray:
     """A weight in PyTorch's layout."""
     array = np.flip(leaf, tuple(use.leaf.flipped))
     weight = {"gather": _table, "conv_general_dilated": _convolution, "dot_general": _dense}[use.primitive](use, array)
-    if weight is None:
+    if weight is None or use.leaf.scaled:
         raise OptionError(
             f"{layer.weight.partition('.')[2]} {layer.shape} enters {use.primitive} in a way that no layer of PyTorch "
             "does; export StableHLO (adapted.export) or ONNX (adapted.export_onnx)."
@@ -189,6 +189,8 @@ def _dense(use: Use, array: np.ndarray) -> np.ndarray | None:
     inputs = [axis for i in sorted(contracted) for axis in use.leaf.axes[i] or ()]
     if array.ndim == 4 and units == (3,) and inputs in ([1, 0, 2], [1, 0]):  # as mtnets.models.conv unfolds images
         return _arranged(array, [[3], [2], [0], [1]])
+    if units == (0,) and use.leaf.axes[1:] == ((1, *range(2, array.ndim)),):  # as mtnets.from_torch unfolds them
+        return array
     return _arranged(array, [units, inputs])
 
 
@@ -211,7 +213,7 @@ def _arranged(array: np.ndarray, axes: Sequence[Sequence[int]]) -> np.ndarray | 
     """The array with each of these runs of its axes merged; None if an axis that is not of size one is in no run."""
     listed = [axis for run in axes for axis in run]
     others = [axis for axis in range(array.ndim) if axis not in listed]
-    if any(array.shape[axis] != 1 for axis in others):
+    if None in listed or any(array.shape[axis] != 1 for axis in others):
         return None
     return array.transpose(*listed, *others).reshape([math.prod(array.shape[axis] for axis in run) for run in axes])
 

@@ -91,6 +91,34 @@ def test_layers_of_every_kind_are_found() -> None:
     }
 
 
+def test_normalised_weights_are_layers() -> None:
+    norm = nn.utils.parametrizations.weight_norm
+    network = nn.Sequential(norm(nn.Conv1d(1, 4, 3)), nn.ReLU(), nn.Flatten(), norm(nn.Linear(8, 2)))
+    model = wrap(network, (1, 4))
+    assert [layer.paths for layer in model.layers] == [
+        ("0.parametrizations.weight.original1", "0.bias"),
+        ("3.parametrizations.weight.original1", "3.bias"),
+    ]
+    assert [layer.out_axes for layer in model.layers] == [(0,), (0,)]
+    assert set(model.loose) == {f"{name}.parametrizations.weight.original0" for name in "03"}
+    with pytest.raises(OptionError, match=r"0.parametrizations.weight.original1 .* in a way that no layer of PyTorch"):
+        AdaptedModel(model, *model.init(jax.random.key(0))).state_dict()
+
+
+def test_groups_of_a_transposed_convolution_share_a_metric() -> None:
+    network = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False), nn.Flatten())
+    model = wrap(network, (4, 2, 2))
+    (layer,) = model.layers
+    assert (layer.shape, layer.out_axes, layer.groups) == ((4, 3, 3, 3), (1,), 1)
+    random = np.random.default_rng(0)
+    x, metric = (random.normal(size=shape).astype(np.float32) for shape in ((2, 4, 2, 2), (3, 3)))
+    params, state = model.init(jax.random.key(0))
+    y = model.apply(params, state, x, None)[0].reshape(2, 2, 3, -1)
+    folded = layer.leaves(layer.matrix(params) @ metric)
+    expected = np.einsum("ngup,uv->ngvp", y, metric).reshape(2, -1)
+    np.testing.assert_allclose(model.apply(folded, state, x, None)[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_what_has_no_gradient_is_neither_adapted_nor_meta_trained() -> None:
     network = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
     network[0].requires_grad_(False)

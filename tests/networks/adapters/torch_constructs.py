@@ -271,7 +271,6 @@ class Construct:
       shape: of one input.
       kind: heading under which it is listed.
       integers: whether inputs are indices.
-      second: whether PyTorch has its second derivative.
     """
 
     name: str
@@ -279,7 +278,6 @@ class Construct:
     shape: tuple[int, ...]
     kind: str
     integers: bool = False
-    second: bool = True
 
 
 def bags() -> nn.Module:
@@ -435,7 +433,9 @@ RESIZING = {
     ),
     "F.lp_pool2d": lambda x: F.lp_pool2d(x.abs() + 1, 2, 2),
     "nn.AdaptiveAvgPool2d(1), (3), (5, 3)": lambda x: (
-        F.adaptive_avg_pool2d(x, (5, 3)).mean() + F.adaptive_avg_pool2d(x, 3) + F.adaptive_avg_pool2d(x, 1)
+        F.adaptive_avg_pool2d(x, (5, 3)).mean((2, 3), keepdim=True)
+        + F.adaptive_avg_pool2d(x, 3)
+        + F.adaptive_avg_pool2d(x, 1)
     ),
     "nn.AdaptiveMaxPool2d": lambda x: F.adaptive_max_pool2d(x, (5, 3)),
     "F.interpolate, nearest": lambda x: (
@@ -583,7 +583,7 @@ CONSTRUCTS = [
     *modules("Convolutions", (2, 4, 5, 4), {name: flat(build) for name, build in CONVOLUTIONS_3D.items()}),
     *modules("Linear layers and parameters", (5,), LINEAR),
     *modules("Embeddings", WORDS, EMBEDDINGS, integers=True),
-    *modules("Embeddings", WORDS, {"nn.EmbeddingBag": bags}, integers=True, second=False),
+    *modules("Embeddings", WORDS, {"nn.EmbeddingBag": bags}, integers=True),
     *modules("Attention and matrices", ROWS, {name: lambda f=f: Sequence(f) for name, f in SEQUENCES.items()}),
     *modules("Attention and matrices", ROWS, ATTENTION),
     *modules(

@@ -16,6 +16,7 @@ from mtnets.trees import leaves_by_path
 EXAMPLES = 3  # differs from most sizes of networks, so that an axis in the wrong place shows
 SAME = 1  # between the others, so that a dependence on those before it or after it shows
 ROUNDING = 1e-4
+QUICKLY_COMPILED = {"xla_backend_optimization_level": 0}  # what runs twice need not be fast
 
 
 def check_params(params: Any) -> None:
@@ -75,7 +76,7 @@ def checked(model: Model) -> Model:
     params, state = model.init(jax.random.key(0))
     check_params(params)
     with taking_inputs(model.input_shape, model.input_dtype):
-        predict = jax.jit(lambda p, s, x: model.apply(p, s, x, None)[0])
+        predict = jax.jit(lambda p, s, x: model.apply(p, s, x, None)[0], compiler_options=QUICKLY_COMPILED)
         y = predict(params, state, x)
     check_form(y, EXAMPLES)
     if not bool(jnp.isfinite(y).all()):
@@ -102,10 +103,11 @@ def _without_zeros(params: Any) -> Any:
     """The parameters with small numbers in the place of zeros: a head of zeros would hide what comes before it."""
     random = np.random.default_rng(1)
 
-    def filled(leaf: Array) -> Array:
-        return jnp.where(leaf == 0, jnp.asarray(0.1 * random.normal(size=leaf.shape), leaf.dtype), leaf)
+    def filled(leaf: Any) -> Array:
+        array = np.asarray(leaf)  # JAX would compile a program for each shape
+        return jnp.asarray(np.where(array == 0, 0.1 * random.normal(size=array.shape), array).astype(array.dtype))
 
-    return jax.tree.map(filled, jax.tree.map(jnp.asarray, params))
+    return jax.tree.map(filled, params)
 
 
 def _check_alone(predict: Callable[..., Array], params: Any, state: Any, x: Array, others: Array) -> None:
@@ -141,7 +143,7 @@ def _check_memory(model: Model, params: Any, state: Any, x: Array) -> None:
         program = jax.make_jaxpr(learn)(state).jaxpr
         # What comes out as it went in is a constant of the network, not a statistic.
         changed = [after is not before for before, after in zip(program.invars, program.outvars, strict=True)]
-        kept = float(jax.jit(share)(state))
+        kept = float(jax.jit(share, compiler_options=QUICKLY_COMPILED)(state))
     if not kept <= ROUNDING:
         raise OptionError(
             "norm='support' needs statistics of the support set alone, and those of this network depend on earlier "

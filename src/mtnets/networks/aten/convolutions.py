@@ -1,5 +1,6 @@
 """Convolutions of 1 to 3 axes: strided, dilated, grouped, transposed."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ def _convolution(
     stride, padding, dilation, extra = (_sizes(v, count) for v in (stride, padding, dilation, output_padding))
     if transposed:
         y = _transposed(x, weight, stride, padding, dilation, extra, groups)
+    elif groups == 1 and jax.default_backend() == "cpu":
+        return _by_patches(x, weight, bias, stride, padding, dilation)
     else:
         y = jax.lax.conv_general_dilated(
             x,
@@ -40,6 +43,26 @@ def _convolution(
             feature_group_count=groups,
         )
     return y if bias is None else y + bias.reshape(-1, *(1,) * count)
+
+
+def _by_patches(x: Array, weight: Array, bias: Array | None, stride: Any, padding: Any, dilation: Any) -> Array:
+    """A convolution as one product of matrices, `[units, inputs · elements] × [inputs · elements, examples · places]`.
+
+    On a CPU it is several times faster than XLA's convolution. The examples stand behind the channels, so that the
+    weight, its gradient and the outputs are the matrices that they are in memory, and nothing is transposed.
+    """
+    patches = jnp.pad(x.swapaxes(0, 1), ((0, 0), (0, 0), *((p, p) for p in padding)))
+    count = len(stride)
+    for i, (size, step, apart) in enumerate(zip(weight.shape[2:], stride, dilation, strict=True)):
+        axis = i + patches.ndim - count  # of the image; the elements of the kernel come after the channels
+        places = (patches.shape[axis] - apart * (size - 1) - 1) // step + 1
+        stop = (places - 1) * step + 1
+        cuts = [jax.lax.slice_in_dim(patches, k * apart, k * apart + stop, step, axis) for k in range(size)]
+        patches = jnp.stack(cuts, axis=1 + i)
+    inputs, outputs = patches.shape[: 1 + count], patches.shape[1 + count :]
+    y = weight.reshape(-1, math.prod(inputs)) @ patches.reshape(math.prod(inputs), math.prod(outputs))
+    y = y if bias is None else y + bias[:, None]
+    return y.reshape(-1, *outputs).swapaxes(0, 1)
 
 
 def _transposed(x: Array, weight: Array, stride: Any, padding: Any, dilation: Any, extra: Any, groups: int) -> Array:
