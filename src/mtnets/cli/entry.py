@@ -11,6 +11,7 @@ import tyro
 
 from mtnets.cli.commands import COMMANDS, FLAT
 from mtnets.cli.messages import in_flags
+from mtnets.cli.parsing import parsed
 from mtnets.errors import MtnetsError, OptionError, first_line, printable
 from mtnets.stopping import Terminated
 
@@ -61,7 +62,7 @@ def _parse(args: list[str]) -> Callable[[], object]:
     if args[:1] == ["train"]:
         return _train(args[1:])
     commands = {"train": _Train, **COMMANDS}
-    return tyro.cli(
+    return parsed(
         Union[tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())],  # type: ignore[arg-type]  # noqa: UP007
         args=args,
         prog="mtnets",

@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from mtnets.cli.commands import FLAT
 from mtnets.cli.configuration import Configuration, read_config
 from mtnets.cli.options import (
@@ -16,6 +14,7 @@ from mtnets.cli.options import (
     task_options,
     training_options,
 )
+from mtnets.cli.parsing import parsed
 from mtnets.devices import use_cores
 from mtnets.errors import OptionError
 from mtnets.inner import ESTIMATORS, METHODS, method_to_json
@@ -35,7 +34,7 @@ def train(family: str, args: list[str]) -> None:
         f"Meta-trains a learner on {family} tasks. --config FILE starts from a recipe (mtnets recipes) or the "
         "config.json of a run."
     )
-    options: Any = tyro.cli(
+    options: Any = parsed(
         kind, args=args, default=default, prog=f"mtnets train {family}", description=about, config=FLAT
     )
     # curves are so small that tasks shared over cores take longer

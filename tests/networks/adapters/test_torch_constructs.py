@@ -36,6 +36,11 @@ def embedding_bag(words, weight, **_):
     return weight[words].mean(1)
 
 
+def hardsigmoid(x, inplace=False):
+    """PyTorch's own has no second derivative."""
+    return torch.nn.functional.relu6(x + 3) / 6
+
+
 def in_jax(model, x, probe):
     """The same, in the same order."""
     params, state = model.init(jax.random.key(0))
@@ -73,6 +78,7 @@ def test_as_in_pytorch(construct, monkeypatch) -> None:
     own = network.eval()(torch.tensor(x)).detach().numpy()
     monkeypatch.setattr(torch, "_weight_norm", weight_norm)
     monkeypatch.setattr(torch.nn.functional, "embedding_bag", embedding_bag)
+    monkeypatch.setattr(torch.nn.functional, "hardsigmoid", hardsigmoid)
     probe = lambda a: torch.tensor(numbers[: a.numel()]).reshape(a.shape)  # noqa: E731
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # the others have no second derivative
         expected = in_torch(network, torch.tensor(x), probe)
