@@ -171,7 +171,8 @@ def _column(name: str, column: NDArray[Any]) -> NDArray[np.float32]:
             f"Column {name!r} has {list(shapes[odd])} numbers in row {odd} and {list(shapes[0])} in row 0; all rows "
             "must have the same shape."
         )
-    numbers = column.astype(np.float32)
+    with np.errstate(over="ignore"):
+        numbers = column.astype(np.float32)
     bad = ~np.isfinite(numbers).reshape(len(numbers), -1).all(1)
     if bad.any():
         raise DataError(_missing(name, int(bad.argmax())))
