@@ -108,6 +108,11 @@ def test_a_known_scale_survives_its_file() -> None:
     assert np.isinf(inputs.row_scale.spread[1])
 
 
+def test_rows_without_columns_are_refused() -> None:
+    with pytest.raises(DataError, match="X has no features; give at least one"):
+        StandardisedRows(4).for_task(np.zeros((3, 0)), [0, 1, 2])
+
+
 def test_numbers_that_are_not_finite_raise_no_warning() -> None:
     inputs = StandardisedRows(2).for_task(np.array([[np.nan, 1.0], [np.inf, 2.0]]), [0, 1])
     assert not np.isfinite(inputs.prepare(np.array([[np.inf, 1.0]]))).all()

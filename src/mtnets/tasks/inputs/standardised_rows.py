@@ -118,7 +118,7 @@ class StandardisedRows(Inputs):
           y: their targets, `[rows]` or `[rows, outputs]`, or labels, which are not looked at.
 
         Raises:
-          DataError: for rows wider than the network.
+          DataError: for rows wider than the network, or without a number.
         """
         rows = read_array(x, "x")
         if self.row_scale is not None or rows.ndim != 2 or not len(rows):
@@ -220,6 +220,8 @@ class StandardisedRows(Inputs):
 
 
 def _check_width(columns: int, features: int) -> None:
+    if columns == 0:
+        raise DataError("X has no features; give at least one for each row.")
     if columns > features:
         raise DataError(
             f"X has {columns} features, more than the {features} of this learner; choose among them first (for "
