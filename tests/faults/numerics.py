@@ -61,15 +61,27 @@ def precision(double: bool) -> Iterator[None]:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Doubled:
-    """The tasks of single precision in double precision."""
+class Drawn:
+    """Tasks that are drawn already, so that no program rounds them in a way of its own.
 
-    tasks: Distribution
+    Attributes:
+      tasks: `[tasks, ...]`.
+      words: of the key of each, `[tasks, words]`.
+    """
+
+    tasks: Task
+    words: Array
 
     def sample(self, key: Array) -> Task:
-        with jax.enable_x64(False):
-            task = self.tasks.sample(key)
-        return jax.tree.map(lambda a: a.astype(jnp.float64) if jnp.issubdtype(a.dtype, jnp.floating) else a, task)
+        place = jnp.argmax((jax.random.key_data(key) == self.words).all(1))
+        return jax.tree.map(lambda leaf: leaf[place], self.tasks)
+
+
+@jax.jit
+def draw(tasks: Distribution, keys: Array) -> Drawn:
+    """The tasks that `meta_gradient` draws with these keys."""
+    words = jax.vmap(lambda key: jax.random.key_data(jax.random.fold_in(key, 0)))(keys)
+    return Drawn(jax.lax.map(lambda key: drawn_and_keys(tasks, key)[0], keys), words)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +129,12 @@ class Trial:
 
         return self._gradients.setdefault((double, devices), jax.jit(gradient))
 
+    def drawn(self, step: int, dtype: Any) -> Drawn:
+        """The tasks of a meta-step, drawn in single precision."""
+        with jax.enable_x64(False):
+            drawn = draw(self.tasks, meta_step_keys(jax.random.key(0), step, self.meta_batch))
+            return cast(drawn, dtype)
+
     def follow(
         self,
         optimiser: optax.GradientTransformation,
@@ -125,6 +143,7 @@ class Trial:
         double: bool = False,
         devices: int = 1,
         noise: float = 0.0,
+        rounding: float = 0.0,
     ) -> list[tuple[Meta, float]]:
         """What is learned, and the mean query loss since the last look, after each of these numbers of meta-steps.
 
@@ -134,11 +153,11 @@ class Trial:
           double: in double precision.
           devices: that share the tasks.
           noise: relative, on the starting weights.
+          rounding: noise on what is not zero of each meta-gradient, in units of the largest number of each leaf.
         """
         dtype = np.float64 if double else np.float32
         random = np.random.default_rng(0)
         meta = jax.tree.map(lambda a: a * (1 + noise * random.uniform(-1, 1, a.shape)), self.start[0])
-        tasks = Doubled(self.tasks) if double else self.tasks
         with precision(double):
             meta, state = cast(meta, dtype), cast(self.start[1], dtype)
             memory = optimiser.init(meta)  # type: ignore[arg-type]
@@ -151,8 +170,12 @@ class Trial:
 
             results, losses = [], []
             for step in range(looks[-1]):
-                result = jax.device_get(gradient(meta, state, np.int32(step), tasks))
-                meta, memory = update(result.gradient, memory, meta)
+                result = jax.device_get(gradient(meta, state, np.int32(step), self.drawn(step, dtype)))
+                noisy = jax.tree.map(
+                    lambda a: a + rounding * (a != 0) * np.abs(a).max() * random.uniform(-1, 1, a.shape),
+                    result.gradient,
+                )
+                meta, memory = update(noisy if rounding else result.gradient, memory, meta)
                 state = result.state
                 losses.append(float(result.metrics["post_loss"]))
                 if step + 1 in looks:
@@ -189,6 +212,7 @@ def measure_precision() -> dict[str, Any]:
         single = trial.follow(adam, looks)
         exact = trial.follow(adam, looks, double=True)
         moved = trial.follow(adam, looks, double=True, noise=ULP)
+        rounded = trial.follow(adam, looks, double=True, rounding=ULP)
         sgd = optax.chain(optax.clip_by_global_norm(10.0), optax.sgd(1e-2))
         by_sgd = [trial.follow(sgd, [looks[-1]], double=double)[0] for double in (False, True)]
         rows[name] = [
@@ -197,8 +221,9 @@ def measure_precision() -> dict[str, Any]:
                 "loss": e[1],
                 "single": {"loss": abs(s[1] - e[1]) / e[1], **apart(s[0], e[0])},
                 "start moved by an ulp": {"loss": abs(m[1] - e[1]) / e[1], **apart(m[0], e[0])},
+                "gradients rounded": {"loss": abs(r[1] - e[1]) / e[1], **apart(r[0], e[0])},
             }
-            for look, s, e, m in zip(looks, single, exact, moved, strict=True)
+            for look, s, e, m, r in zip(looks, single, exact, moved, rounded, strict=True)
         ]
         (s, e) = by_sgd
         rows[name][-1]["single, by SGD"] = {"loss": abs(s[1] - e[1]) / e[1], **apart(s[0], e[0])}
@@ -214,7 +239,7 @@ def measure_devices() -> dict[str, Any]:
     family, steps = mtnets.tasks.glyphs(ways=5, queries=5, network=mtnets.models.Conv4(filters=8)), 12
     inner = Inner(family.model(), METHODS["mt_net"](), LOSSES["cross-entropy"], 1)
     trial = Trial(inner, family.train, 2.0, 4)
-    optimisers = {"adam": optax.adam(1e-3), "sgd": optax.sgd(1e-2)}
+    optimisers = {"adam": optax.adam(1e-3), "sgd": optax.sgd(1e-3)}
     rows: dict[str, Any] = {}
     for name, optimiser in optimisers.items():
         for double in (False, True):
@@ -224,8 +249,8 @@ def measure_devices() -> dict[str, Any]:
             print(label, {k: v for k, v in rows[label]["last"].items() if v["largest"] > 1e-3}, flush=True)
     for double in (False, True):
         dtype = np.float64 if double else np.float32
-        tasks = Doubled(trial.tasks) if double else trial.tasks
         with precision(double):
+            tasks = trial.drawn(0, dtype)
             gradients = [
                 jax.device_get(trial.gradient(double, n)(*cast(trial.start, dtype), np.int32(0), tasks).gradient)
                 for n in (1, 2)
