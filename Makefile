@@ -53,6 +53,7 @@ faults: $(STAMP)
 	$(BIN)/python -m tests.faults.campaign --trials 100 --replays 2000 --report results/faults/campaign.json
 	$(BIN)/python -m tests.faults.fuzz --runs 100000 --report results/faults/fuzz.json
 	$(BIN)/python -m tests.faults.long_runs --report results/faults/long-runs.json
+	$(BIN)/python -m tests.faults.numerics --report results/faults/numerics.json
 
 # Known weaknesses of what is installed, and a bill of materials (CycloneDX).
 audit: $(STAMP)

@@ -1,14 +1,14 @@
 """What a process gathers in a long run: memory, memory maps, open files, threads, compiled programs.
 
-    python tests/faults/long_runs.py [training] [sizes] [learners]
+    python -m tests.faults.long_runs [sizes] [learners] [training] --report results/faults/long-runs.json
 
-runs all of it, or the parts named, in about 20 minutes on two cores, and writes `results/faults/long-runs.json`.
+runs all of it, or the parts named, in about ten minutes on two cores.
 """
 
+import argparse
 import functools
 import gc
 import json
-import sys
 import tempfile
 import threading
 import time
@@ -21,8 +21,6 @@ import numpy as np
 import mtnets
 from mtnets import Learner, Model
 from mtnets.compilation import program
-
-JSON = Path(__file__).parents[2] / "results/faults/long-runs.json"
 
 
 def held() -> dict[str, Any]:
@@ -102,21 +100,26 @@ def learners(count: int, samples: int) -> list[dict[str, Any]]:
 
 
 PARTS = {
-    "training": lambda: training(100_000, 20),
     "sizes": lambda: sizes(small_learner(), 10_000, 100, 20),
     "learners": lambda: learners(300, 20),
+    "training": lambda: training(100_000, 20),
 }
 
 
-def main(parts: list[str]) -> None:
-    results = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--report", type=Path, required=True, help="a JSON file; results are added to those in it")
+    options = parser.parse_args()
+    report: Path = options.report
+    results = json.loads(report.read_text("utf-8")) if report.exists() else {}
     results["jax"] = jax.__version__
-    for part in parts or PARTS:
+    for part in options.parts or PARTS:
         results[part] = PARTS[part]()
-        JSON.parent.mkdir(parents=True, exist_ok=True)
-        JSON.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-        print(part, results[part][0], results[part][-1], sep="\n", flush=True)
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        print(part, "done", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

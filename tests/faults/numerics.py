@@ -1,16 +1,15 @@
 """How far results can be trusted numerically: precision, devices, extremes, the guard against what is not finite.
 
-    python tests/faults/numerics.py [precision] [devices] [extremes] [guard]
+    python -m tests.faults.numerics [precision] [devices] [extremes] [guard] --report results/faults/numerics.json
 
-measures all of it, or the parts named, in about half an hour on two cores, and writes `results/faults/numerics.json`,
-of which `docs/numerics.md` tells.
+measures all of it, or the parts named, in about half an hour on two cores. `docs/numerics.md` tells what came out.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import functools
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,7 +30,6 @@ from mtnets.outer.gradient import MetaStep, drawn_and_keys, meta_gradient
 from mtnets.outer.program import Program, meta_step_keys
 from mtnets.trees import leaves_by_path
 
-JSON = Path(__file__).parents[2] / "results/faults/numerics.json"
 ULP = float(np.finfo(np.float32).eps)
 
 
@@ -417,14 +415,21 @@ PARTS = {
 }
 
 
-def main(parts: list[str]) -> None:
-    results = json.loads(JSON.read_text("utf-8")) if JSON.exists() else {}
-    for part in parts or PARTS:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--report", type=Path, required=True, help="a JSON file; results are added to those in it")
+    options = parser.parse_args()
+    report: Path = options.report
+    results = json.loads(report.read_text("utf-8")) if report.exists() else {}
+    results["jax"] = jax.__version__
+    for part in options.parts or PARTS:
         results[part] = PARTS[part]()
-        JSON.parent.mkdir(parents=True, exist_ok=True)
-        JSON.write_text(json.dumps(results | {"jax": jax.__version__}, indent=1) + "\n", "utf-8")
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        print(part, "done", flush=True)
 
 
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 2)
-    main(sys.argv[1:])
+    main()
