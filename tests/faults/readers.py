@@ -18,6 +18,7 @@ import tempfile
 import threading
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -443,7 +444,7 @@ def changed_gzip(data: bytes, random: Random) -> bytes:
         return changed_bytes(data, random)
     try:
         return gzip.compress(changed_text(gzip.decompress(data), random), mtime=0)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, zlib.error):
         return changed_bytes(data, random)
 
 

@@ -125,3 +125,12 @@ def test_other_compressions_are_refused(tmp_path: Path) -> None:
     path = zipped(tmp_path / "b.zip", b"one", zipfile.ZIP_BZIP2)
     with open_archive(path) as archive, pytest.raises(DataError, match=words):
         archive.read("0.png")
+
+
+def test_an_entry_without_a_name_is_passed_over(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "nameless.zip", b"one")
+    content = path.read_bytes()
+    place = content.index(b"PK\x01\x02") + 28  # lengths of name, extra field and comment: the name becomes the comment
+    path.write_bytes(content[:place] + b"\0\0\0\0\5\0" + content[place + 6 :])
+    with open_archive(path) as archive:
+        assert archive.names == ()

@@ -95,7 +95,8 @@ def ordinary(paths: Iterable[Path]) -> dict[Path, os.stat_result]:
 
 
 def _zip(path: Path, opened: zipfile.ZipFile) -> Archive:
-    entries = {entry.filename: entry for entry in opened.infolist() if not entry.is_dir()}
+    # `is_dir` needs a name
+    entries = {entry.filename: entry for entry in opened.infolist() if entry.filename and not entry.is_dir()}
     for name in entries:
         posix = PurePosixPath(name.replace("\\", "/"))
         if posix.is_absolute() or ".." in posix.parts or any(":" in part for part in posix.parts[:1]):
