@@ -31,7 +31,7 @@ def weight_norm(v, g, dim):
     return v * (g / torch.linalg.vector_norm(v, dim=[i for i in range(v.ndim) if i != dim], keepdim=True))
 
 
-def embedding_bag(words, weight, **_):
+def embedding_bag(words, weight, *_, **__):
     """PyTorch's own has no second derivative."""
     return weight[words].mean(1)
 

@@ -35,7 +35,7 @@ RANDOM: dict[str, Callable[..., Any]] = {**random.DROPOUT, **linear.RANDOM, **re
 DRAWS: dict[str, Callable[..., Any]] = random.DRAWS
 # Say something about values or sizes and compute nothing.
 IGNORED = {"_assert_async", "_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range"}
-IGNORED |= {"sym_constrain_range_for_size"}
+IGNORED |= {"sym_constrain_range_for_size", "_linalg_check_errors"}
 
 
 def name_of(operation: Any) -> str | None:

@@ -21,7 +21,7 @@ from mtnets.networks.aten.pointwise import SCALARS
 
 UNUSED = {"device", "generator", "layout", "memory_format", "non_blocking", "pin_memory", "requires_grad", "copy"}
 TORCH = os.path.dirname(str(torch.__file__)) + os.sep
-CONTROL = {"cond", "wrap_with_set_grad_enabled"}
+CONTROL = {"cond", "wrap_with_set_grad_enabled", "with_effects"}
 REMEDY = "Replace that operation, or write the network in JAX."
 FRAME = re.compile(r'File "(.+?)", line (\d+), in \S+\n\s*(.*)')
 
@@ -150,6 +150,8 @@ class _Run:
             return jax.lax.cond(jnp.squeeze(args[0]), *branches, *args[3])
         if name == "wrap_with_set_grad_enabled":  # gradients were stopped when it was traced
             return self.graph(args[1], args[2:])
+        if name == "with_effects":  # a check of values, in the order that a token gives
+            return None, None
         function: Any = SCALARS.get(name, target)
         return function(*args, **options)
 
@@ -202,6 +204,9 @@ def _check(node: Node, learning: bool) -> None:
     """Raises OptionError for an operation that cannot run."""
     target: Any = node.target
     if not isinstance(target, torch._ops.OpOverload):
+        effect = node.args[1] if _name(target) == "with_effects" else None
+        if effect is not None and name_of(effect) not in IGNORED:
+            raise OptionError(f"{_place(node)}: {effect} has no equivalent here. {REMEDY}")
         if isinstance(target, torch._ops.HigherOrderOperator) and _name(target) not in CONTROL:
             raise OptionError(f"{_place(node)}: {_name(target)} has no equivalent here. {REMEDY}")
         return
