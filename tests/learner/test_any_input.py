@@ -118,7 +118,7 @@ def test_images(x: Any) -> None:
         return
     plain(x, np.float32)
     assert np.isfinite(inputs).all()
-    assert 0 <= np.min(inputs) <= np.max(inputs) <= 1
+    assert -1e-3 <= np.min(inputs) <= np.max(inputs) <= 1 + 1e-3  # fractions may be rounded
 
 
 @pytest.fixture(scope="module")
