@@ -65,10 +65,10 @@ def measure(case: Case, devices: int, at_once: int, repeats: int, seconds: float
             "tasks_at_once": at_once,
         },
     )
-    phases, outer = Phases(plan), begin(plan).outer
+    phases, start = Phases(plan), begin(plan)
 
     def meta_step(steps: int) -> float:
-        return phases.run(0, steps, outer)[2] / steps
+        return phases.run(0, steps, start.outer, start.sums)[2] / steps
 
     meta_step(2)  # compiles
     steps = max(2, int(seconds / max(meta_step(2), 1e-5)))

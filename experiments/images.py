@@ -19,7 +19,7 @@ from experiments.resumable import check, make_parts
 from mtnets import METHODS, DataError, Method, RunError, evaluate, run_training
 from mtnets.devices import Devices, use_cores
 from mtnets.inner import method_from_json
-from mtnets.outer.checkpoints import Checkpoints
+from mtnets.outer.checkpoints import latest
 from mtnets.shipped import recipes
 from mtnets.tasks import Folder, Options
 from mtnets.tasks import MiniImageNet as MiniImageNetTasks
@@ -114,11 +114,7 @@ class ImageExperiment:
             return self.meta_steps
         if not folder.exists() or case.method == "best":
             return 0
-        checkpoints = Checkpoints(folder)
-        try:
-            return checkpoints.latest or 0
-        finally:
-            checkpoints.close()
+        return latest(folder) or 0
 
     def part(self, name: str, case: Case) -> dict[str, Any]:
         """Trains one case, or trains it on, and scores it on test and on validation classes."""

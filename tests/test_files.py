@@ -123,8 +123,8 @@ def test_every_flipped_bit_of_a_json_file_is_noticed(tmp_path: Path) -> None:
 def test_a_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "endless").symlink_to("/dev/zero")
-    for name in ("pipe", "endless"):
-        with pytest.raises(ValueError, match="a pipe or a device"):
+    for name in ("pipe", "endless", "."):
+        with pytest.raises(ValueError, match="a pipe or a device, not a file"):
             read(tmp_path / name)
 
 

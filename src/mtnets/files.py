@@ -132,13 +132,16 @@ def read(path: str | Path, most: int = MOST_BYTES) -> bytes:
       ValueError: for a pipe or a device, which might never end, or for more than `most` bytes.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is a pipe or a device, not a file")
+            raise ValueError("it is a folder, a pipe or a device, not a file")
         if status.st_size > most:
             raise ValueError(f"it has {status.st_size} bytes, and at most {most} are read")
-        return file.read(most)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(handle)
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -35,7 +35,7 @@ class Checkpoints:
     @property
     def latest(self) -> int | None:
         """The last meta-step with a checkpoint; None where there is none."""
-        return max((step for step, _ in self._present()), default=None)
+        return latest(self.folder)
 
     def save(self, step: int, trees: Mapping[str, Any]) -> None:
         """Saves pytrees of arrays by name as the checkpoint of a meta-step. When this returns, it is on the disk.
@@ -82,16 +82,22 @@ class Checkpoints:
         return trees
 
     def _drop_old(self) -> None:
-        for _, old in sorted(each for each in self._present() if each[1].is_file())[:-KEEP]:
+        for _, old in sorted(each for each in _present(self.folder) if each[1].is_file())[:-KEEP]:
             old.unlink()
 
     def _path(self, step: int) -> Path:
         return self.folder / f"{step}{SUFFIX}"
 
-    def _present(self) -> list[tuple[int, Path]]:
-        """Meta-steps and files; folders are those of version 0.1."""
-        names = {path: path.name.removesuffix(SUFFIX) for path in self.folder.glob("*")}
-        return [(int(name), path) for path, name in names.items() if name.isdecimal()]
+
+def latest(folder: Path) -> int | None:
+    """The last meta-step with a checkpoint in a folder; None where there is none."""
+    return max((step for step, _ in _present(folder)), default=None)
+
+
+def _present(folder: Path) -> list[tuple[int, Path]]:
+    """Meta-steps and files; folders are those of version 0.1."""
+    names = {path: path.name.removesuffix(SUFFIX) for path in folder.glob("*")}
+    return [(int(name), path) for path, name in names.items() if name.isdecimal()]
 
 
 def _unusable(path: Path, error: Exception) -> RunError:
