@@ -267,10 +267,12 @@ def test_a_configuration_that_cannot_be_is_refused(config, words, capsys, tmp_pa
 
 def test_a_configuration_that_is_no_file_is_refused(capsys, tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert "(it is a pipe or a device, not a file)" in fails(capsys, "train", "sinusoid", "--config", tmp_path / "pipe")
+    assert "(it is a folder, a pipe or a device, not a file)" in fails(
+        capsys, "train", "sinusoid", "--config", tmp_path / "pipe"
+    )
     (tmp_path / "deep").write_text("[" * 10**5)
     assert "(it is nested too deeply)" in fails(capsys, "train", "sinusoid", "--config", tmp_path / "deep")
-    assert "is not a configuration (Is a directory)" in fails(capsys, "train", "sinusoid", "--config", tmp_path)
+    assert "is not a configuration (it is a folder" in fails(capsys, "train", "sinusoid", "--config", tmp_path)
     missing = fails(capsys, "train", "sinusoid", "--config", tmp_path / "nowhere.json")
     assert "is not a configuration (No such file or directory)" in missing
 

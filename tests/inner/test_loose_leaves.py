@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from typing import Any
 
 import jax
@@ -12,8 +13,10 @@ from flax import nnx
 
 import mtnets
 from mtnets import METHODS
+from mtnets.arrays import to_bytes
 from mtnets.inner.loop import Inner
 from mtnets.inner.losses import mse
+from mtnets.learner.tensors import read_tensors
 from mtnets.trees import leaves_by_path
 from problems import adapt_at, add, dot, gradient_at, like, slope, tasks_for, to_float64
 
@@ -189,7 +192,8 @@ def test_a_learner_of_version_0_1_moves_layers_alone(tmp_path) -> None:
     learner = mtnets.meta_train(model, mtnets.maml(ALPHA), tasks, **options)
     learner.save(tmp_path)
     file = tmp_path / "learner.safetensors"
-    file.write_bytes(file.read_bytes().replace(b'\\"format\\": 2', b'\\"format\\": 1'))
+    arrays, card = read_tensors(file)
+    file.write_bytes(to_bytes(arrays, {"mtnets": json.dumps(card | {"format": 1})}))  # which has no checksum
     old = mtnets.load(tmp_path, model=model)
     assert old.method == dataclasses.replace(learner.method, adapts="layers")
     (x, y), _ = drawn(np.random.default_rng(0))

@@ -10,8 +10,8 @@ import pytest
 from mtnets import tasks
 
 ROOT = Path(tasks.__file__).parent
-FLOORS = ("inputs", "archives", "family", "sampling", "families", "records")  # from the bottom to the top
-BELOW = {"errors", "arguments", "files", "compat", "trees", "devices", "serialisation", "networks"}
+FLOORS = ("archives", "inputs", "family", "sampling", "families", "records")  # from the bottom to the top
+BELOW = {"errors", "arguments", "files", "compat", "raw_arrays", "trees", "devices", "serialisation", "networks"}
 OF_INNER = {"mtnets.inner.task", "mtnets.inner.losses"}
 FILES = sorted(ROOT.rglob("*.py"))
 

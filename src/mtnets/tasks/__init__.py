@@ -3,7 +3,7 @@
 `mtnets.tasks.sinusoid(shots=5)` builds a family of tasks. The options of a family are one frozen dataclass, and
 `sinusoid(shots=5)` is `Sinusoid(shots=5).build()`.
 
-Reading order: inputs (from raw data to what a network sees), archives, family, sampling, families, records.
+Reading order: archives, inputs (from raw data to what a network sees), family, sampling, families, records.
 """
 
 import inspect

@@ -74,7 +74,7 @@ def test_what_is_no_file_is_left_out_with_a_warning(write) -> None:
     assert archive.names == ("a/1.png",)
     (root / "a" / "1.png").unlink()
     os.mkfifo(root / "a" / "1.png")
-    with pytest.raises(DataError, match="cannot be read: it is a pipe or a device"):
+    with pytest.raises(DataError, match="cannot be read: it is a folder, a pipe or a device"):
         archive.read("a/1.png")
 
 

@@ -167,7 +167,7 @@ def test_images_that_are_no_files_are_left_out_with_a_warning(write) -> None:
     (root / "cat" / "folder.png").mkdir()
     with pytest.warns(UserWarning, match=r"2\.png is a broken link, a pipe or a device; it is left out"):
         assert class_folders(root) == {"cat": [root / "cat" / "1.png"]}
-    with pytest.raises(DataError, match="cannot be read: it is a pipe or a device"):
+    with pytest.raises(DataError, match="cannot be read: it is a folder, a pipe or a device"):
         decode(root / "cat" / "2.png", "2.png")
 
 
