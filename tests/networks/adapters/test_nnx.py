@@ -184,3 +184,15 @@ def test_defaults() -> None:
     assert model.config is None
     assert model.input_shape == (3,)
     assert model.norm == "support"
+
+
+def test_an_attribute_that_cannot_be_compared_is_named() -> None:
+    class Network(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.conv = nnx.Conv(1, 2, (3, 3), padding=[(1, 1), (1, 1)], rngs=rngs)
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return self.conv(x).mean((1, 2))
+
+    with pytest.raises(OptionError, match=r"unhashable type: 'list'\); give it a tuple"):
+        from_nnx(Network(nnx.Rngs(0)), (8, 8, 1))

@@ -129,7 +129,13 @@ def _define(
     states = jax.eval_shape(trace)
     try:
         hash(definitions[0])
-    except TypeError as error:  # NNX keeps a traced array that is not a variable in the definition
+    except TypeError as error:
+        if "'" in str(error):  # unhashable type: 'list'
+            raise OptionError(
+                f"The network has an attribute that cannot be compared ({error}); give it a tuple in the place of a "
+                "list, for example padding=((1, 1), (1, 1))."
+            ) from error
+        # NNX keeps a traced array that is not a variable in the definition
         raise OptionError(
             "The network holds an array that is no nnx.Variable; wrap it: self.name = nnx.Variable(array)."
         ) from error
