@@ -5,22 +5,20 @@
 runs all of it, or the parts named, in about ten minutes on two cores.
 """
 
-import argparse
 import functools
 import gc
-import json
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 import mtnets
 from mtnets import Learner, Model
 from mtnets.compilation import program
+from tests.faults.measuring import measure
 
 
 def held() -> dict[str, Any]:
@@ -106,20 +104,5 @@ PARTS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--report", type=Path, required=True, help="a JSON file; results are added to those in it")
-    options = parser.parse_args()
-    report: Path = options.report
-    results = json.loads(report.read_text("utf-8")) if report.exists() else {}
-    results["jax"] = jax.__version__
-    for part in options.parts or PARTS:
-        results[part] = PARTS[part]()
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-        print(part, "done", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    measure(__doc__, PARTS)

@@ -5,14 +5,11 @@
 measures all of it, or the parts named, in about half an hour on two cores. `docs/numerics.md` tells what came out.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import functools
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,6 +26,7 @@ from mtnets.inner import LOSSES, Inner, cause_in_training
 from mtnets.outer.gradient import MetaStep, drawn_and_keys, meta_gradient
 from mtnets.outer.program import Program, meta_step_keys
 from mtnets.trees import leaves_by_path
+from tests.faults.measuring import measure
 
 ULP = float(np.finfo(np.float32).eps)
 
@@ -415,21 +413,6 @@ PARTS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--report", type=Path, required=True, help="a JSON file; results are added to those in it")
-    options = parser.parse_args()
-    report: Path = options.report
-    results = json.loads(report.read_text("utf-8")) if report.exists() else {}
-    results["jax"] = jax.__version__
-    for part in options.parts or PARTS:
-        results[part] = PARTS[part]()
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-        print(part, "done", flush=True)
-
-
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 2)
-    main()
+    measure(__doc__, PARTS)

@@ -23,7 +23,7 @@ def main(args: list[str] | None = None) -> int:
       args: arguments. Defaults to those of the process.
 
     Returns:
-      The exit status: 0, or 1 after one sentence on standard error.
+      The exit status: 0; 1 after one sentence on standard error; 130 after Ctrl-C, and 143 after SIGTERM.
     """
     args = sys.argv[1:] if args is None else args
 

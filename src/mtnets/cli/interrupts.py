@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from mtnets.stopping import SIGNALS
 
 
 def watch() -> None:
