@@ -146,7 +146,7 @@ def test_constants_of_a_module_stay(norm: str) -> None:
 
 
 def test_plain_arrays_in_a_module_are_refused() -> None:
-    with pytest.raises(OptionError, match=r"no nnx\.Variable; wrap it"):
+    with pytest.raises(OptionError, match=r"no nnx\.Variable, at shift; wrap it"):
         from_nnx(lambda rngs: Constant(rngs, lambda array: array), (3,))
 
 

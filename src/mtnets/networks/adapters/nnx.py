@@ -122,22 +122,24 @@ def _define(
         module.train() if learning else module.eval()
         if norm == "transductive":  # predictions use the statistics of the current batch too
             module.set_attributes(use_running_average=False, raise_if_not_found=False)
+        arrays.extend(path_of(path) for path, node in nnx.iter_graph(module) if isinstance(node, Array))
         definition, *states = split(module)
         definitions.append(definition)
         return states
 
+    arrays: list[str] = []  # those that are no variables, which NNX may keep in the definition
     states = jax.eval_shape(trace)
     try:
         hash(definitions[0])
     except TypeError as error:
-        if "'" in str(error):  # unhashable type: 'list'
+        if arrays:
             raise OptionError(
-                f"The network has an attribute that cannot be compared ({error}); give it a tuple in the place of a "
-                "list, for example padding=((1, 1), (1, 1))."
+                f"The network holds an array that is no nnx.Variable, at {arrays[0]}; wrap it: "
+                "self.name = nnx.Variable(array)."
             ) from error
-        # NNX keeps a traced array that is not a variable in the definition
-        raise OptionError(
-            "The network holds an array that is no nnx.Variable; wrap it: self.name = nnx.Variable(array)."
+        raise OptionError(  # unhashable type: 'list'
+            f"The network has an attribute that cannot be compared ({error}); give it a tuple in the place of a "
+            "list, for example padding=((1, 1), (1, 1))."
         ) from error
     return definitions[0], *states
 
