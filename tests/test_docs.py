@@ -105,7 +105,12 @@ def small(monkeypatch) -> None:
     monkeypatch.setattr(mtnets, "meta_train", meta_train)
 
 
-BLOCKS = [(name, i) for name in PAGES for i in range(len(Page(name, ROOT).blocks))]
+SLOW = {("README", 3), ("README", 5), ("add-a-method", 2)}
+BLOCKS = [
+    pytest.param(name, i, marks=pytest.mark.slow if (name, i) in SLOW else ())
+    for name in PAGES
+    for i in range(len(Page(name, ROOT).blocks))
+]
 
 
 @pytest.mark.parametrize(("name", "number"), BLOCKS)
@@ -154,6 +159,7 @@ def test_experiment_has_these_options(command: str) -> None:
     experiments._parse(*shlex.split(command))
 
 
+@pytest.mark.slow
 def test_the_page_on_methods_adds_one_and_shows_that_it_is_right(pages, small, monkeypatch) -> None:
     page = pages["add-a-method"]
     monkeypatch.chdir(page.folder)

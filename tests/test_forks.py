@@ -45,7 +45,7 @@ FORKED = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.slow), "after"])
 def test_forked_processes(moment) -> None:
     command = [sys.executable, "-c", textwrap.dedent(FORKED), moment]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -62,6 +62,7 @@ def test_adapted_models_and_task_files(name: str) -> None:
         other.with_task(GOLDEN / f"{name}.task")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on(tmp_path: Path) -> None:
     """From its checkpoint, to where version 0.1 has got to."""
     shutil.copytree(GOLDEN / "run", tmp_path / "run")

@@ -289,6 +289,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"mtnets {mtnets.__version__}\n"
 
 
+@pytest.mark.slow
 def test_a_transductive_learner_warns_in_a_sentence(run, drawings, capsys, tmp_path):
     learner = mtnets.load(run)
     network = mtnets.models.conv4(3, filters=4, norm="transductive")
@@ -313,6 +314,7 @@ def test_methods_are_listed(capsys):
     assert entries["maml"]["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow
 def test_the_doctor_examines_a_run(capsys, tmp_path):
     out, picture = tmp_path / "run", tmp_path / "doctor.png"
     small = ["--hidden", "4", "--meta-steps", "2", "--validation-tasks", "4", "--test-tasks", "4", "--quiet"]
@@ -327,6 +329,7 @@ def test_the_doctor_examines_a_run(capsys, tmp_path):
     assert "no learner" in fails(capsys, "doctor", tmp_path)
 
 
+@pytest.mark.slow
 def test_options_of_methods_reach_them(capsys, tmp_path):
     arguments = ["--method=t-net", "--sides", "2", "--rates", "layer-step", "--adapts", "head", "--inner-clip", "5"]
     arguments += ["--estimator", "truncated", "--last-steps", "0", "--meta-steps", "2", "--validation-tasks", "4"]
@@ -448,6 +451,7 @@ def test_errors_name_estimators_as_options():
     assert in_flags(message, {"proximal", "cg_steps"}, calls) == expected
 
 
+@pytest.mark.slow
 def test_another_estimator_than_that_of_a_config_keeps_its_own_options(tmp_path):
     small = ["--hidden", "4", "--meta-steps", "1", "--validation-tasks", "4", "--test-tasks", "4", "--quiet"]
     first = tmp_path / "first"

@@ -1,9 +1,12 @@
 """The long runs of `long_runs.py`, in small: what a process holds does not grow once it has seen every size."""
 
+import pytest
+
 import mtnets
 from tests.faults.long_runs import sizes, small_learner
 
 
+@pytest.mark.slow
 def test_adapting_to_many_sizes() -> None:
     learner = small_learner(mtnets.models.mlp(1, 4, 1))
     rows = sizes(learner, 400, 4, 4)

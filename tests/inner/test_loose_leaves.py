@@ -117,6 +117,7 @@ def test_layers_alone(adapts) -> None:
     assert method.loose(network()) == method.unmoved(network()) == ()
 
 
+@pytest.mark.slow
 def test_named_once_for_each_training() -> None:
     model, tasks = network(), mtnets.tasks.from_function(drawn, loss="mse")
     options = {"meta_steps": 1, "inner_steps": 1, "meta_batch": 1, "validate_every": 0, "progress": False}
@@ -133,6 +134,7 @@ def drawn(random):
     return (x[:3], x[:3, :2]), (x[3:], x[3:, :2])
 
 
+@pytest.mark.slow
 def test_through_files(tmp_path) -> None:
     """A learner, a task file and an adapted model keep what moved."""
     model, tasks = network(), mtnets.tasks.from_function(drawn, loss="mse")

@@ -136,6 +136,7 @@ def test_pipelines_and_searches(wine) -> None:
     assert search.best_params_ == {"inner_steps": 5}
 
 
+@pytest.mark.slow
 def test_meta_fit_learns_what_tasks_share() -> None:
     """Lines y = a x₀ with another a in each task, never anything of x₁: one row tells a."""
     rng = np.random.default_rng(0)

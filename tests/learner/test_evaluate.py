@@ -82,7 +82,8 @@ def test_scores_are_those_of_use_in_regression(learner, tasks):
 
 
 @pytest.mark.parametrize(
-    ("ways", "norm"), [pytest.param(3, "none", marks=pytest.mark.slow), (3, "support"), (5, "none")]
+    ("ways", "norm"),
+    [pytest.param(3, "none", marks=pytest.mark.slow), pytest.param(3, "support", marks=pytest.mark.slow), (5, "none")],
 )
 def test_scores_are_those_of_use_with_fewer_classes_than_outputs(ways, norm):
     """An output without a class would otherwise be predicted, and take part in the loss."""
@@ -96,6 +97,7 @@ def test_scores_are_those_of_use_with_fewer_classes_than_outputs(ways, norm):
     assert_as_in_use(learner, tasks(ways))
 
 
+@pytest.mark.slow
 def test_a_class_that_the_support_set_lacks_is_never_right():
     def make(rng):
         x, y = rng.normal(size=(12, 2)), np.arange(12) % 3
@@ -126,6 +128,7 @@ def test_scores_are_those_of_use_on_images():
             evaluate(learner, unlike, 4)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_use_on_tables():
     rng = np.random.default_rng(0)
     table = {"who": np.arange(12).repeat(8), "a": rng.normal(5, 3, 96), "b": rng.choice(["x", "y"], 96)}

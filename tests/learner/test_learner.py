@@ -79,7 +79,7 @@ def test_one_output_may_be_flat(sine, points):
     np.testing.assert_array_equal(sine.adapt(x[:, 0], y[:, 0])(x[:, 0]), sine.adapt(x, y)(x))
 
 
-@pytest.mark.parametrize("which", ["sine", "glyphs"])
+@pytest.mark.parametrize("which", ["sine", pytest.param("glyphs", marks=pytest.mark.slow)])
 def test_save_and_load_round_trip(which, request, tmp_path):
     learner = request.getfixturevalue(which)
     learner.save(tmp_path / "a")
@@ -233,6 +233,7 @@ def test_damaged_learners_are_named(sine, tmp_path):
             mtnets.load(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_a_transductive_learner_warns_and_a_support_one_does_not(glyphs, drawings):
     learner = characters("transductive")
     with pytest.warns(UserWarning, match=r"transductive.*norm='support'"):

@@ -110,6 +110,7 @@ class ChannelsLastNet(ChannelsFirstNet):
         return self.head(self.conv(x).reshape(len(x), -1))
 
 
+@pytest.mark.slow
 def test_images_with_channels_last_meet_a_network_with_channels_first():
     """It learns and predicts exactly what the same network with channels last does, and the change is said once."""
     tasks, settings = Squares(jnp.ones(())), SETTINGS | {"meta_batch": 2, "inner_steps": 1, "loss": "cross-entropy"}

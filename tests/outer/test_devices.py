@@ -26,7 +26,7 @@ for loss in losses:
 """
 
 
-@pytest.mark.parametrize("count", [3, 16, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6, 7, 8, 12))])
+@pytest.mark.parametrize("count", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6, 7, 8, 12, 16))])
 def test_training_validation_and_test_share_any_number_of_devices(count: int) -> None:
     """A meta-batch of 6, 10 validation tasks and 20 test tasks, on numbers that divide some of them or none."""
     subprocess.run([sys.executable, "-W", "ignore", "-c", CODE, str(count)], check=True)

@@ -61,6 +61,7 @@ def test_learns_sine_curves(tasks):
     assert estimate.mean[1] < 2.6 < estimate.mean[0]
 
 
+@pytest.mark.slow
 def test_chunk_boundaries_do_not_matter(tasks, network):
     runs = [
         mtnets.meta_train(network, mtnets.mt_net(), tasks, **{**FAST, "log_every": every, "validate_every": 6})
@@ -76,6 +77,7 @@ def test_same_seed_same_learner_and_another_seed_another(tasks, network):
     assert not same(a, c)
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_equal_seeds_alone(tasks, network):
     together = mtnets.meta_train(network, mtnets.mt_net(), tasks, seed=[3, 4], **FAST)
     for learner, seed in zip(together, (3, 4), strict=True):
@@ -90,6 +92,7 @@ def tiny():
     return mtnets.models.mlp(1, 4, 1, init_std=0.5)
 
 
+@pytest.mark.slow
 def test_inner_rates_side_by_side_equal_rates_alone(tasks, tiny):
     """Each seed with each rate, rate by rate; learned rates start from their own, and validation uses it."""
     settings = {**FAST, "meta_steps": 4}
@@ -107,6 +110,7 @@ def test_inner_rates_side_by_side_equal_rates_alone(tasks, tiny):
 PHASES = {"meta_batch": 2, "inner_steps": 2, "validate_every": 0, "progress": False}
 
 
+@pytest.mark.slow
 def test_phases(tasks, tiny):
     """A first-order meta-step with a multi-step loss, an exact one with the same, and a plain one, done by hand."""
     seed = 1
@@ -143,6 +147,7 @@ def test_the_first_order_phase_keeps_the_pull_of_the_inner_problem(tasks, tiny):
     assert (rest.estimator, rest.proximal) == (mtnets.Implicit(proximal=3.0), 0.0)
 
 
+@pytest.mark.slow
 def test_resuming_across_the_end_of_a_phase(tasks, tiny, tmp_path):
     """Bit for bit, whatever programs the runs were cut into."""
     settings = {**PHASES, "first_order_steps": 2, "multi_step_loss": 5, "log_every": 3, "test_tasks": 2}
@@ -187,7 +192,7 @@ def test_default_optimiser_is_adam(tasks, network):
     ("settings", "optimiser"),
     [
         ({"schedule": "cosine"}, optax.adam(optax.cosine_decay_schedule(1e-3, 12))),
-        ({"clip_value": 0.01}, optax.chain(optax.clip(0.01), optax.adam(1e-3))),
+        pytest.param({"clip_value": 0.01}, optax.chain(optax.clip(0.01), optax.adam(1e-3)), marks=pytest.mark.slow),
         ({"clip_norm": 0.01}, optax.chain(optax.clip_by_global_norm(0.01), optax.adam(1e-3))),
     ],
 )
@@ -263,6 +268,7 @@ def test_skipped_meta_steps_change_nothing_at_all(network):
     assert not all(poisoned)
 
 
+@pytest.mark.slow
 def test_one_bad_seed_does_not_stop_the_others(network):
     """Seeds end at their first poisoned meta-step, in the middle of a chunk; the others go on."""
     tasks, seeds, steps = Poisoned(jnp.array(0.03)), list(range(6)), 10
@@ -368,6 +374,7 @@ def test_resume_needs_the_same_configuration(tasks, network, tmp_path):
         mtnets.meta_train(network, mtnets.maml(), tasks, out=out, resume=True, seed=1, **FAST)
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_shorter_one(tasks, network, tmp_path):
     settings = {**FAST, "validate_every": 6}
     mtnets.meta_train(network, mtnets.mt_net(), tasks, out=tmp_path / "run", **{**settings, "meta_steps": 6})
@@ -419,6 +426,7 @@ mtnets.meta_train(
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     """SIGKILL at a random moment after the first checkpoint, then --resume, against a run left alone."""
 

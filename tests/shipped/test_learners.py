@@ -41,7 +41,14 @@ def test_they_are_small() -> None:
     assert size < 8e6
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "omniglot" not in name])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if "tabular" in name else ())
+        for name in NAMES
+        if "omniglot" not in name
+    ],
+)
 def test_a_learner_scores_what_its_card_says(name) -> None:
     """On the first of the test tasks of the card; those of Omniglot need its images."""
     learner, card = mtnets.load(name), learners.card(name)
@@ -51,6 +58,7 @@ def test_a_learner_scores_what_its_card_says(name) -> None:
     assert abs(estimate.mean[-1] - expected["mean"]) < 2.5 * scale  # 5 standard errors
 
 
+@pytest.mark.slow
 def test_a_character_learner_adapts_to_image_files(tmp_path, capsys) -> None:
     """To characters that it never saw, from one drawing of each, on the command line and without a warning."""
     task = mtnets.tasks.glyphs(ways=4, shots=1, queries=5, class_seed=99).test.sample(jax.random.key(3))

@@ -199,6 +199,7 @@ def test_many_tables_at_once_are_the_same_as_one_by_one(learner):
         np.testing.assert_allclose(many[i], learner.adapt(x[i], y[i])(x[i]), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_class_that_the_support_lacks_can_still_be_predicted():
     family = build(rows(), "good", kind="classification")
     learner = mtnets.meta_train(None, mtnets.maml(0.1), family, meta_steps=1, validate_every=0, progress=False)

@@ -69,6 +69,7 @@ def test_batches_and_devices_do_not_change_tasks(tasks, at_once) -> None:
     assert_same(draw(tasks, 4), sample(mesh))
 
 
+@pytest.mark.slow
 def test_a_resumed_training_is_that_without_a_pause(tmp_path) -> None:
     def train(folder, steps, **options):
         return mtnets.meta_train(
@@ -103,6 +104,7 @@ def test_an_iterator_is_read_to_the_limit() -> None:
         assert set(drawn) == {np.float32(nth(i)[0][0][0, 0]) for i in range(start, start + 3)}
 
 
+@pytest.mark.slow
 def test_classes_and_images() -> None:
     family = from_function(labelled, loss="cross-entropy")
     learner = mtnets.meta_train(
