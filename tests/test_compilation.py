@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mtnets import compilation
 from mtnets.compilation import KEPT, compiled
@@ -44,6 +45,7 @@ def test_equal_arguments_share_a_program() -> None:
     assert traces == [(2.0, (3,)), (3.0, (3,)), (2.0, (3, 1))]
 
 
+@pytest.mark.slow
 def test_programs_are_let_go(monkeypatch) -> None:
     """With everything that they hold on to."""
     monkeypatch.setattr(compilation, "program", functools.lru_cache(maxsize=4)(compilation.program.__wrapped__))

@@ -10,6 +10,7 @@ from doctor_problems import changed, learner_of, small_tasks, texts
 from mtnets import diagnose
 
 
+@pytest.mark.slow
 def test_divergence_and_broken_gradients_are_found() -> None:
     report = diagnose(learner_of("maml", inner_lr=1e4), small_tasks(), 10, finite_differences=False)
     assert "of the tasks diverge within 2 inner steps. Try inner_clip" in texts(report, "warning")

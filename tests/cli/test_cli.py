@@ -467,6 +467,7 @@ def test_another_estimator_than_that_of_a_config_keeps_its_own_options(tmp_path)
         assert mtnets.load(out).method.estimator == expected
 
 
+@pytest.mark.slow
 def test_another_method_than_that_of_a_config_keeps_its_own_options(capsys, tmp_path):
     """Only the inner rate is taken over; a layer named in the config is read back; other JSON is refused."""
     small = ["--hidden", "4", "--meta-steps", "1", "--validation-tasks", "4", "--test-tasks", "4", "--quiet"]

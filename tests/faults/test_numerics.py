@@ -21,7 +21,8 @@ def test_the_guard_for_every_method(name, loss) -> None:
     assert guard_holds(METHODS[name](), loss)
 
 
-@pytest.mark.parametrize("loss", ["mse", pytest.param("cross-entropy", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
 def test_extremes_are_finite_or_explained(loss) -> None:
     outcome = Outcome(network_for(maml()), maml(), loss)
     for case, (task, inner_lr) in extremes(loss).items():

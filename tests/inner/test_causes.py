@@ -95,6 +95,7 @@ def test_a_square_root_at_zero_in_the_inner_optimiser():
     assert cause(dead, method=mtnets.maml(1e-9, inner_optimiser="adam"), steps=2) is None
 
 
+@pytest.mark.slow
 def test_training_tells_the_cause_and_not_the_rate():
     def make(rng):
         x = rng.uniform(0, 1, (20, 1))

@@ -21,8 +21,14 @@ from mtnets.errors import DataError
 from mtnets.sklearn import FewShotClassifier, FewShotRegressor
 
 
-@parametrize_with_checks([FewShotClassifier(), FewShotRegressor()])
+@parametrize_with_checks([FewShotRegressor()])
 def test_checks_of_scikit_learn(estimator, check) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([FewShotClassifier()])
+def test_checks_of_scikit_learn_of_a_classifier(estimator, check) -> None:
     check(estimator)
 
 

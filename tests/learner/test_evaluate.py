@@ -148,6 +148,7 @@ def test_scores_are_those_of_use_on_tables():
         evaluate(learner, mtnets.tasks.table(table, "who", "y", shots=4, queries=4, split_seed=1).test, 3)
 
 
+@pytest.mark.slow
 def test_raw_rows_are_standardised_as_in_use():
     rng, y = np.random.default_rng(0), np.arange(12).repeat(9)
     x = 1000 + 50 * (rng.normal(size=(12, 20))[y] + rng.normal(size=(108, 20)))

@@ -181,6 +181,7 @@ def test_statistics_of_a_support_set_do_not_reach_the_next_task() -> None:
     assert_trees_close(actual.state, state)
 
 
+@pytest.mark.slow
 def test_meta_gradient_flows_through_statistics_of_the_support_set() -> None:
     """Finite differences of a loss in which every statistic is that of the support set at the adapted weights."""
     model, method = small_mlp("support"), METHODS["mt_net"]()

@@ -165,6 +165,7 @@ def test_compiles_once(tasks, network, monkeypatch):
     assert len(traced) == 1  # for chunks of several lengths
 
 
+@pytest.mark.slow
 def test_keeps_the_best_learner(tasks, network):
     best = mtnets.meta_train(
         network, mtnets.maml(), tasks, meta_lr=0.5, **{**FAST, "meta_steps": 4, "validate_every": 1}
@@ -236,6 +237,7 @@ class Poisoned:
 POISON = {"loss": "mse", "meta_batch": 2, "inner_steps": 1, "meta_steps": 20, "validate_every": 0, "progress": False}
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(network):
     with pytest.raises(RunError, match=r"meta-step 0 is not finite.*skip_nonfinite=100"):
         mtnets.meta_train(network, mtnets.maml(0.01), Poisoned(jnp.array(1.0)), **POISON)

@@ -208,6 +208,7 @@ def test_a_class_that_the_support_lacks_can_still_be_predicted():
     assert np.isfinite(np.asarray(model(support))).all()
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_evaluates_and_adapts(tmp_path, capsys):
     from mtnets.cli import main
 
