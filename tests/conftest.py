@@ -6,15 +6,12 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-# Nearly all the time of these tests is compilation. Programs are compiled with little optimisation and each only once,
-# for child processes too; both must be said before JAX starts. Not with none: at level 0, which is no faster, XLA of
-# JAX 0.10 compiled wrong gradients of convolutions on one processor (tests/networks/models/test_conv4.py would tell).
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=1"
-    # takes nearly half of that time away; only where it is known to exist, since XLA aborts at unknown flags
-    + " --xla_cpu_use_fusion_emitters=false" * metadata.version("jax").startswith("0.10."),
-)
+# Nearly all the time of these tests is compilation. Each program is compiled only once, for child processes too, and by
+# JAX 0.10 with little optimisation; both must be said before JAX starts. Not by others: at levels 1 and 2 XLA of JAX
+# 0.12, and at level 0 that of 0.10, compile wrong gradients of pooled convolutions; at the usual level both are right
+# (tests/networks/models/test_conv4.py tells). The second flag takes nearly half of the time away.
+if metadata.version("jax").startswith("0.10."):
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="mtnets-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name

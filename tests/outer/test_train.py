@@ -194,7 +194,11 @@ def test_default_optimiser_is_adam(tasks, network):
     [
         ({"schedule": "cosine"}, optax.adam(optax.cosine_decay_schedule(1e-3, 12))),
         pytest.param({"clip_value": 0.01}, optax.chain(optax.clip(0.01), optax.adam(1e-3)), marks=pytest.mark.slow),
-        ({"clip_norm": 0.01}, optax.chain(optax.clip_by_global_norm(0.01), optax.adam(1e-3))),
+        pytest.param(
+            {"clip_norm": 0.01},
+            optax.chain(optax.clip_by_global_norm(0.01), optax.adam(1e-3)),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_schedule_and_clipping(tasks, network, settings, optimiser):

@@ -160,7 +160,7 @@ def test_numbers_of_all_styles(style: tuple[str, str], columns: Sequence[tuple[l
 PYTHON_CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.binary(max_size=2)
 PYTHON_CELLS |= st.dates() | st.timedeltas() | st.decimals() | st.fractions() | st.complex_numbers()
 PYTHON_CELLS |= st.lists(st.integers(), max_size=2) | st.sampled_from(
-    [np.ma.masked, 10**400, np.datetime64("NaT"), np.inf]
+    [np.ma.masked, 10**400, np.datetime64("NaT", "s"), np.inf]
 )
 
 
