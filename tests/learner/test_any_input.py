@@ -111,6 +111,7 @@ def test_rows_that_a_task_standardises(x: Any, y: Any, query: Any) -> None:
 
 @some
 @given(values((ROWS, 4, 4, 1)))
+@pytest.mark.filterwarnings("ignore:.*is nearly black")
 def test_images(x: Any) -> None:
     try:
         inputs = to_inputs(PIXELS, x, Images(4, 1), "x")

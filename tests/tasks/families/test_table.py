@@ -256,7 +256,11 @@ def changed(**columns):
         (changed(price=rows()["price"] * 1e-200), {}, "Column price has numbers up to .*e-199, which single precision"),
         (changed(sales=[1e200, -1e200] * 180), {}, r"sales is 1e\+200 in row .*; expected a finite number within"),
         (changed(sales=1e9 + rows()["price"]), {}, r"sales is 1e\+09 ± .*, which single precision cannot tell apart"),
-        (changed(price=[*[1] * 359, 10**400]), {}, "price is a whole number of 1329 bits in row 359"),
+        (
+            changed(price=pandas.Series([*[1] * 359, 10**400], dtype=object)),
+            {},
+            "price is a whole number of 1329 bits in row 359",
+        ),
         (dict(rows()) | {"price": np.ones((360, 2))}, {}, r"Column price has shape \(360, 2\); it must have one cell"),
         (dict(rows()) | {" sales": np.ones(360)}, {}, "Two columns are called 'sales' and ' sales'; rename one"),
         (changed(price=np.nan), {}, "Column price has no value"),
