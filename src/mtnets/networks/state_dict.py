@@ -153,7 +153,8 @@ def _other(path: str, leaf: np.ndarray, use: Use | None) -> tuple[str, np.ndarra
             "PyTorch needs names; use norm='transductive', or batch norm of another library."
         )
     if leaf.ndim >= 2 and not (use is not None and use.primitive in ELEMENTWISE):
-        how = "is not used" if use is None else f"enters {use.primitive}, where its layout is not known"
+        unused = "is not used, or only what is computed from it alone"
+        how = unused if use is None else f"enters {use.primitive}, where its layout is not known"
         raise OptionError(
             f"{path.partition('.')[2]} {leaf.shape} {how}, so that it has no equivalent in PyTorch; export StableHLO "
             "(adapted.export) or ONNX (adapted.export_onnx)."
