@@ -344,7 +344,11 @@ def test_names_of_the_user() -> None:
     ("params", "apply", "message"),
     [
         ({"a": (3, 2), "idle": (4, 5)}, lambda p, x: x @ p["a"], r"idle \(4, 5\) is not used"),
-        ({"a": (3, 2), "b": (4, 2)}, lambda p, x: x @ p["a"] @ p["b"][1:3], r"b \(4, 2\) is not used, or only what is computed from it"),
+        (
+            {"a": (3, 2), "b": (4, 2)},
+            lambda p, x: x @ p["a"] @ p["b"][1:3],
+            r"b \(4, 2\) .* only what is computed from it",
+        ),
         (
             {"a": (2, 3, 2)},
             lambda p, x: jnp.einsum("bni,bio->bno", x[None].repeat(2, 0), p["a"])[0],
