@@ -13,8 +13,8 @@ from flax import nnx
 from jax import Array
 
 from mtnets import METHODS, Learned, Meta, Method, Model, from_nnx
+from mtnets.inner import criterion
 from mtnets.inner.loop import Inner, adapt
-from mtnets.inner.losses import cross_entropy, mse
 from mtnets.inner.task import Batch, Task
 from mtnets.networks import models
 from mtnets.networks.models.conv import conv
@@ -79,6 +79,17 @@ class Tasks:
         return Task(Batch(x[: self.shots], y[: self.shots]), Batch(x[self.shots :], y[self.shots :]))
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class One:
+    """Always the same task."""
+
+    task: Task
+
+    def sample(self, key):
+        return self.task
+
+
 def is_classifier(model: Model) -> bool:
     return len(model.input_shape) > 1
 
@@ -131,7 +142,7 @@ def small_conv4(norm: Any = "transductive") -> Model:
 
 
 def inner_for(model: Model, method: Method, steps: int = STEPS) -> Inner:
-    return Inner(model, method, cross_entropy if is_classifier(model) else mse, steps)
+    return Inner(model, method, criterion("cross-entropy") if is_classifier(model) else criterion("mse"), steps)
 
 
 @functools.cache

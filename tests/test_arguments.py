@@ -188,7 +188,7 @@ def test_wrong_settings_of_a_training_end_in_one_sentence(option):
         {"seed": -1},
         {"seed": 2**32},
         {"seed": "1"},
-        {"loss": "huber"},
+        {"loss": "hubber"},
         {"loss": 3},
         {"optimiser": "adam"},
         {"optimiser": optax.adam},

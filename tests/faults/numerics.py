@@ -22,12 +22,13 @@ from jax.sharding import Mesh
 import mtnets
 from mtnets import METHODS, Batch, Distribution, Learned, Learner, Meta, Method, Model, MtnetsError, Task
 from mtnets.devices import AXIS
-from mtnets.inner import LOSSES, Inner, cause_in_training
+from mtnets.inner import Inner, cause_in_training, criterion
 from mtnets.outer.gradient import MetaStep, drawn_and_keys, meta_gradient
 from mtnets.outer.program import Program, meta_step_keys
 from mtnets.trees import leaves_by_path
 from tests.faults.measuring import measure
 
+LOSSES = ("mse", "cross-entropy")
 ULP = float(np.finfo(np.float32).eps)
 
 
@@ -203,7 +204,7 @@ def measure_precision() -> dict[str, Any]:
     looks, rows = [1, 10, 100, 300, 1000], {}
     tasks = mtnets.tasks.sinusoid(shots=10).train
     for name in ("maml", "meta_sgd", "t_net", "mt_net"):
-        inner = Inner(mtnets.models.mlp(1, 40, 40, 1), METHODS[name](), LOSSES["mse"], 1)
+        inner = Inner(mtnets.models.mlp(1, 40, 40, 1), METHODS[name](), criterion("mse"), 1)
         trial, adam = Trial(inner, tasks, 0.01, 4), optax.adam(1e-3)
         single = trial.follow(adam, looks)
         exact = trial.follow(adam, looks, double=True)
@@ -233,7 +234,7 @@ def measure_precision() -> dict[str, Any]:
 def measure_devices() -> dict[str, Any]:
     """12 meta-steps of glyphs on one and on two devices: which leaves part, and with what."""
     family, steps = mtnets.tasks.glyphs(ways=5, queries=5, network=mtnets.models.Conv4(filters=8)), 12
-    inner = Inner(family.model(), METHODS["mt_net"](), LOSSES["cross-entropy"], 1)
+    inner = Inner(family.model(), METHODS["mt_net"](), criterion("cross-entropy"), 1)
     trial = Trial(inner, family.train, 2.0, 4)
     optimisers = {"adam": optax.adam(1e-3), "sgd": optax.sgd(1e-3)}
     rows: dict[str, Any] = {}
@@ -315,7 +316,7 @@ class Outcome:
     """Runs of one method over extremes, by programs that are compiled once."""
 
     def __init__(self, model: Model, method: Method, loss: str) -> None:
-        self.inner = Inner(model, method, LOSSES[loss], 3)
+        self.inner = Inner(model, method, criterion(loss), 3)
         self.trial = Trial(self.inner, Given(extremes(loss)["as usual"][0]), 0.1, 1)
         self.step = jax.jit(self._gradient)
 
@@ -338,7 +339,7 @@ class Outcome:
 
     def in_use(self, task: Task, inner_lr: float) -> str:
         """What comes of `learner.adapt` and a prediction."""
-        learner = Learner(self.inner.model, self.inner.method, self.learned(inner_lr), 3, self.inner.loss.name)
+        learner = Learner(self.inner.model, self.inner.method, self.learned(inner_lr), 3, self.inner.criterion)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -387,7 +388,7 @@ def measure_guard(names: list[str] | None = None) -> dict[str, Any]:
 
 def guard_holds(method: Method, loss: str) -> bool:
     """Whether meta-steps good, NaN, good end where good, good ends, to the last bit."""
-    inner = Inner(network_for(method), method, LOSSES[loss], 2)
+    inner = Inner(network_for(method), method, criterion(loss), 2)
     program = Program(inner, optax.adam(1e-3), 2, 1, 1, None, 1)
     good = extremes(loss)["as usual"][0]
     bad = good._replace(query=good.query._replace(x=np.full_like(good.query.x, np.nan)))

@@ -209,7 +209,7 @@ def adapted_models() -> Sequence[AdaptedModel]:
     models = []
     for learner in learners():
         moved = {name: leaf * 2 for name, leaf in leaves_by_path(learner.meta.params).items()}
-        used = None if learner.loss == "mse" else np.arange(learner.outputs) > 0
+        used = None if learner.loss.name == "mse" else np.arange(learner.outputs) > 0
         models.append(
             AdaptedModel(
                 learner.model, learner.meta.params, learner.state, used, learner.inputs, learner, moved, 1, learner.loss

@@ -4,8 +4,7 @@ import jax
 import pytest
 
 from mtnets import METHODS, maml
-from mtnets.inner import LOSSES
-from tests.faults.numerics import Outcome, extremes, guard_holds, network_for
+from tests.faults.numerics import LOSSES, Outcome, extremes, guard_holds, network_for
 
 
 @pytest.mark.parametrize("loss", LOSSES)

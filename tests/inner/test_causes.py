@@ -8,7 +8,7 @@ import pytest
 
 import mtnets
 from mtnets import Batch, RunError
-from mtnets.inner import LOSSES, Inner, Learned, Task, cause_in_training
+from mtnets.inner import Inner, Learned, Task, cause_in_training, criterion
 
 
 def model_of(apply, **params):
@@ -23,7 +23,7 @@ def cause(model, *, method=None, loss="mse", steps=1, y=None, x=None, state=None
     params, state = model.init(jax.random.key(0))
     meta = method.init(model, params, jax.random.key(0), inner_lr=0.01, inner_steps=steps)
     rate = 0.01 if method.inner_lr is None else method.inner_lr
-    inner, keys = Inner(model, method, LOSSES[loss], steps), tuple(jax.random.split(jax.random.key(1)))
+    inner, keys = Inner(model, method, criterion(loss), steps), tuple(jax.random.split(jax.random.key(1)))
     return cause_in_training(inner, Learned(meta, state, rate), Task(batch, batch), keys)
 
 

@@ -14,8 +14,8 @@ from flax import nnx
 import mtnets
 from mtnets import METHODS
 from mtnets.arrays import to_bytes
+from mtnets.inner import criterion
 from mtnets.inner.loop import Inner
-from mtnets.inner.losses import mse
 from mtnets.learner.tensors import read_tensors
 from mtnets.trees import leaves_by_path
 from problems import adapt_at, add, dot, gradient_at, like, slope, tasks_for, to_float64
@@ -58,7 +58,7 @@ def adapted(name: str, **options: Any) -> Any:
     model, method = network(), method_of(name, **options)
     meta, state = start_of(model, method)
     support = tasks_for(model).sample(jax.random.key(2)).support
-    learn = jax.jit(functools.partial(adapt_at, Inner(model, method, mse, STEPS)))
+    learn = jax.jit(functools.partial(adapt_at, Inner(model, method, criterion("mse"), STEPS)))
     return meta, learn(meta, state, ALPHA, support, jax.random.key(3)), support
 
 
@@ -105,7 +105,9 @@ def test_finite_differences(name: str, options: dict) -> None:
     model, method = network(), method_of(name, **options)
     meta, state = start_of(model, method)
     meta, tasks, keys = add(meta, like(meta, 4), 0.1), tasks_for(model), jax.random.split(jax.random.key(5), 2)
-    step = jax.jit(lambda meta: gradient_at(Inner(model, method, mse, STEPS), meta, state, ALPHA, tasks, keys))
+    step = jax.jit(
+        lambda meta: gradient_at(Inner(model, method, criterion("mse"), STEPS), meta, state, ALPHA, tasks, keys)
+    )
     direction = like(meta, 6)
     derivative = slope(lambda meta: step(meta).metrics["post_loss"], meta, direction)
     np.testing.assert_allclose(dot(step(meta).gradient, direction), derivative, rtol=1e-6)

@@ -75,7 +75,7 @@ def test_inputs_as_they_are(x: Any) -> None:
 @given(values((ROWS, 1)))
 def test_targets(y: Any) -> None:
     try:
-        targets = to_targets(y, AS_THEY_ARE, ROWS, 1)
+        targets = to_targets(y, AS_THEY_ARE, ROWS, (1,))
     except MtnetsError:
         return
     assert np.isfinite(targets).all()
@@ -86,7 +86,7 @@ def test_targets(y: Any) -> None:
 @given(values((ROWS,)))
 def test_labels(y: Any) -> None:
     try:
-        labels, used = to_labels(y, AS_THEY_ARE, ROWS, 5)
+        labels, used = to_labels(y, AS_THEY_ARE, ROWS, (), 5)
     except MtnetsError:
         return
     np.testing.assert_array_equal(labels, plain(y, np.int64))
@@ -100,7 +100,7 @@ def test_rows_that_a_task_standardises(x: Any, y: Any, query: Any) -> None:
     inputs = StandardisedRows(2, scales_targets=True)
     try:
         inputs = inputs.for_task(x, y)
-        support, targets = to_inputs(COLUMNS, x, inputs, "x"), to_targets(y, inputs, len(np.asarray(x)), 1)
+        support, targets = to_inputs(COLUMNS, x, inputs, "x"), to_targets(y, inputs, len(np.asarray(x)), (1,))
         rows = to_inputs(COLUMNS, query, inputs, "x")
     except MtnetsError:
         return

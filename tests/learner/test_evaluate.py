@@ -56,7 +56,7 @@ def by_hand(learner, task, key, steps, read=lambda x: x):
     # masks are drawn from the same key however many steps follow
     model = learner.adapt(read(task.support.x), task.support.y, inner_steps=steps, key=key)
     prediction = model(read(task.query.x))
-    if learner.loss == "mse":
+    if learner.loss.name == "mse":
         return np.mean((prediction - task.query.y) ** 2)
     return np.mean(np.argmax(prediction, axis=1) == task.query.y)
 

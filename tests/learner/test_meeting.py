@@ -11,7 +11,7 @@ from flax import nnx
 
 import mtnets
 from mtnets import Batch, DataError, OptionError, Task
-from mtnets.inner import LOSSES
+from mtnets.inner import criterion
 from mtnets.learner.meeting import fitted
 
 SETTINGS = {"meta_steps": 2, "validate_every": 0, "progress": False}
@@ -181,9 +181,9 @@ def test_a_distribution_must_be_a_pytree_of_tasks():
 
     jax.tree_util.register_static(NoTask)
     with pytest.raises(OptionError, match=r"cannot be drawn.*must be a pytree"):
-        fitted(network(1), LOSSES["mse"], Plain(), "The tasks")
+        fitted(network(1), criterion("mse"), Plain(), "The tasks")
     with pytest.raises(OptionError, match=r"sample\(key\) returns .*; it must return a mtnets\.Task"):
-        fitted(network(1), LOSSES["mse"], NoTask(), "The tasks")
+        fitted(network(1), criterion("mse"), NoTask(), "The tasks")
 
 
 def test_a_training_of_no_step_is_told():

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from mtnets import t_net
 from mtnets.errors import OptionError
+from mtnets.inner import criterion
 from mtnets.inner.folds import metric
 from mtnets.inner.loop import Inner, starting_point
-from mtnets.inner.losses import mse
 from mtnets.inner.task import Batch
 from mtnets.networks.adapters.nnx import model_of
 from mtnets.networks.layers import Layer, find_layers, structure_of
@@ -23,6 +23,10 @@ from mtnets.trees import leaves_by_path, path_of, replace_leaves
 from problems import adapt_at, small_conv4, small_mlp
 
 X = jnp.ones((5, 3))
+
+
+def mean_squared_error(prediction, batch):
+    return jnp.mean(jnp.square(prediction - batch.y))
 
 
 def dense(params, x):
@@ -496,7 +500,7 @@ def adapted_by(build, method, x, y, **options):
     meta = method.init(model, params, jax.random.key(1), inner_lr=0.1, inner_steps=1)
     random = np.random.default_rng(0)
     meta = meta._replace(fold=jax.tree.map(lambda t: t + 0.3 * random.normal(size=t.shape), meta.fold))
-    inner = Inner(model, method, mse, 1)
+    inner = Inner(model, method, criterion("mse"), 1)
     folded = starting_point(inner, meta).folded
     after = jax.jit(functools.partial(adapt_at, inner))(meta, state, 0.1, Batch(x, y), jax.random.key(2)).params
     return model, {**leaves_by_path(params), **folded}, leaves_by_path(after), meta.fold
@@ -530,8 +534,8 @@ def test_a_weight_in_two_places_has_one_metric_and_the_gradient_of_both(build) -
 
     def untied(first, second):
         if tied:
-            return mse(jnp.tanh(first[x].mean(1) @ before[other] + bias) @ second.T, Batch(x, y))
-        return mse(jnp.tanh(x @ first + bias) @ second, Batch(x, y))
+            return mean_squared_error(jnp.tanh(first[x].mean(1) @ before[other] + bias) @ second.T, Batch(x, y))
+        return mean_squared_error(jnp.tanh(x @ first + bias) @ second, Batch(x, y))
 
     gradient = sum(jax.grad(untied, (0, 1))(before[path], before[path]))
     t = metrics["words" if tied else "a"]

@@ -104,7 +104,7 @@ def test_what_a_command_writes_about_a_learner_goes_below_runs(tmp_path, monkeyp
 def test_a_folder_goes_before_a_name(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     mtnets.load("sine-10shot").save("omniglot-5way-1shot")
-    assert mtnets.load("omniglot-5way-1shot").loss == "mse"
+    assert mtnets.load("omniglot-5way-1shot").loss.name == "mse"
     with pytest.raises(mtnets.RunError, match=r"or a learner that ships: .*sine-10shot"):
         mtnets.load("sine")
 

@@ -158,7 +158,7 @@ def _metrics(learner: Learner, numbers: Measurements) -> Sentences:
 
 def _sign(learner: Learner) -> float:
     """1 if a larger score is better, −1 otherwise."""
-    return 1.0 if learner.inner.loss.more_is_better else -1.0
+    return 1.0 if learner.criterion.higher_is_better else -1.0
 
 
 def _steps(n: int) -> str:

@@ -10,7 +10,7 @@ from mtnets.arguments import check, check_fields
 from mtnets.cli.options import training_options
 from mtnets.errors import MtnetsError, OptionError, RunError
 from mtnets.files import read_json
-from mtnets.inner import METHODS, Method, method_from_json
+from mtnets.inner import METHODS, Method, criterion, method_from_json
 from mtnets.networks.models import model_from_config
 from mtnets.outer import Training
 from mtnets.outer.settings import training_from_json
@@ -30,7 +30,7 @@ class Configuration(NamedTuple):
       training: settings of the outer loop; None leaves a choice to the family.
       seed: of the starting weights and of all tasks.
       network: what builds it, see `Model.config`; empty for a recipe, which has none.
-      loss: its name; None for a recipe.
+      loss: its record; None for a recipe.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Configuration(NamedTuple):
     training: Mapping[str, Any]
     seed: int
     network: Mapping[str, Any]
-    loss: str | None
+    loss: Any
 
     def check_repeats(self, tasks: Family) -> None:
         """Compares the network and the loss, which the command line takes from the family, with those of the run.
@@ -47,7 +47,7 @@ class Configuration(NamedTuple):
         Raises:
           OptionError: for others.
         """
-        if self.loss not in (None, tasks.loss):
+        if self.loss is not None and self.loss != criterion(tasks.loss).to_json()["loss"]:
             raise OptionError(
                 f"{self.path} is of a run with the loss {self.loss!r}, and that of the family is {tasks.loss!r}; "
                 "repeat it in Python."

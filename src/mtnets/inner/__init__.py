@@ -1,14 +1,27 @@
 """The inner problem: how a network learns one task. Everything that a new method needs is here.
 
-Reading order: task, seams, losses, folds, rules, estimators, method, methods, records, loop, episode, causes.
+Reading order: task, seams, objective, losses, metrics, criterion, folds, rules, estimators, method, methods, records,
+loop, episode, causes.
 """
 
+from mtnets.inner import losses, metrics
 from mtnets.inner.causes import cause_in_training, cause_in_use, uses_float16
+from mtnets.inner.criterion import (
+    LOSS,
+    Criterion,
+    LossLike,
+    MetricLike,
+    as_loss,
+    criterion,
+    criterion_from_json,
+    loss_from_json,
+    loss_to_json,
+)
 from mtnets.inner.episode import TaskEpisode
 from mtnets.inner.estimators import Displacement, Exact, FirstOrder, Implicit, Trajectory, Truncated
 from mtnets.inner.folds import identity, metric, product, step_offsets
 from mtnets.inner.loop import Inner, adapt, starting_point
-from mtnets.inner.losses import LOSSES, Loss, LossName, cross_entropy, mse
+from mtnets.inner.losses import LOSSES
 from mtnets.inner.method import METHODS, Method, Off, Parts
 from mtnets.inner.methods import (
     alfa,
@@ -31,6 +44,8 @@ from mtnets.inner.methods import (
     t_net,
     warp_grad,
 )
+from mtnets.inner.metrics import METRICS
+from mtnets.inner.objective import Judged, Loss, Metric, Objective, PerExample, fixed_key, judged
 from mtnets.inner.records import method_from_json, method_to_json
 from mtnets.inner.rules import (
     chain,
@@ -56,10 +71,13 @@ from mtnets.inner.task import Batch, Distribution, Task
 
 __all__ = [
     "ESTIMATORS",
+    "LOSS",
     "LOSSES",
     "METHODS",
+    "METRICS",
     "Adapted",
     "Batch",
+    "Criterion",
     "Displacement",
     "Distribution",
     "Episode",
@@ -69,13 +87,18 @@ __all__ = [
     "Fold",
     "Implicit",
     "Inner",
+    "Judged",
     "Learned",
     "Loss",
-    "LossName",
+    "LossLike",
     "Meta",
     "Method",
+    "Metric",
+    "MetricLike",
+    "Objective",
     "Off",
     "Parts",
+    "PerExample",
     "Rule",
     "Setting",
     "Start",
@@ -87,6 +110,7 @@ __all__ = [
     "alfa",
     "anil",
     "approximate_gap",
+    "as_loss",
     "boil",
     "cause_in_training",
     "cause_in_use",
@@ -94,16 +118,22 @@ __all__ = [
     "chain",
     "clip_norm",
     "context_bias",
-    "cross_entropy",
+    "criterion",
+    "criterion_from_json",
     "element_mask",
     "fixed",
+    "fixed_key",
     "fomaml",
     "gap",
     "generated_rates",
     "identity",
     "imaml",
+    "judged",
     "kronecker_factors",
     "layer_step_rates",
+    "loss_from_json",
+    "loss_to_json",
+    "losses",
     "m_net",
     "maml",
     "maml_plus_plus",
@@ -112,7 +142,7 @@ __all__ = [
     "method_from_json",
     "method_to_json",
     "metric",
-    "mse",
+    "metrics",
     "mt_net",
     "mt_net_full",
     "product",

@@ -13,6 +13,7 @@ from mtnets.compilation import compiled
 from mtnets.inner.episode import TaskEpisode
 from mtnets.inner.estimators import FirstOrder
 from mtnets.inner.loop import Inner, adapt, moving_weights, starting_point
+from mtnets.inner.objective import judged
 from mtnets.inner.seams import Learned
 from mtnets.inner.task import Batch, Task
 from mtnets.networks.model import Model
@@ -94,8 +95,17 @@ def _while_adapting(inner: Inner, training: bool, learned: Learned, support: Bat
 
     def loss(folded: Any) -> tuple[Array, Array]:
         params = replace_leaves(meta.params, folded)
-        outputs, _ = inner.model.apply(params, learned.state, support.x, jax.random.fold_in(key, 3))
-        return inner.loss(outputs, support), outputs
+        key_of_pass = jax.random.fold_in(key, 3)
+        loss, _, predict = judged(
+            inner.criterion.inner_loss,
+            inner.model,
+            params,
+            learned.state,
+            support,
+            key_of_pass,
+            inner.key_of_loss(key_of_pass),
+        )
+        return loss, predict()
 
     folded_gradient, outputs = jax.grad(loss, has_aux=True)(start.folded)
     (gradient,) = jax.vjp(lambda weights: inner.fold(meta, weights, 0), theta)[1](folded_gradient)
@@ -140,7 +150,7 @@ def _in_training(inner: Inner, learned: Learned, task: Task, keys: tuple[Array, 
 
 def _labels_fit(inner: Inner, batch: Batch, outputs: Any) -> Array:
     count = outputs.shape[-1] if outputs.ndim else outputs
-    return jnp.all((batch.y >= 0) & (batch.y < count)) if inner.loss.labels else jnp.asarray(True)
+    return jnp.all((batch.y >= 0) & (batch.y < count)) if inner.criterion.labels else jnp.asarray(True)
 
 
 def _finite(tree: Any) -> Array:

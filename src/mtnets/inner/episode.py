@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mtnets.inner.loop import Inner, adapt, ready
+from mtnets.inner.objective import judged
 from mtnets.inner.seams import Adapted, Learned, Meta, Metrics, Start, Weights
 from mtnets.inner.task import Task
 
@@ -43,12 +44,12 @@ class TaskEpisode(NamedTuple):
         # a batch to learn from, with statistics of its own.
         predicts = self.inner.model.predicts_from_support
         key = None if predicts else self.query_key
-        prediction, new_state = self.inner.model.apply(params, state, self.task.query.x, key)
-        loss = self.inner.loss(prediction, self.task.query)
+        criterion, query = self.inner.criterion, self.task.query
+        loss_key = self.inner.key_of_loss(self.query_key)
+        loss, new_state, predict = judged(criterion.loss, self.inner.model, params, state, query, key, loss_key)
         metrics = {"pre_loss": loss if support_loss is None or not self.inner.steps else support_loss[0]}
         metrics["post_loss"] = loss
-        if self.inner.loss.score_name != "loss":
-            metrics[self.inner.loss.score_name] = self.inner.loss.score(prediction, self.task.query)
+        metrics |= {name: metric(predict(), query) for name, metric in criterion.metrics}
         # statistics of one support set mean nothing to the next task
         return loss, (self.state if predicts else new_state, metrics)
 
@@ -76,9 +77,9 @@ class TaskEpisode(NamedTuple):
 
     def support_loss(self, meta: Meta, weights: Weights, state: Any) -> Array:
         """Loss on the support set of a network with these moved weights."""
-        params, support = self.inner.folded_params(meta, weights), self.task.support
-        prediction, _ = self.inner.model.apply(params, state, support.x, self._support_key)
-        return self.inner.loss(prediction, support)
+        params, support, key = self.inner.folded_params(meta, weights), self.task.support, self._support_key
+        loss_key = self.inner.key_of_loss(key)
+        return judged(self.inner.criterion.inner_loss, self.inner.model, params, state, support, key, loss_key).loss
 
     def network(self, meta: Meta, weights: Weights, state: Any) -> tuple[Any, Any]:
         """Parameters and state of the network with these moved weights."""

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from mtnets.inner.losses import Loss
+from mtnets.inner.criterion import Criterion
 from mtnets.inner.method import Method
+from mtnets.inner.objective import judged
 from mtnets.inner.seams import Adapted, Learned, Meta, Start
 from mtnets.inner.task import Batch
 from mtnets.networks.layers import Layer
 from mtnets.networks.model import Model
+from mtnets.networks.weighing import weighing
 from mtnets.trees import leaves_by_path, replace_leaves
 
 
@@ -27,13 +29,13 @@ class Inner:
     Attributes:
       model: the network.
       method: what moves, and how.
-      loss: of predictions against targets.
+      criterion: what it is learned by and judged by.
       steps: gradient steps.
     """
 
     model: Model
     method: Method
-    loss: Loss
+    criterion: Criterion
     steps: int
 
     @property
@@ -58,6 +60,10 @@ class Inner:
     def key_of_support(self, key: Array) -> Array:
         """The key of one more pass over the support set, within the inner loop of `key`."""
         return jax.random.fold_in(key, 2)
+
+    def key_of_loss(self, key: Array) -> Array:
+        """The key of whatever is random in the loss, beside that of the network."""
+        return jax.random.fold_in(key, 4)
 
 
 def starting_point(inner: Inner, meta: Meta) -> Start:
@@ -100,8 +106,9 @@ def adapt(
     theta = moving_weights(inner, meta)
 
     def support_loss(folded: Any, state: Any, key: Array) -> tuple[Array, Any]:
-        prediction, state = model.apply(replace_leaves(meta.params, folded), state, support.x, key)
-        return inner.loss(prediction, support), state
+        params = replace_leaves(meta.params, folded)
+        loss, state, _ = judged(inner.criterion.inner_loss, model, params, state, support, key, inner.key_of_loss(key))
+        return loss, state
 
     def network(folded: Any, state: Any) -> tuple[Any, Any]:
         return ready(model, replace_leaves(meta.params, folded), state, support, support_key)
@@ -141,7 +148,8 @@ def adapt(
 def ready(model: Model, params: Any, state: Any, support: Batch, key: Array) -> tuple[Any, Any]:
     """A network ready to be judged: with statistics of the support set, where its batch norm uses those."""
     if model.predicts_from_support:
-        _, state = model.apply(params, state, support.x, key)
+        with weighing(support.weights):
+            _, state = model.apply(params, state, support.x, key)
     return params, state
 
 

@@ -1,70 +1,350 @@
-"""Losses, each with the score by which people compare learners."""
+"""The losses that ship. Each is a frozen dataclass: its fields are its options, its docstring the equation."""
 
-from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
+from mtnets.arguments import check_fields
+from mtnets.errors import OptionError
+from mtnets.inner.objective import PerExample, Targets
 from mtnets.inner.task import Batch
 
-LossName = Literal["mse", "cross-entropy"]
-PerExample = Callable[[Array, Batch], Array]
+LOSSES: dict[str, type["Shipped"]] = {}
 MASKED = -1e9  # logit of an output that is no class of the task: finite, since the gradient at −∞ is NaN
 
 
-class Loss(NamedTuple):
-    """What predictions are judged by.
+class Shipped(PerExample):
+    """A loss that ships, listed in `LOSSES` by its name. Numbers of an example are averaged over its outputs."""
 
-    Attributes:
-      name: as in `meta_train(loss="mse")`.
-      per_example: `per_example(prediction, batch) -> [examples]`, whose weighted mean is the loss.
-      score_name: `"loss"` or `"accuracy"`.
-      score_per_example: the same for the score.
-      more_is_better: whether a larger score is better.
-      labels: whether targets are labels of classes; otherwise they are numbers.
-    """
+    targets: ClassVar[Targets] = "numbers"
 
-    name: LossName
-    per_example: PerExample
-    score_name: str
-    score_per_example: PerExample
-    more_is_better: bool
-    labels: bool
+    def __init_subclass__(cls) -> None:
+        if "name" in vars(cls):
+            LOSSES[cls.name] = cls
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+# --- numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Squared(Shipped):
+    """`(f − y)²`."""
+
+    name: ClassVar[str] = "mse"
 
     def __call__(self, prediction: Array, batch: Batch) -> Array:
-        """Mean loss over the examples of a batch."""
-        return batch.mean(self.per_example(prediction, batch))
-
-    def score(self, prediction: Array, batch: Batch) -> Array:
-        """Mean score over the examples of a batch."""
-        return batch.mean(self.score_per_example(prediction, batch))
+        """Mean over outputs, `[examples]`, for outputs of the shape of the targets."""
+        return _mean(jnp.square(prediction - batch.y))
 
 
-def squared_error(prediction: Array, batch: Batch) -> Array:
-    """Squared error of predictions `[examples, outputs]` against targets of the same shape, mean over outputs."""
-    return jnp.mean(jnp.square(prediction - batch.y), axis=tuple(range(1, prediction.ndim)))
+@dataclasses.dataclass(frozen=True)
+class Absolute(Shipped):
+    """`|f − y|`."""
+
+    name: ClassVar[str] = "mae"
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """Mean over outputs, `[examples]`, for outputs of the shape of the targets."""
+        return _mean(jnp.abs(prediction - batch.y))
 
 
-def negative_log_likelihood(logits: Array, batch: Batch) -> Array:
-    """Cross-entropy of logits `[examples, ways]` against integer labels `[examples]`.
+@dataclasses.dataclass(frozen=True)
+class Huber(Shipped):
+    """`½ (f − y)²` where `|f − y| ≤ δ`, beyond it `δ |f − y| − ½ δ²`.
+
+    Attributes:
+      delta: δ, in units of the targets.
+
+    References:
+      Huber, Robust Estimation of a Location Parameter, Annals of Mathematical Statistics 1964.
+    """
+
+    name: ClassVar[str] = "huber"
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "delta")
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """Mean over outputs, `[examples]`, for outputs of the shape of the targets."""
+        return _mean(optax.huber_loss(prediction, batch.y, delta=self.delta))
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian(Shipped):
+    """`½ (ln 2π + v + (f − y)² e⁻ᵛ)`: a normal distribution of mean `f` and log-variance `v`, which the network returns
+    side by side: the first half of its outputs are means, the second log-variances.
+
+    Attributes:
+      smallest: lower bound of `v`; a task of few examples could otherwise become certain beyond all bounds.
+
+    References:
+      Nix & Weigend, Estimating the Mean and Variance of the Target Probability Distribution, ICNN 1994.
+    """
+
+    name: ClassVar[str] = "gaussian"
+    smallest: float = -10.0
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """Mean over targets, `[examples]`, for outputs `[examples, 2 · targets]`."""
+        mean, v = self.moments(prediction)
+        return _mean(0.5 * (jnp.log(2 * jnp.pi) + v + jnp.square(mean - batch.y) * jnp.exp(-v)))
+
+    def moments(self, prediction: Array) -> tuple[Array, Array]:
+        """Mean and log-variance, `[examples, targets]` each."""
+        mean, v = jnp.split(prediction, 2, axis=-1)
+        return mean, jnp.maximum(v, self.smallest)
+
+    def interval(self, outputs: Any, coverage: float) -> tuple[Any, Any]:
+        """Ends of the interval of the normal distribution."""
+        if not 0 < coverage < 1:
+            raise OptionError(f"coverage is {coverage}; it must be between 0 and 1.")
+        mean, v = self.moments(jnp.asarray(outputs))
+        half = statistics.NormalDist().inv_cdf((1 + coverage) / 2) * jnp.exp(v / 2)
+        return mean - half, mean + half
+
+    def point(self, outputs: Any) -> Any:
+        """The means."""
+        return outputs[..., : outputs.shape[-1] // 2]
+
+    @property
+    def outputs_per_target(self) -> int:
+        """A mean and a log-variance."""
+        return 2
+
+    def unscaled(self, outputs: Any, unscale: Callable[[Any], Any]) -> Any:
+        """Means in units of the targets, and log-variances in their squares."""
+        mean, v = self.moments(jnp.asarray(outputs))
+        unit = unscale(jnp.ones_like(mean)) - unscale(jnp.zeros_like(mean))
+        return jnp.concatenate([unscale(mean), v + 2 * jnp.log(unit)], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantile(Shipped):
+    """`max(q (y − f), (q − 1) (y − f))`, mean over the levels `q`, for which the network returns an output each: those
+    of the first target, then those of the second, and so on.
+
+    Attributes:
+      levels: from 0 to 1, rising.
+
+    References:
+      Koenker & Bassett, Regression Quantiles, Econometrica 1978.
+    """
+
+    name: ClassVar[str] = "quantile"
+    levels: tuple[float, ...] = (0.05, 0.5, 0.95)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (
+            not self.levels
+            or sorted(set(self.levels)) != list(self.levels)
+            or not 0 < min(self.levels) <= max(self.levels) < 1
+        ):
+            raise OptionError(f"levels is {self.levels}; it must be rising numbers between 0 and 1.")
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """Mean over targets and levels, `[examples]`, for outputs `[examples, targets · levels]`."""
+        error = batch.y[..., None] - self.of_levels(prediction)
+        levels = jnp.asarray(self.levels, error.dtype)
+        return _mean(jnp.maximum(levels * error, (levels - 1) * error))
+
+    def interval(self, outputs: Any, coverage: float) -> tuple[Any, Any]:
+        """The quantiles of two levels, in order."""
+        ends = [(1 - coverage) / 2, (1 + coverage) / 2]
+        places = [next((i for i, q in enumerate(self.levels) if abs(q - end) < 1e-6), None) for end in ends]
+        if None in places:
+            raise OptionError(
+                f"coverage is {coverage}, which needs the levels {ends[0]:g} and {ends[1]:g}; the learner was trained "
+                f"with {', '.join(map(str, self.levels))}."
+            )
+        quantiles = np.sort(self.of_levels(jnp.asarray(outputs)), axis=-1)  # levels may cross
+        return quantiles[..., places[0]], quantiles[..., places[1]]
+
+    def point(self, outputs: Any) -> Any:
+        """The quantiles of the level that is nearest to one half."""
+        middle = min(range(len(self.levels)), key=lambda i: abs(self.levels[i] - 0.5))
+        return outputs[..., middle :: len(self.levels)]
+
+    @property
+    def outputs_per_target(self) -> int:
+        """One for each level."""
+        return len(self.levels)
+
+    def of_levels(self, prediction: Array) -> Array:
+        """Quantiles, `[examples, targets, levels]`."""
+        return prediction.reshape(*prediction.shape[:-1], -1, len(self.levels))
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisson(Shipped):
+    """`eᶠ − y f`: counts `y` whose logarithmic rate is `f`."""
+
+    name: ClassVar[str] = "poisson"
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """Mean over outputs, `[examples]`, for outputs of the shape of the targets."""
+        return _mean(jnp.exp(prediction) - batch.y * prediction)
+
+
+# --- classes
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropy(Shipped):
+    """`−ln softmax(f)_y`, for integer labels `y`.
+
+    Attributes:
+      smoothing: share of each label that is spread over all classes of the task.
+      class_weights: of the classes, by their labels; the loss of an example counts so much. None for all the same. The
+        mean is over examples, not over weights.
+
+    References:
+      Szegedy et al., Rethinking the Inception Architecture, CVPR 2016, section 7 (label smoothing).
 
     # Differs from Lee & Choi (2018): their code sums over N·K examples and divides by K, N times the mean over
     # examples; their inner rates are multiplied by N here.
     """
-    return optax.softmax_cross_entropy_with_integer_labels(_masked(logits, batch), batch.y)
+
+    name: ClassVar[str] = "cross-entropy"
+    targets: ClassVar[Targets] = "labels"
+    smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.smoothing < 1:
+            raise OptionError(f"smoothing is {self.smoothing}; it must be from 0 to below 1.")
+        _check_weights(self.class_weights)
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """Mean over places, `[examples]`, for logits `[examples, ..., classes]` and labels `[examples, ...]`."""
+        logits = masked_logits(prediction, batch)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
+        if self.smoothing:
+            used = jnp.ones(logits.shape[-1], bool) if batch.outputs is None else batch.outputs
+            log_likelihoods = jnp.where(used, jax.nn.log_softmax(logits), 0.0)
+            uniform = -log_likelihoods.sum(-1) / used.sum()
+            loss = (1 - self.smoothing) * loss + self.smoothing * uniform
+        return _mean(loss * _weights_of(self.class_weights, batch.y, loss.dtype))
 
 
-def correct(logits: Array, batch: Batch) -> Array:
-    """Whether the largest of the logits `[examples, ways]` is that of the label."""
-    return jnp.argmax(_masked(logits, batch), axis=-1) == batch.y
+@dataclasses.dataclass(frozen=True)
+class Focal(CrossEntropy):
+    """`−(1 − p_y)^γ ln p_y` with `p = softmax(f)`: examples that are told apart already count less.
+
+    Attributes:
+      gamma: γ.
+
+    References:
+      Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
+    """
+
+    name: ClassVar[str] = "focal"
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.smoothing:
+            raise OptionError("smoothing is not defined for the focal loss; leave it out.")
+        if self.gamma < 0:
+            raise OptionError(f"gamma is {self.gamma}; it must be at least 0.")
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """Mean over places, `[examples]`, for logits `[examples, ..., classes]` and labels `[examples, ...]`."""
+        nll = optax.softmax_cross_entropy_with_integer_labels(masked_logits(prediction, batch), batch.y)
+        # a power of 0 has no second derivative below γ = 2: one part in 10⁷ away from it
+        loss = jnp.maximum(-jnp.expm1(-nll), 1e-7) ** self.gamma * nll
+        return _mean(loss * _weights_of(self.class_weights, batch.y, loss.dtype))
 
 
-def _masked(logits: Array, batch: Batch) -> Array:
-    return logits if batch.outputs is None else jnp.where(batch.outputs, logits, MASKED)
+@dataclasses.dataclass(frozen=True)
+class Binary(Shipped):
+    """`−y ln σ(f) − (1 − y) ln σ(−f)`: a yes or no for each output, any number of which may be yes (several labels).
+
+    Attributes:
+      class_weights: of the yes of each output; None for 1.
+    """
+
+    name: ClassVar[str] = "binary"
+    class_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_weights(self.class_weights)
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """Mean over outputs, `[examples]`, for logits and targets from 0 to 1, of the same shape."""
+        weights = 1.0 if self.class_weights is None else jnp.asarray(self.class_weights, prediction.dtype)
+        yes, no = jax.nn.softplus(-prediction), jax.nn.softplus(prediction)
+        return _mean(weights * batch.y * yes + (1 - batch.y) * no)
 
 
-mse = Loss("mse", squared_error, "loss", squared_error, more_is_better=False, labels=False)
-cross_entropy = Loss("cross-entropy", negative_log_likelihood, "accuracy", correct, more_is_better=True, labels=True)
-LOSSES: Mapping[str, Loss] = {loss.name: loss for loss in (mse, cross_entropy)}
+@dataclasses.dataclass(frozen=True)
+class Dice(Shipped):
+    """`1 − (2 Σ p y + s) / (Σ p + Σ y + s)` with `p = σ(f)`: the overlap of regions, over all places of an example.
+
+    Attributes:
+      smooth: s, which an example without a region needs.
+
+    References:
+      Milletari, Navab & Ahmadi, V-Net, 3DV 2016 (there with squares in the denominator).
+    """
+
+    name: ClassVar[str] = "dice"
+    smooth: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive(self, "smooth")
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """`[examples]`, for logits and targets from 0 to 1, of the same shape."""
+        places = tuple(range(1, prediction.ndim))
+        p = jax.nn.sigmoid(prediction)
+        both, each = jnp.sum(p * batch.y, places), jnp.sum(p, places) + jnp.sum(batch.y, places)
+        return 1 - (2 * both + self.smooth) / (each + self.smooth)
+
+
+def masked_logits(logits: Array, batch: Batch) -> Array:
+    """Logits of the outputs that are classes of the task; those of others are `MASKED`."""
+    if batch.outputs is None:
+        return logits
+    others = logits.shape[-1] - batch.outputs.shape[-1]  # a task of fewer classes than the network tells apart
+    return jnp.where(jnp.pad(batch.outputs, (0, others)) if others else batch.outputs, logits, MASKED)
+
+
+def _mean(values: Array) -> Array:
+    """Mean over all axes but that of examples."""
+    return jnp.mean(values, axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
+
+
+def _weights_of(class_weights: tuple[float, ...] | None, labels: Array, dtype: np.dtype) -> Array | float:
+    return 1.0 if class_weights is None else jnp.asarray(class_weights, dtype)[labels]
+
+
+def _check_weights(weights: Sequence[float] | None) -> None:
+    if weights is not None and (not weights or min(weights) < 0 or max(weights) == 0):
+        raise OptionError(f"class_weights is {weights}; they must be at least 0, and not all 0.")
+
+
+def _check_positive(loss: Shipped, name: str) -> None:
+    if getattr(loss, name) <= 0:
+        raise OptionError(f"{name} is {getattr(loss, name)}; it must be above 0.")
+
+
+mse, cross_entropy = Squared(), CrossEntropy()

@@ -18,7 +18,7 @@ NORMS = {
     "running": "Batch norm uses averages over training.",
     "transductive": "Batch norm uses statistics of the query batch itself, as in the papers of MAML and MT-net.",
 }
-SCORES = {"mse": "mean squared error", "cross-entropy": "accuracy"}
+SCORES = {"mse": "mean squared error"}
 
 
 @checked_arguments
@@ -45,7 +45,7 @@ def model_card(learner: Learner, name: str, licence: str | None = None) -> str:
 
 
 def _about(learner: Learner) -> str:
-    if learner.loss == "mse":
+    if not learner.loss.labels:
         outputs = f"{learner.outputs} output{'s' * (learner.outputs > 1)}"
         purpose = f"learns a new regression task, of {outputs}, from its examples"
     else:
@@ -58,16 +58,28 @@ def _about(learner: Learner) -> str:
 
 def _use(learner: Learner, name: str) -> str:
     model = "" if learner.model.config is not None else ", model=model"
-    targets = f"[examples, {learner.outputs}]" if learner.loss == "mse" else f"labels 0 … {learner.outputs - 1}"
+    targets = _shape(learner) if not learner.loss.labels else f"labels 0 … {learner.outputs - 1}"
     usage = learner.inputs.usage(learner.model.input_shape, targets)
     return (
         "```python\n"
         "import mtnets  # pip install 'mtnets[hub]'\n\n"
         f'learner = mtnets.load_from_hub("{name}"{model})\n'
         f"model = learner.adapt({usage.support})  # {usage.about}\n"
-        f"prediction = model{'' if learner.loss == 'mse' else '.probabilities'}({usage.query})\n"
+        f"prediction = model{'.probabilities' if learner.loss.labels else ''}({usage.query})\n"
         "```"
     )
+
+
+def _shape(learner: Learner) -> str:
+    """Of the targets."""
+    shape = learner.loss.shape_of_targets(learner.output_shape)
+    return "[examples, ...]" if shape is None else f"[examples, {', '.join(map(str, shape))}]"
+
+
+def _described(loss: Any) -> str:
+    if isinstance(loss, str):
+        return loss
+    return f"a function of its own ({loss['custom']})" if "custom" in loss else _call(loss)
 
 
 def _training(learner: Learner) -> dict[str, Any]:
@@ -78,7 +90,7 @@ def _training(learner: Learner) -> dict[str, Any]:
         "inner steps": learner.inner_steps,
         "inner rate α": float(learner.inner_lr),
         "batch norm": f"{learner.model.norm}. {NORMS[learner.model.norm]}",
-        "loss": learner.loss,
+        "loss": _described(learner.criterion.to_json()["loss"]),
         "raw data that it takes": learner.inputs.describe(),
         "meta-steps": training.get("meta_steps"),
         "meta-batch": training.get("meta_batch"),
@@ -89,7 +101,9 @@ def _training(learner: Learner) -> dict[str, Any]:
     }
     if record.get("validation") is not None:
         tasks = training.get("validation_tasks", "?")
-        rows["validation"] = f"{SCORES[learner.loss]} {record['validation']:.4g} on {tasks} tasks"
+        best = learner.criterion.best
+        score = SCORES.get(learner.loss.name, f"loss ({learner.loss.name})") if best == "loss" else best
+        rows["validation"] = f"{score} {record['validation']:.4g} on {tasks} tasks"
     return {name: value for name, value in rows.items() if value is not None}
 
 
@@ -117,7 +131,7 @@ def _limits(learner: Learner) -> list[str]:
         )
     if learner.model.config is None:
         limits.append("The network is not a built-in one: its code is not here, and must be passed as `model=`.")
-    if learner.loss == "cross-entropy":
+    if learner.loss.labels:
         limits.append(f"No more than {learner.outputs} classes.")
     if learner.record.get("validation") is None:
         limits.append("No validation score is on record.")

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Literal, Self, Unpack
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mtnets.errors import DataError, OptionError, RunError
-from mtnets.inner import Batch, Method, t_net
+from mtnets.inner import Batch, Method, as_loss, t_net
+from mtnets.inner.losses import Gaussian
 from mtnets.learner import AdaptedModel, Learner, load
 from mtnets.learner.compiled import support_loss
 from mtnets.learner.data import padded, to_inputs
@@ -130,10 +132,12 @@ class _FewShot(BaseEstimator):
         if hasattr(self, "meta_learner_"):
             return self.meta_learner_
         learner = self.learner if isinstance(self.learner, Learner) else _loaded(str(self.learner or self._shipped))
-        if learner.loss != self._loss:
+        if learner.loss.targets != as_loss(self._loss).targets:
+            other = {"numbers": "FewShotRegressor", "labels": "FewShotClassifier"}.get(learner.loss.targets)
+            remedy = f"use {other}" if other else "use the learner itself: learner.adapt(x, y)"
             raise OptionError(
-                f"The learner was trained with {learner.loss}, and {type(self).__name__} needs {self._loss}; use "
-                f"{'FewShotRegressor' if learner.loss == 'mse' else 'FewShotClassifier'}."
+                f"The learner was trained with {learner.loss.name}, and {type(self).__name__} needs {self._loss}; "
+                f"{remedy}."
             )
         return learner
 
@@ -373,21 +377,54 @@ class FewShotRegressor(RegressorMixin, _FewShot):
             self._begin(table, targets, more_rows=True)
         return self._teach(table, targets, again=not first)
 
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Targets `[rows]`, or `[rows, outputs]` for a learner of several."""
-        outputs = self._outputs(X)
-        return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
+        """Targets `[rows]`, or `[rows, targets]` for a learner of several.
+
+        Args:
+          X: rows.
+          return_std: return `(targets, standard deviations)`, as a learner with the loss `gaussian` predicts them.
+
+        Raises:
+          OptionError: for standard deviations of a learner with another loss.
+        """
+        outputs, loss = self._outputs(X), self.learner_.loss
+        if not return_std:
+            return _flat(loss.point(outputs))
+        if not isinstance(loss, Gaussian):
+            raise OptionError(
+                f"The learner was trained with {loss.name}, which says no standard deviation; train one with the loss "
+                "'gaussian', or use predict_interval."
+            )
+        mean, v = loss.moments(jnp.asarray(outputs))
+        return _flat(np.asarray(mean)), _flat(np.exp(np.asarray(v) / 2))
+
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> NDArray[np.float64]:
+        """Lower and upper ends of central intervals, `[rows, 2]` or `[rows, targets, 2]`.
+
+        Args:
+          X: rows.
+          coverage: the share of targets that are to lie within, for a learner with the loss `gaussian`. One with
+            `quantile` has the levels that it was trained with, and coverage must be that of two of them.
+
+        Raises:
+          OptionError: for a learner whose loss says no interval of this coverage.
+        """
+        low, high = self.learner_.loss.interval(self._outputs(X), coverage)
+        ends = np.stack([np.asarray(low), np.asarray(high)], axis=-1)
+        return ends[:, 0] if ends.shape[1] == 1 else ends
 
     def _table(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[NDArray, NDArray]:
         learner = self._resolved()
-        options = {"dtype": learner.inputs.rows_dtype, "y_numeric": True, "multi_output": learner.outputs > 1}
+        options = {"dtype": learner.inputs.rows_dtype, "y_numeric": True, "multi_output": _targets(learner) > 1}
         table, targets = checked(self, X, y, **options, reset=reset)
         return table, np.asarray(targets, np.float64).reshape(len(table), -1)
 
     def _teach(self, table: NDArray, targets: NDArray, *, again: bool) -> Self:
-        outputs = self.learner_.outputs
-        if targets.shape[1] != outputs:
-            raise DataError(f"y has {targets.shape[1]} columns and this learner has {outputs} outputs; give as many.")
+        count = _targets(self.learner_)
+        if targets.shape[1] != count:
+            raise DataError(
+                f"y has {targets.shape[1]} columns and this learner predicts {count} numbers; give as many."
+            )
         scaled = narrowed(self.inputs_.prepare_targets(targets), np.float32, "y")
         return self._learn(table, scaled, None, again=again)
 
@@ -416,3 +453,13 @@ def _loaded(name: str) -> Learner:
 
 
 __all__ = ["FewShotClassifier", "FewShotRegressor"]
+
+
+def _targets(learner: Learner) -> int:
+    """How many numbers a learner predicts for an example."""
+    shape = learner.loss.shape_of_targets(learner.output_shape)
+    return learner.outputs if shape is None else shape[-1]
+
+
+def _flat(values: NDArray) -> NDArray[np.float64]:
+    return values[:, 0] if values.shape[1] == 1 else values

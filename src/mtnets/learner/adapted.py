@@ -14,7 +14,8 @@ from jax.typing import ArrayLike
 
 from mtnets.arguments import Key, Steps, check, checked_arguments
 from mtnets.errors import DataError, OptionError, RunError
-from mtnets.inner.losses import LOSSES, MASKED
+from mtnets.inner import Loss, loss_from_json, loss_to_json
+from mtnets.inner.losses import MASKED
 from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import check_predictions, of_task, to_inputs, to_queries
 from mtnets.learner.task_files import write_task
@@ -47,7 +48,8 @@ class AdaptedModel:
       learner: what it was adapted by; None for a model that was read from a file of its own.
       moved: the weights that moved, before folding, by path; None as above.
       inner_steps: how many it took; None as above.
-      loss: that of the learner; None for a model from a file of version 0.1, which does not say it.
+      loss: that of the learner; None for a model from a file that does not tell it: of version 0.1, or with a loss of
+        the user's own.
     """
 
     model: Model
@@ -58,7 +60,7 @@ class AdaptedModel:
     learner: "Learner | None" = None
     moved: Mapping[str, Array] | None = None
     inner_steps: int | None = None
-    loss: str | None = None
+    loss: Loss | None = None
 
     def __call__(self, x: Any) -> Array:
         """Predictions `[examples, outputs]` for inputs `[examples, ...]` or a table; logits of unused outputs are
@@ -69,7 +71,7 @@ class AdaptedModel:
         """
         inputs, count = to_queries(self.model, x, self.inputs, "x")
         outputs = np.asarray(predict(self.model, self.params, self.state, inputs))[:count]
-        prediction = self.inputs.unscale(outputs)
+        prediction = self._unscaled(outputs, self.inputs)
         check_predictions(prediction, inputs, logits=self._predicts_logits)
         return _masked(prediction, self.used, outputs.dtype)
 
@@ -79,9 +81,9 @@ class AdaptedModel:
         Raises:
           OptionError: for a model of regression.
         """
-        if not self._predicts_logits:
+        if self.loss is not None and not self.loss.labels:
             raise OptionError(
-                f"This model was trained with {self.loss}: its outputs are numbers, not classes. Call the model "
+                f"This model was trained with {self.loss.name}: its outputs are numbers, not classes. Call the model "
                 "itself: model(x)."
             )
         return jax.nn.softmax(self(x), axis=-1)
@@ -112,7 +114,7 @@ class AdaptedModel:
             "kind": "adapted model",
             "model": None if self.model.config is None else dict(self.model.config),
             "inputs": self.inputs.to_json(),
-            "loss": self.loss,
+            "loss": None if self.loss is None else loss_to_json(self.loss),
         }
         parts = {"params": self.params, "state": self.state} | ({} if self.used is None else {"used": self.used})
         arrays = {f"{part}.{name}": leaf for part in parts for name, leaf in leaves_by_path(parts[part]).items()}
@@ -176,7 +178,7 @@ class AdaptedModel:
     @property
     def _predicts_logits(self) -> bool:
         """Whether the outputs may be logits of classes."""
-        return self.loss is None or LOSSES[self.loss].labels
+        return self.loss is None or self.loss.labels
 
     @property
     def _program(self) -> tuple[Callable[[Array], Array], tuple[int, ...], Any]:
@@ -189,14 +191,18 @@ class AdaptedModel:
 
         def predictions(x: Array) -> Array:
             scaled = jnp.asarray(self.inputs.scale(x), self.model.input_dtype)
-            prediction = self.inputs.unscale(predict(self.model, self.params, self.state, scaled))
+            prediction = self._unscaled(predict(self.model, self.params, self.state, scaled), self.inputs)
             return prediction if self.used is None else jnp.where(self.used, prediction, MASKED)
 
         return {"reference": predictions, "alone": self.model.norm != "transductive"}
 
+    def _unscaled(self, outputs: Any, inputs: Inputs) -> Any:
+        """Outputs in units of the targets."""
+        return inputs.unscale(outputs) if self.loss is None else self.loss.unscaled(outputs, inputs.unscale)
+
     def _function(self, x: Array) -> Array:
         scaled = self.inputs.scale(x)  # tables: features come in units of their own
-        prediction = self.inputs.unscale(self.model.apply(self.params, self.state, scaled, None)[0])
+        prediction = self._unscaled(self.model.apply(self.params, self.state, scaled, None)[0], self.inputs)
         # finite, since some runtimes turn −∞ to NaN
         return prediction if self.used is None else jnp.where(self.used, prediction, MASKED)
 
@@ -250,7 +256,7 @@ class AdaptedModels:
                 tasks.append(to_inputs(self.like.model, examples, inputs, "x"))
         stacked = np.stack(tasks)
         outputs = np.asarray(predict_each(self.like.model, self.params, self.state, stacked))
-        scaled = [inputs.unscale(each) for each, inputs in zip(outputs, self.inputs, strict=True)]
+        scaled = [self.like._unscaled(each, inputs) for each, inputs in zip(outputs, self.inputs, strict=True)]
         predictions = np.stack(scaled)
         check_predictions(predictions, stacked, logits=self.like._predicts_logits)
         return _masked(predictions, None if self.used is None else np.asarray(self.used)[:, None], outputs.dtype)
@@ -283,9 +289,9 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
         params, state = jax.eval_shape(model.init, jax.random.key(0))
         outputs, inputs, loss = outputs_of(model, params, state), inputs_from_json(card["inputs"]), card.get("loss")
         inputs.check_network(model.input_shape, outputs)
-        check("loss", loss, str | None)
-        if loss is not None and loss not in LOSSES:
-            raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+        check("loss", loss, str | Mapping | None)
+        custom = isinstance(loss, Mapping) and "custom" in loss
+        loss = None if loss is None or custom else loss_from_json(loss)
         used = used_outputs(arrays, outputs)
         trees = fill({"params": params, "state": state}, arrays, Path(path))
         return AdaptedModel(model, trees["params"], trees["state"], used, inputs, loss=loss)

@@ -9,7 +9,7 @@ from jax import Array
 
 from mtnets.compilation import compiled
 from mtnets.devices import map_over
-from mtnets.inner import Batch, Inner, Learned, Meta, adapt
+from mtnets.inner import Batch, Inner, Learned, Meta, adapt, fixed_key, judged
 from mtnets.networks.model import Model
 from mtnets.trees import replace_leaves
 
@@ -78,5 +78,5 @@ def predict_each(model: Model, params: Any, state: Any, x: Any) -> Array:
 @compiled(static=1)
 def support_loss(inner: Inner, params: Any, state: Any, support: Batch) -> Array:
     """Loss of an adapted network on its support set, as it predicts."""
-    prediction, _ = inner.model.apply(params, state, support.x, None)
-    return inner.loss(prediction, support)
+    loss = inner.criterion.inner_loss
+    return judged(loss, inner.model, params, state, support, None, fixed_key()).loss

@@ -83,32 +83,36 @@ def _examples(model: Model, x: Any, inputs: Inputs, name: str) -> np.ndarray:
     return array
 
 
-def to_targets(y: Any, inputs: Inputs, examples: int, outputs: int) -> Array:
-    """Targets `[examples, outputs]` of regression.
+def to_targets(y: Any, inputs: Inputs, examples: int, shape: tuple[int, ...] | None) -> Array:
+    """Targets `[examples, *shape]` that are numbers; of any shape for None.
 
     Raises:
       DataError: if shapes do not fit or a number is not finite.
     """
     with reading_array(y, "y"):
         targets = _as_many(inputs.prepare_targets(y), examples)
-    if targets.ndim == 1 and outputs == 1:
+    if targets.ndim == 1 and shape == (1,):
         targets = targets[:, None]
-    if targets.shape != (examples, outputs):
-        raise DataError(f"y has shape {targets.shape}; this learner needs ({examples}, {outputs}).")
-    return jnp.asarray(narrowed(targets, np.float32, "y"))
+    if shape is not None and targets.shape != (examples, *shape):
+        raise DataError(f"y has shape {targets.shape}; this learner needs {(examples, *shape)}.")
+    whole = shape is None and targets.dtype.kind in WHOLE
+    return jnp.asarray(narrowed(targets, np.int32 if whole else np.float32, "y"))
 
 
-def to_labels(y: Any, inputs: Inputs, examples: int, outputs: int) -> tuple[Array, Array | None]:
-    """Labels `[examples]`, and which outputs occur among them, `[outputs]`; None where outputs mean the same classes in
-    all tasks.
+def to_labels(
+    y: Any, inputs: Inputs, examples: int, shape: tuple[int, ...] | None, outputs: int
+) -> tuple[Array, Array | None]:
+    """Labels `[examples, *shape]`, and which outputs occur among them, `[outputs]`; None where outputs mean the same
+    classes in all tasks.
 
     Raises:
       DataError: if shapes or types do not fit, or a label is out of range.
     """
     with reading_array(y, "y"):
         labels = _as_many(inputs.prepare_targets(y), examples)
-    if labels.ndim != 1 or labels.dtype.kind not in WHOLE:
-        raise DataError(f"y has shape {labels.shape} and type {labels.dtype}; labels must be integers, one each.")
+    if labels.shape[1:] != shape or labels.dtype.kind not in WHOLE:
+        places = "one each" if not shape else f"{(examples, *shape)}"
+        raise DataError(f"y has shape {labels.shape} and type {labels.dtype}; labels must be integers, {places}.")
     if labels.min() < 0 or labels.max() >= outputs:
         raise DataError(
             f"y has labels from {labels.min()} to {labels.max()}; this learner tells {outputs} classes apart, labelled "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mtnets.compilation import compiled
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, present, task_mesh
 from mtnets.errors import OptionError
 from mtnets.files import replacing
-from mtnets.inner import Distribution, Inner, Learned, Method, Task, adapt
+from mtnets.inner import LOSS, Distribution, Inner, Learned, Method, MetricLike, Task, adapt, criterion, judged
 from mtnets.inner.rules import MaskUse
 from mtnets.learner.data import of_task
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
@@ -34,14 +35,26 @@ class Estimate:
     """How well a learner does, with the number of tasks that say so.
 
     Attributes:
-      metric: `"accuracy"` (a fraction) or `"loss"`.
+      metric: which score this is: `"accuracy"` (a fraction), `"loss"`, or another metric.
       scores: of each task before the first inner step and after each, `[tasks, steps + 1]`.
       losses: query losses, of the same shape.
+      each: the same for every metric, by name.
     """
 
     metric: str
     scores: np.ndarray
     losses: np.ndarray
+    each: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def of(self, metric: str) -> "Estimate":
+        """The estimate of another metric, on the same tasks.
+
+        Raises:
+          OptionError: if that was not measured.
+        """
+        if metric not in self.each:
+            raise OptionError(f"There is no score {metric!r}; there are {', '.join(self.each)}.")
+        return Estimate(metric, self.each[metric], self.losses, self.each)
 
     @property
     def num_tasks(self) -> int:
@@ -50,9 +63,10 @@ class Estimate:
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean score per inner step, `[steps + 1]`; infinite or NaN where tasks diverged that far."""
+        """Mean score per inner step, `[steps + 1]`; infinite or NaN where tasks diverged that far. Tasks for which a
+        metric is not defined (NaN) do not count."""
         with np.errstate(all="ignore"):
-            return self.scores.astype(np.float64).mean(0)
+            return self._defined.mean(0) if self.metric == LOSS else np.ma.filled(self._defined.mean(0), np.nan)
 
     @property
     def ci95(self) -> np.ndarray:
@@ -60,13 +74,22 @@ class Estimate:
         if self.num_tasks < 2:
             return np.full(self.scores.shape[1], np.nan)
         with np.errstate(all="ignore"):
-            return 1.96 * self.scores.astype(np.float64).std(0, ddof=1) / np.sqrt(self.num_tasks)
+            half = 1.96 * self._defined.std(0, ddof=1) / np.sqrt(np.ma.count(self._defined, 0))
+            return np.asarray(np.ma.filled(half, np.nan))
 
     @property
     def median(self) -> np.ndarray:
         """Median score per inner step, `[steps + 1]`."""
         with np.errstate(all="ignore"):
+            if self.metric != LOSS:
+                return np.ma.filled(np.ma.median(self._defined, axis=0), np.nan)
             return np.median(np.where(np.isnan(self.scores), np.inf, self.scores).astype(np.float64), axis=0)
+
+    @property
+    def _defined(self) -> np.ndarray:
+        """Scores in double precision, without those of tasks for which the metric is not defined."""
+        scores = self.scores.astype(np.float64)
+        return scores if self.metric == LOSS else np.ma.masked_where(np.isnan(scores), scores)
 
     @property
     def diverged(self) -> np.ndarray:
@@ -84,12 +107,16 @@ class Estimate:
             | {name: float(values[step]) if np.isfinite(values[step]) else None for name, values in columns.items()}
             for step in range(self.scores.shape[1])
         ]
-        return {"metric": self.metric, "num_tasks": self.num_tasks, "inner_steps": steps}
+        others = {name: self.of(name) for name in self.each if name not in (self.metric, LOSS)}
+        more = {name: {"mean": _plain(other.mean), "ci95": _plain(other.ci95)} for name, other in others.items()}
+        record = {"metric": self.metric, "num_tasks": self.num_tasks, "inner_steps": steps}
+        return record | ({"metrics": more} if more else {})
 
     def save(self, path: str | Path) -> None:
         """Writes the scores and losses of every task into an `.npz` file."""
         with replacing(path) as file:
-            np.savez_compressed(file, scores=self.scores, losses=self.losses)
+            others = {name: scores for name, scores in self.each.items() if name not in (self.metric, LOSS)}
+            np.savez_compressed(file, scores=self.scores, losses=self.losses, **others)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         lines = [f"{self.metric} on {self.num_tasks} tasks", "inner steps         mean ± 95 %    median  diverged"]
@@ -97,6 +124,10 @@ class Estimate:
             zip(self.mean, self.ci95, self.median, self.diverged, strict=True)
         ):
             lines.append(f"{step:11d}  {mean:11.4f} ± {ci:<8.4f}  {median:7.4f}  {diverged:7.1%}")
+        for name in self.each:
+            if name not in (self.metric, LOSS):
+                other = self.of(name)
+                lines.append(f"{name} after {len(self.mean) - 1}: {other.mean[-1]:.4f} ± {other.ci95[-1]:.4f}")
         return "\n".join(lines)
 
 
@@ -108,6 +139,7 @@ def evaluate(
     *,
     inner_steps: Steps | None = None,
     mask: MaskUse | None = None,
+    metrics: Mapping[str, MetricLike] | None = None,
     seed: Seed = TEST_SEED,
     devices: Devices = "all",
     tasks_at_once: AtOnce = "auto",
@@ -124,6 +156,8 @@ def evaluate(
         as it does.
       num_tasks: how many tasks are drawn.
       inner_steps: gradient steps. Defaults to those of training.
+      metrics: scores beside the loss, by name, as for `meta_train`; the first is that of `scores`. Defaults to those of
+        training.
       mask: how masks are used: `sample`, `mean` or `threshold`. Defaults to the method's own choice.
       seed: of the tasks; the default is the same for all methods, so that they are compared on the same tasks.
       devices: how many share the tasks.
@@ -141,6 +175,9 @@ def evaluate(
     inner = learner.inner
     if inner_steps is not None:
         inner = dataclasses.replace(inner, steps=inner_steps)
+    if metrics is not None:
+        judges = criterion(inner.criterion.loss, inner.criterion.inner_loss, metrics)
+        inner = dataclasses.replace(inner, criterion=dataclasses.replace(judges, best=next(iter(metrics), LOSS)))
     if mask is not None:
         inner = dataclasses.replace(inner, method=_with_mask(inner.method, mask))
     keys = jax.random.split(jax.random.key(seed), num_tasks)
@@ -149,13 +186,18 @@ def evaluate(
     if given == AS_THEY_ARE != learner.inputs:
         drawn = _converted(learner, distribution, keys)
     else:
-        distribution = fitted(learner.model, inner.loss, distribution, "The tasks")
-    masked = inner.loss.labels and not learner.inputs.shared_classes
+        distribution = fitted(learner.model, inner.criterion, distribution, "The tasks")
+    masked = inner.criterion.labels and not learner.inputs.shared_classes
     with surfacing():
         mesh = task_mesh(min(present(devices), num_tasks))
         outputs = learner.outputs if masked else None
-        losses, scores = score_tasks(inner, outputs, at_once, mesh, learner.learned, distribution, keys, drawn)
-        return Estimate(inner.loss.score_name, np.asarray(scores), np.asarray(losses))
+        scores = score_tasks(inner, outputs, at_once, mesh, learner.learned, distribution, keys, drawn)
+        each = {name: np.asarray(values) for name, values in scores.items()}
+        return Estimate(inner.criterion.best, each[inner.criterion.best], each[LOSS], each)
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _with_mask(method: Method, mask: str) -> Method:
@@ -197,7 +239,7 @@ def score_tasks(
     tasks: Distribution,
     keys: Array,
     drawn: Task | None = None,
-) -> tuple[Array, Array]:
+) -> dict[str, Array]:
     """Query losses and scores of one learner.
 
     Args:
@@ -210,20 +252,22 @@ def score_tasks(
       drawn: the tasks themselves, `[tasks, ...]`. Defaults to those of the keys.
 
     Returns:
-      Losses and scores, `[tasks, steps + 1]`.
+      `"loss"` and each metric by its name, `[tasks, steps + 1]`.
     """
 
-    def one(context: tuple[Learned, Distribution], each: tuple[Array, Task | None]) -> tuple[Array, Array]:
+    def one(context: tuple[Learned, Distribution], each: tuple[Array, Task | None]) -> dict[str, Array]:
         learned, tasks = context
         key, task = each
         task = _draw(tasks, key) if task is None else task
         if outputs is not None:
             task = _masked(task, outputs)
 
-        def probe(params: Any, state: Any) -> tuple[Array, Array]:
-            prediction, _ = inner.model.apply(params, state, task.query.x, None)
-            score = inner.loss.score(prediction, task.query).astype(jnp.float32)
-            return inner.loss(prediction, task.query), score
+        judges, loss_key = inner.criterion, inner.key_of_loss(key)
+
+        def probe(params: Any, state: Any) -> dict[str, Array]:
+            loss, _, predict = judged(judges.loss, inner.model, params, state, task.query, None, loss_key)
+            scores = {name: metric(predict(), task.query) for name, metric in judges.metrics}
+            return {LOSS: loss} | {name: score.astype(jnp.float32) for name, score in scores.items()}
 
         return adapt(inner, learned, task.support, jax.random.fold_in(key, 1), probe=probe).probed
 
@@ -235,7 +279,7 @@ def _masked(task: Task, outputs: int) -> Task:
     support, query = task
     if support.outputs is not None:
         return task
-    occurs = support.y[:, None] == jnp.arange(outputs)
+    occurs = (support.y.reshape(len(support.y), -1, 1) == jnp.arange(outputs)).any(1)
     if support.weights is not None:
         occurs &= support.weights[:, None] > 0
     used = occurs.any(0)

@@ -18,14 +18,19 @@ from mtnets.devices import AtOnce, chosen_at_once
 from mtnets.errors import DataError, OptionError, RunError, warn
 from mtnets.files import write_json
 from mtnets.inner import (
-    LOSSES,
     METHODS,
     Batch,
+    Criterion,
     Inner,
     Learned,
+    Loss,
+    LossLike,
     Meta,
     Method,
+    MetricLike,
     cause_in_use,
+    criterion,
+    criterion_from_json,
     method_from_json,
     method_to_json,
 )
@@ -36,7 +41,7 @@ from mtnets.learner.data import of_task, padded, to_inputs, to_labels, to_target
 from mtnets.learner.start import start_of
 from mtnets.learner.task_files import fingerprint, read_task
 from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
-from mtnets.networks.model import NETWORKS, Model, outputs_of
+from mtnets.networks.model import NETWORKS, Model, outputs_of, shape_of_output
 from mtnets.networks.models import model_from_config
 from mtnets.raw_arrays import read_array, reading_array
 from mtnets.shipped import learners
@@ -57,7 +62,7 @@ class Learner:
       method: how it adapts.
       learned: meta-parameters, network state and inner rate.
       inner_steps: gradient steps of training.
-      loss: `"mse"` or `"cross-entropy"`.
+      criterion: what it learns by and is judged by; a loss, or its name, stands for itself with its usual metric.
       inputs: how raw data, such as images or tables, become inputs of the network.
       record: where the learner comes from: tasks with their classes, training, score on validation tasks.
 
@@ -69,16 +74,16 @@ class Learner:
     method: Method
     learned: Learned
     inner_steps: int
-    loss: str
+    criterion: Criterion
     inputs: Inputs = AS_THEY_ARE
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.criterion, Criterion):
+            object.__setattr__(self, "criterion", criterion(self.criterion))  # of a frozen dataclass
         check_fields(self)
         if self.inner_steps < 0:
             raise OptionError(f"inner_steps is {self.inner_steps}; it must be at least 0.")
-        if self.loss not in LOSSES:
-            raise OptionError(f"There is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}.")
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # without what is cached
@@ -87,6 +92,11 @@ class Learner:
     def meta(self) -> Meta:
         """Everything that the meta-optimiser has moved."""
         return self.learned.meta
+
+    @property
+    def loss(self) -> Loss:
+        """What is small for a good prediction."""
+        return self.criterion.loss
 
     @property
     def state(self) -> Any:
@@ -102,12 +112,17 @@ class Learner:
     def inner(self) -> Inner:
         """The inner problem, without the inner rate, so that learners with other rates share their programs."""
         method = dataclasses.replace(self.method, inner_lr=None)
-        return Inner(self.model, method, LOSSES[self.loss], self.inner_steps)
+        return Inner(self.model, method, self.criterion, self.inner_steps)
 
-    @functools.cached_property
+    @property
     def outputs(self) -> int:
         """Number of outputs of the network."""
-        return outputs_of(self.model, self.meta.params, self.state)
+        return self.output_shape[-1]
+
+    @functools.cached_property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the outputs for one example."""
+        return shape_of_output(self.model, self.meta.params, self.state)
 
     def moving(self) -> dict[str, float]:
         """Share of the units of each layer that a task moves, where the method has masks."""
@@ -277,10 +292,12 @@ class Learner:
           DataError: as in `adapt`.
         """
         examples = to_inputs(self.model, x, inputs, "x")
-        if self.inner.loss.labels:
-            labels, used = to_labels(y, inputs, len(examples), self.outputs)
+        loss = self.criterion.inner_loss
+        shape = loss.shape_of_targets(self.output_shape)
+        if loss.labels:
+            labels, used = to_labels(y, inputs, len(examples), shape, self.outputs)
             return Batch(examples, labels, outputs=used)
-        return Batch(examples, to_targets(y, inputs, len(examples), self.outputs))
+        return Batch(examples, to_targets(y, inputs, len(examples), shape))
 
     # --- files
 
@@ -310,14 +327,22 @@ class Learner:
             "method": method_to_json(self.method) | {"inner_lr": float(self.inner_lr)},
             "inner_lr": float(self.inner_lr),
             "inner_steps": self.inner_steps,
-            "loss": self.loss,
+            **self.criterion.to_json(),
             "inputs": self.inputs.to_json(),
             "record": dict(self.record),
         }
 
 
 @checked_arguments
-def load(path: str | Path, *, model: Model | None = None, method: Method | None = None) -> Learner:
+def load(
+    path: str | Path,
+    *,
+    model: Model | None = None,
+    method: Method | None = None,
+    loss: LossLike | None = None,
+    inner_loss: LossLike | None = None,
+    metrics: Mapping[str, MetricLike] | None = None,
+) -> Learner:
     """Reads a saved learner, the best one of a run folder, or one that ships with the package.
 
     Args:
@@ -325,6 +350,8 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
         name goes first.
       model: the network, if it is not a built-in one.
       method: the method, if it is not one of `mtnets.METHODS`.
+      loss, inner_loss: the losses, if they are functions of your own.
+      metrics: those that are functions of your own, by name; without them the learner goes without.
 
     Raises:
       RunError: if there is none, it is damaged, or its arrays do not fit its network.
@@ -339,11 +366,17 @@ def load(path: str | Path, *, model: Model | None = None, method: Method | None 
         )
     arrays, card = read_tensors(file)
     with reading(file, None, passed=model is not None):
-        return _read(file, arrays, card, model, method)
+        given = {"loss": loss, "inner_loss": inner_loss, "metrics": metrics}
+        return _read(file, arrays, card, model, method, given)
 
 
 def _read(
-    file: Path, arrays: dict[str, Any], card: dict[str, Any], model: Model | None, method: Method | None
+    file: Path,
+    arrays: dict[str, Any],
+    card: dict[str, Any],
+    model: Model | None,
+    method: Method | None,
+    given: Mapping[str, Any],
 ) -> Learner:
     """The learner of a file's arrays and card."""
     if model is None:
@@ -385,4 +418,5 @@ def _read(
         check(f"record[{name!r}]", card["record"].get(name), hint)
     inputs = inputs_from_json(card["inputs"], card["record"].get("tasks"))
     inputs.check_network(model.input_shape, outputs_of(model, meta.params, state))
-    return Learner(model, method, learned, card["inner_steps"], card["loss"], inputs, card["record"])
+    judges = criterion_from_json(card, given)
+    return Learner(model, method, learned, card["inner_steps"], judges, inputs, card["record"])

@@ -10,22 +10,23 @@ from jax import Array
 
 from mtnets.compilation import compiled
 from mtnets.errors import DataError, MtnetsError, OptionError, first_line, warn
-from mtnets.inner import Batch, Distribution, Loss, Task, uses_float16
+from mtnets.inner import Batch, Criterion, Distribution, Loss, Objective, Task, fixed_key, uses_float16
 from mtnets.learner.compiled import predict
 from mtnets.networks.adapters.checks import check_form
 from mtnets.networks.model import Model
+from mtnets.networks.weighing import weighing
 from mtnets.raw_arrays import WHOLE
 from mtnets.tasks.sampling import ChannelsFirst, surfacing
 
 
-def fitted(model: Model, loss: Loss, tasks: Distribution, what: str) -> Distribution:
+def fitted(model: Model, criterion: Criterion, tasks: Distribution, what: str) -> Distribution:
     """The tasks, with inputs as the network takes them.
 
     One task is drawn; the network is evaluated on it by shapes alone.
 
     Args:
       model: the network.
-      loss: of its predictions against targets.
+      criterion: what its predictions are judged by.
       tasks: where tasks come from. Images with channels last are transposed for a network with channels first.
       what: what to call the tasks in an error.
 
@@ -42,12 +43,13 @@ def fitted(model: Model, loss: Loss, tasks: Distribution, what: str) -> Distribu
         )
         tasks = ChannelsFirst(tasks)
         task = drawn(tasks, what)
-    for name, batch in (("support", task.support), ("query", task.query)):
-        _check_batch(model, loss, batch, f"{what} ({name} set)")
+    _check_batch(model, criterion.inner_loss, task.support, f"{what} (support set)")
+    _check_batch(model, criterion.loss, task.query, f"{what} (query set)")
+    _check_metrics(model, criterion, task.query)
     return tasks
 
 
-def check_outputs(model: Model, loss: Loss, params: Any, state: Any, x: Array) -> None:
+def check_outputs(model: Model, criterion: Criterion, params: Any, state: Any, x: Array) -> None:
     """Runs the network once, at its starting weights, for finite inputs `[examples, ...]`.
 
     Warns of outputs that sum to one where the loss takes logits.
@@ -64,7 +66,12 @@ def check_outputs(model: Model, loss: Loss, params: Any, state: Any, x: Array) -
             "The network returns NaN or infinity for the inputs of a training task at its starting weights; look at "
             f"its weights, its code (logarithms, square roots, divisions) and the size of the inputs{half}."
         )
-    if loss.labels and outputs.shape[1] > 1 and (outputs >= 0).all() and np.allclose(outputs.sum(1), 1, atol=1e-3):
+    if (
+        criterion.labels
+        and outputs.shape[-1] > 1
+        and (outputs >= 0).all()
+        and np.allclose(outputs.sum(-1), 1, atol=1e-3)
+    ):
         warn(
             "The outputs of the network sum to one, as after a softmax, and cross-entropy takes logits, of which it "
             "takes the softmax itself; remove the softmax at the end of the network.",
@@ -73,7 +80,7 @@ def check_outputs(model: Model, loss: Loss, params: Any, state: Any, x: Array) -
 
 def check_labels(labels: np.ndarray, outputs: int, what: str) -> None:
     """Raises DataError for labels `[examples]` that are no numbers of outputs."""
-    if labels.ndim != 1 or labels.dtype.kind not in WHOLE:
+    if labels.dtype.kind not in WHOLE:
         raise DataError(
             f"{what} have targets {list(labels.shape)} of {labels.dtype}; labels for cross-entropy must be integers "
             "[examples]. For numbers to predict, use the loss 'mse'."
@@ -135,18 +142,81 @@ def _check_batch(model: Model, loss: Loss, batch: Batch, what: str) -> None:
     shape, dtype = _outputs(model, x.shape, x.dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise OptionError(f"The network returns {dtype}; it must return real numbers of floating point.")
+    expected = loss.shape_of_targets(shape[1:])
     if loss.labels:
         check_labels(y, shape[-1], what)
-    elif y.dtype.kind in WHOLE and y.ndim == 1:
+    elif loss.targets == "numbers" and y.dtype.kind in WHOLE and y.ndim == 1:
         raise DataError(
             f"{what} have targets {list(y.shape)} of {y.dtype}, which look like labels of classes; for these use the "
             "loss 'cross-entropy', or convert numbers to floating point [examples, outputs]."
         )
-    elif shape != y.shape:
+    if expected is not None and y.shape[1:] != expected:
         raise DataError(
-            f"{what} have targets {list(y.shape)} and the network returns {list(shape)} for them; they must have the "
-            "same shape [examples, outputs]: give the network as many outputs, or reshape the targets."
+            f"{what} have targets {list(y.shape)} and the network returns {list(shape)} for them; with these outputs "
+            f"the loss {loss.name} needs targets {[len(y), *expected]}: give the network as many outputs, or reshape "
+            "the targets."
         )
+    _check_value(model, loss, batch)
+    if batch.weights is not None:
+        _check_weights(model, batch, what)
+
+
+def _check_weights(model: Model, batch: Batch, what: str) -> None:
+    """Raises DataError for weights that say nothing, OptionError for a network to which padding would count."""
+    weights = np.asarray(batch.weights)
+    if weights.shape != (len(batch.y),) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise DataError(
+            f"{what} have weights {list(weights.shape)} from {weights.min():g} to {weights.max():g}; there must be one "
+            "for each example, at least 0, and one of them above 0."
+        )
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    if model.norm == "none" and not jax.tree.leaves(state):
+        return
+    with weighing(batch.weights) as present:
+        jax.eval_shape(lambda params, state: model.apply(params, state, batch.x, jax.random.key(0)), params, state)
+    if present is not None and not present.used:
+        raise OptionError(
+            f"{what} have examples with weights, for padding, and the network's batch norm counts all alike; "
+            "build it with mtnets.models.BatchNorm, take tasks of one size, or a network without batch norm."
+        )
+
+
+def _check_value(model: Model, loss: Loss, batch: Batch) -> None:
+    """Raises OptionError for a loss of the user's that does not return numbers of the right shape."""
+    if loss.name != "custom":
+        return
+    general = isinstance(loss, Objective)
+
+    def value(params: Any, state: Any) -> Any:
+        if general:
+            return loss.value(lambda x: model.apply(params, state, x, None)[0], batch, fixed_key())
+        return loss(model.apply(params, state, batch.x, None)[0], batch)  # type: ignore[operator]
+
+    shape = () if general else (len(batch.y),)
+    _check_returned(model, value, {shape}, "The loss", f"{'one number' if general else 'one number per example'}")
+
+
+def _check_metrics(model: Model, criterion: Criterion, batch: Batch) -> None:
+    """Raises OptionError for a metric that does not return numbers of the right shape."""
+    for name, metric in criterion.metrics:
+
+        def value(params: Any, state: Any, metric: Any = metric) -> Any:
+            return metric.function(model.apply(params, state, batch.x, None)[0], batch)
+
+        expected = "one number per example, or one number"
+        _check_returned(model, value, {(), (len(batch.y),)}, f"The metric {name!r}", expected)
+
+
+def _check_returned(model: Model, value: Any, shapes: set[tuple[int, ...]], what: str, expected: str) -> None:
+    try:
+        returned = jax.eval_shape(value, *jax.eval_shape(model.init, jax.random.key(0)))
+    except MtnetsError:
+        raise
+    except Exception as error:  # the user's function may raise anything
+        raise OptionError(f"{what} cannot be computed ({type(error).__name__}: {first_line(error)}).") from error
+    if getattr(returned, "shape", None) not in shapes:
+        found = list(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
+        raise OptionError(f"{what} returns {found}; it must return {expected}.")
 
 
 @functools.lru_cache(maxsize=64)

@@ -161,9 +161,14 @@ class Model:
 
 def outputs_of(model: Model, params: Any, state: Any) -> int:
     """Number of outputs of a network; its weights may be given by their shapes."""
+    return shape_of_output(model, params, state)[-1]
+
+
+def shape_of_output(model: Model, params: Any, state: Any) -> tuple[int, ...]:
+    """Shape of the outputs of a network for one example; its weights may be given by their shapes."""
     x = jax.ShapeDtypeStruct((1, *model.input_shape), model.input_dtype)
     y, _ = jax.eval_shape(model.apply, params, state, x, None)
-    return y.shape[-1]
+    return y.shape[1:]
 
 
 def check_norm(norm: str) -> None:

@@ -181,7 +181,7 @@ def learners(plan: Plan, best: Best, failed: Array | None = None) -> list[Learne
                 dataclasses.replace(plan.method, inner_lr=inner_lr),
                 Learned(meta, state, inner_lr),
                 plan.training.inner_steps,
-                plan.loss.name,
+                plan.criterion,
                 inputs_of(plan.train if family is None else family) or AS_THEY_ARE,
                 record,
             )
@@ -199,7 +199,7 @@ def _now(position: Position) -> tuple[Meta, Any]:
 
 
 def _sign(plan: Plan) -> float:
-    return 1.0 if plan.loss.more_is_better else -1.0
+    return 1.0 if plan.criterion.higher_is_better else -1.0
 
 
 def _means(sums: Mapping[str, Array]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from jax import Array
 
 from mtnets.devices import chosen_at_once, largest_divisor, present, task_mesh
 from mtnets.errors import OptionError, warn
-from mtnets.inner import LOSSES, Distribution, Inner, Loss, Method, method_to_json
+from mtnets.inner import Criterion, Distribution, Inner, LossLike, Method, MetricLike, criterion, method_to_json
 from mtnets.learner.meeting import fitted
 from mtnets.networks.model import Model
 from mtnets.outer.program import Program
@@ -29,7 +29,7 @@ class Plan:
     Attributes:
       model: the network.
       method: how it adapts; its inner rate is None, since each run has its own.
-      loss: of training and validation.
+      criterion: what tasks are learned by and judged by.
       train, validation, test: task distributions.
       family: the family that they come from, if any.
       training: settings of the outer loop.
@@ -41,7 +41,7 @@ class Plan:
 
     model: Model
     method: Method
-    loss: Loss
+    criterion: Criterion
     train: Distribution
     validation: Distribution
     test: Distribution
@@ -82,7 +82,7 @@ class Plan:
         params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
         at_once = chosen_at_once(training.tasks_at_once, params, per_device)
         return Program(
-            Inner(self.model, self.method, self.loss, training.inner_steps),
+            Inner(self.model, self.method, self.criterion, training.inner_steps),
             self.optimiser,
             training.meta_batch,
             training.skip_nonfinite,
@@ -101,7 +101,7 @@ class Plan:
             "method": method,
             "training": dataclasses.asdict(self.training),
             "seed": self.seeds[0],
-            "loss": self.loss.name,
+            **self.criterion.to_json(),
             "optimiser": "custom" if self.custom_optimiser else "adam",
         }
         return json.loads(json.dumps(config, default=str))
@@ -125,7 +125,10 @@ def make_plan(
     *,
     seed: int | Sequence[int] = 0,
     inner_lr: Sequence[float] | None = None,
-    loss: str | None = None,
+    loss: LossLike | None = None,
+    inner_loss: LossLike | None = None,
+    metrics: Mapping[str, MetricLike] | None = None,
+    best: str | None = None,
     optimiser: optax.GradientTransformation | None = None,
     options: Mapping[str, Any],
 ) -> Plan:
@@ -140,9 +143,7 @@ def make_plan(
             "A task distribution without a family needs a network and a loss: meta_train(model, method, tasks, "
             "loss='mse')."
         )
-    loss = loss or family.loss  # type: ignore[union-attr]
-    if loss not in LOSSES:
-        raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+    judges = criterion(family.loss if loss is None else loss, inner_loss, metrics, best)  # type: ignore[union-attr]
     training = settle(options, None if family is None else family.recipe)
     if training.meta_steps == 0:
         warn("meta_steps is 0: nothing is meta-trained, and the learner is the network as it starts.")
@@ -157,14 +158,12 @@ def make_plan(
     )
     network = model if model is not None else family.model()  # type: ignore[union-attr]
     splits = {"training": train, "validation": validation, "test": test}
-    train, validation, test = (
-        fitted(network, LOSSES[loss], tasks, f"The {name} tasks") for name, tasks in splits.items()
-    )
+    train, validation, test = (fitted(network, judges, tasks, f"The {name} tasks") for name, tasks in splits.items())
     _warn_of_unmoved(network, method)
     return Plan(
         network,
         method,
-        LOSSES[loss],
+        judges,
         train,
         validation,
         test,

@@ -105,8 +105,7 @@ class Program:
 
     def no_metrics(self) -> dict[str, Array]:
         """Sums of metrics to begin with, `[runs]` each."""
-        loss = self.inner.loss
-        names = ("pre_loss", "post_loss", *([loss.score_name] if loss.labels else []), "count")
+        names = ("pre_loss", "post_loss", *(name for name, _ in self.inner.criterion.metrics), "count")
         return {name: jnp.zeros(self.runs) for name in names}
 
     @functools.cached_property

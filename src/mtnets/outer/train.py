@@ -1,7 +1,7 @@
 """Meta-training: the outer loop with progress, validation, checkpoints and a record of everything."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack, overload
 
@@ -11,7 +11,7 @@ import optax
 
 from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, RunError
-from mtnets.inner import Distribution, Learned, Method, cause_in_training
+from mtnets.inner import Distribution, Learned, LossLike, Method, MetricLike, cause_in_training
 from mtnets.learner.evaluate import evaluate
 from mtnets.learner.learner import Learner
 from mtnets.learner.meeting import check_outputs, drawn
@@ -37,7 +37,10 @@ def meta_train(
     tasks: Family | Distribution,
     *,
     seed: int = 0,
-    loss: str | None = None,
+    loss: LossLike | None = None,
+    inner_loss: LossLike | None = None,
+    metrics: Mapping[str, MetricLike] | None = None,
+    best: str | None = None,
     optimiser: optax.GradientTransformation | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -54,7 +57,10 @@ def meta_train(
     *,
     seed: Sequence[int],
     inner_lr: Sequence[float] | None = None,
-    loss: str | None = None,
+    loss: LossLike | None = None,
+    inner_loss: LossLike | None = None,
+    metrics: Mapping[str, MetricLike] | None = None,
+    best: str | None = None,
     optimiser: optax.GradientTransformation | None = None,
     progress: bool = True,
     callback: Callback | None = None,
@@ -68,7 +74,10 @@ def meta_train(
     *,
     seed: int | Sequence[int] = 0,
     inner_lr: Sequence[float] | None = None,
-    loss: str | None = None,
+    loss: LossLike | None = None,
+    inner_loss: LossLike | None = None,
+    metrics: Mapping[str, MetricLike] | None = None,
+    best: str | None = None,
     optimiser: optax.GradientTransformation | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -87,7 +96,15 @@ def meta_train(
         learner each is returned.
       inner_lr: several inner rates in the place of the method's: each seed is trained with each of them, all side by
         side, and learners are returned rate by rate.
-      loss: `"mse"` or `"cross-entropy"`. Defaults to that of the family.
+      loss: what is small for a good prediction, on the query sets: a name (`mtnets.LOSSES`), a value such as
+        `mtnets.losses.Huber(delta=2.0)`, or a function: `loss(prediction, batch) -> [examples]`, one number per
+        example, or `loss(predict, batch, key) -> scalar`, where `predict` is the network as a function of its inputs.
+        Defaults to that of the family.
+      inner_loss: the same for the support sets, which tasks make small. Defaults to the loss.
+      metrics: scores beside the loss, by name: names (`mtnets.METRICS`), values of `mtnets.Metric`, or functions
+        `metric(prediction, batch)`. Defaults to the accuracy for labels of classes, and to none for numbers.
+      best: which of them chooses the best learner on validation tasks, or `"loss"`. Defaults to the first of the
+        metrics that says whether higher is better, and to the loss without any.
       optimiser: the meta-optimiser, any Optax transformation. Defaults to Adam as set by `meta_lr`, `schedule` and
         `clip_…`.
       out: folder for config, metrics, checkpoints, the best learner and its result on test tasks.
@@ -110,7 +127,8 @@ def meta_train(
         _check_one(seed)
     elif resume or overwrite:
         raise OptionError("resume and overwrite need the folder of a run; name it (out=...), or leave them out.")
-    choices = {"seed": seed, "inner_lr": inner_lr, "loss": loss, "optimiser": optimiser}
+    choices = {"seed": seed, "inner_lr": inner_lr, "optimiser": optimiser}
+    choices |= {"loss": loss, "inner_loss": inner_loss, "metrics": metrics, "best": best}
     plan = make_plan(model, method, tasks, **choices, options=options)  # type: ignore[arg-type]
     start = _start(plan)
     if out is not None:
@@ -128,7 +146,10 @@ def run_training(
     *,
     out: str | Path,
     seed: int = 0,
-    loss: str | None = None,
+    loss: LossLike | None = None,
+    inner_loss: LossLike | None = None,
+    metrics: Mapping[str, MetricLike] | None = None,
+    best: str | None = None,
     optimiser: optax.GradientTransformation | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -141,7 +162,18 @@ def run_training(
     The arguments, and the errors raised, are those of `meta_train`.
     """
     _check_one(seed)
-    plan = make_plan(model, method, tasks, seed=seed, loss=loss, optimiser=optimiser, options=options)
+    plan = make_plan(
+        model,
+        method,
+        tasks,
+        seed=seed,
+        loss=loss,
+        inner_loss=inner_loss,
+        metrics=metrics,
+        best=best,
+        optimiser=optimiser,
+        options=options,
+    )
     start = _start(plan)
     with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
         return _run_in(folder, plan, start, progress, callback, resume)
@@ -158,7 +190,7 @@ def _start(plan: Plan) -> Position:
     """The position before the first meta-step, checked before a folder is made for the run."""
     position = begin(plan)
     params, state = jax.tree.map(lambda leaf: leaf[0], (position.outer.meta.params, position.outer.state))
-    check_outputs(plan.model, plan.loss, params, state, drawn(plan.train, "The training tasks").support.x)
+    check_outputs(plan.model, plan.criterion, params, state, drawn(plan.train, "The training tasks").support.x)
     return position
 
 

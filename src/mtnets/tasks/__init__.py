@@ -28,6 +28,7 @@ from mtnets.tasks.inputs import AS_THEY_ARE, Images, Inputs, StandardisedRows, T
 from mtnets.tasks.records import family_from_record, inputs_from_json, options_from_record, options_to_record
 from mtnets.tasks.sampling import Episodes, Mixture, Rows, from_function, from_sequence
 from mtnets.tasks.sampling.mixture import mixture
+from mtnets.tasks.sampling.varied import varied
 
 P = ParamSpec("P")
 
@@ -89,4 +90,5 @@ __all__ = [
     "random_tables",
     "sinusoid",
     "table",
+    "varied",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
-from mtnets.inner.losses import LossName
+from mtnets.inner.criterion import LossLike
 from mtnets.inner.task import Distribution
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 
@@ -44,7 +44,8 @@ class Family:
 
     Attributes:
       train, validation, test: task distributions.
-      loss: `"mse"` (regression) or `"cross-entropy"` (classification).
+      loss: what is small for a good prediction: `"mse"` (regression), `"cross-entropy"` (classification), or another,
+        as for `meta_train`.
       recipe: the usual settings of this family.
       model: builds the usual network of this family.
       options: what the family was built from, which is recorded with every run; None if that cannot be recorded.
@@ -55,7 +56,7 @@ class Family:
     train: Distribution
     validation: Distribution
     test: Distribution
-    loss: LossName
+    loss: LossLike
     recipe: Recipe
     model: "Callable[[], Model]"
     options: "Options | None" = None

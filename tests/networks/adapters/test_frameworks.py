@@ -11,9 +11,8 @@ from flax import linen, nnx
 
 import mtnets
 from mtnets import METHODS, OptionError, wrap
-from mtnets.inner import Meta
+from mtnets.inner import Meta, criterion
 from mtnets.inner.loop import Inner
-from mtnets.inner.losses import mse
 from mtnets.trees import leaves_by_path
 from problems import adapt_at, gradient_at, tasks_for, to_float64
 
@@ -105,7 +104,7 @@ def learned(model, method):
     random = np.random.default_rng(1)
     noise = [0.1 * random.normal(size=(layer.units, layer.units)) for layer in layers]
     meta = Meta(params, {layer.name: np.eye(layer.units) + n for layer, n in zip(layers, noise, strict=True)}, {})
-    inner = Inner(model, method, mse, 2)
+    inner = Inner(model, method, criterion("mse"), 2)
     tasks = tasks_for(model)
     keys = jax.random.split(jax.random.key(2), 3)
     found = gradient_at(inner, meta, state, ALPHA, tasks, keys)

@@ -153,8 +153,8 @@ def test_plain_arrays_in_a_module_are_refused() -> None:
 def test_the_state_may_hold_integers() -> None:
     """A counter is still one after a mean over tasks."""
     from mtnets import METHODS
+    from mtnets.inner import criterion
     from mtnets.inner.loop import Inner
-    from mtnets.inner.losses import mse
     from mtnets.inner.task import Batch, Task
 
     class Counter(nnx.Module):
@@ -175,7 +175,7 @@ def test_the_state_may_hold_integers() -> None:
     meta = method.init(model, params, jax.random.key(0), inner_lr=0.1, inner_steps=1)
     jax.tree_util.register_pytree_node(Fixed, lambda tasks: ((), None), lambda aux, children: Fixed())
     keys = jax.random.split(jax.random.key(0), 2)
-    after = gradient_at(Inner(model, method, mse, 1), meta, state, 0.1, Fixed(), keys).state
+    after = gradient_at(Inner(model, method, criterion("mse"), 1), meta, state, 0.1, Fixed(), keys).state
     assert after["calls"].dtype == state["calls"].dtype
 
 

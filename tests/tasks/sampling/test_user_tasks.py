@@ -149,14 +149,15 @@ def test_what_is_no_task(task, says) -> None:
 
 
 def test_bad_sequences() -> None:
-    with pytest.raises(DataError, match=r"Task 1 of test: x_support is float32 \[2, 1\] .* first training task .*\[3"):
-        from_sequence(LIST, LIST, [LIST[0], ((LIST[0][0][0][:2], LIST[0][0][1][:2]), LIST[0][1])], loss="mse")
+    wide = tuple((np.repeat(x, 2, axis=1), y) for x, y in LIST[0])
+    with pytest.raises(DataError, match=r"Task 1 of test: x_support is float32 \[3, 2\] .* first training task .*\[3"):
+        from_sequence(LIST, LIST, [LIST[0], wide], loss="mse")
     with pytest.raises(DataError, match="There are no validation tasks"):
         from_sequence(LIST, iter([]), LIST, loss="mse")
     with pytest.raises(DataError, match="train is dict of 1; expected a sequence"):
         from_sequence({"a": LIST[0]}, LIST, LIST, loss="mse")
-    with pytest.raises(OptionError, match="loss is 'mae'"):
-        from_sequence(LIST, LIST, LIST, loss="mae")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="There is no loss 'mea'"):
+        from_sequence(LIST, LIST, LIST, loss="mea")
     with pytest.raises(OptionError, match="limit is 0"):
         from_sequence(LIST, LIST, LIST, loss="mse", limit=0)
 

@@ -56,8 +56,8 @@ def taking_inputs(input_shape: tuple[int, ...], input_dtype: Any) -> Iterator[No
 
 
 def check_form(y: Any, examples: int) -> None:
-    """Raises OptionError for outputs (or their shapes) that are no single array `[examples, outputs]`."""
-    if not hasattr(y, "shape") or len(y.shape) != 2 or y.shape[0] != examples:
+    """Raises OptionError for outputs (or their shapes) that are no single array `[examples, ..., outputs]`."""
+    if not hasattr(y, "shape") or len(y.shape) < 2 or y.shape[0] != examples:
         returned = list(y.shape) if hasattr(y, "shape") else type(y).__name__
         raise OptionError(
             f"For {examples} inputs the network returns {returned}; it must return one array [examples, outputs]."

@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.networks.weighing import count_of_examples, mean_over_examples
+
 
 def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Mean and variance along axes, which are kept; 16 bits are summed in 32, as in PyTorch."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = wide.mean(axes, keepdims=True)
-    return mean, jnp.square(wide - mean).mean(axes, keepdims=True)
+    average = mean_over_examples if 0 in axes else jnp.mean
+    mean = average(wide, axes, keepdims=True)
+    return mean, average(jnp.square(wide - mean), axes, keepdims=True)
 
 
 def _scaled(x: Array, mean: Array, var: Array, weight: Array | None, bias: Array | None, eps: float) -> Array:
@@ -48,8 +51,8 @@ def batch_norm(
     y = _scaled(x, mean, var, weight, bias, eps)
     if running_mean is None or running_var is None:
         return y, None, None, None, None
-    count = x.size // x.shape[1]
-    unbiased = var.reshape(-1) * (count / max(count - 1, 1))
+    count = count_of_examples(x) * (x.size // (x.shape[0] * x.shape[1]))
+    unbiased = var.reshape(-1) * (count / jnp.maximum(count - 1, 1))
     new_mean = (1 - momentum) * running_mean + momentum * mean.reshape(-1)
     new_var = (1 - momentum) * running_var + momentum * unbiased
     return y, None, None, new_mean.astype(running_mean.dtype), new_var.astype(running_var.dtype)

@@ -9,10 +9,11 @@ from flax import nnx
 from jax import Array
 
 from mtnets.networks.model import Norm
+from mtnets.networks.weighing import mean_over_examples
 
 
 class BatchNorm(nnx.Module):
-    """`(x − mean) / √(var + ε) + offset`, over all axes but the last.
+    """`(x − mean) / √(var + ε) + offset`, over all axes but the last; examples of weight 0 do not count.
 
     It has no scale, as in the code of MAML and MT-net. `nnx.BatchNorm` stops the gradient at the statistics that it
     keeps; here the gradient passes, because statistics of the support set depend on the adapted weights.
@@ -39,8 +40,8 @@ class BatchNorm(nnx.Module):
             mean, var = self.mean[...], self.var[...]
         else:
             axes = tuple(range(x.ndim - 1))
-            mean = x.mean(axes)
-            var = jnp.square(x - mean).mean(axes)
+            mean = mean_over_examples(x, axes)
+            var = mean_over_examples(jnp.square(x - mean), axes)
             self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * mean
             self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * var
         return (x - mean) * jax.lax.rsqrt(var + self.epsilon) + self.bias[...]

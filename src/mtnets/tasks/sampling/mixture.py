@@ -9,6 +9,7 @@ from jax import Array
 
 from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError
+from mtnets.inner.criterion import as_loss
 from mtnets.inner.task import Distribution, Task
 from mtnets.tasks.family import Family, inputs_of
 from mtnets.tasks.inputs.base import Inputs
@@ -69,7 +70,7 @@ def mixture(parts: Sequence[Family], weights: Sequence[float] | None = None) -> 
 def _check_alike(first: Family, other: Family, number: int) -> None:
     """Raises DataError where the tasks of a family, the `number`-th, are unlike those of the first."""
     shapes, other_shapes = _shapes(first), _shapes(other)
-    if other.loss != first.loss or other_shapes != shapes:
+    if as_loss(other.loss) != as_loss(first.loss) or other_shapes != shapes:
         raise DataError(
             f"Family {number} has tasks {other_shapes} with {other.loss}, and the first {shapes} with {first.loss}; "
             "use the same ways, shots, queries and inputs for all."

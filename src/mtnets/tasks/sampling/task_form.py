@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +10,8 @@ from jax import Array
 from numpy.typing import ArrayLike, NDArray
 
 from mtnets.errors import DataError, OptionError
-from mtnets.inner.losses import LossName
+from mtnets.inner.criterion import LossLike, as_loss
+from mtnets.inner.objective import Loss
 from mtnets.inner.task import Batch, Distribution, Task
 from mtnets.networks.model import Model
 from mtnets.networks.models import mlp
@@ -19,13 +20,9 @@ from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.inputs.base import AS_THEY_ARE
 from mtnets.tasks.inputs.images import Images
 
-RECIPES: Mapping[LossName, Recipe] = {
-    # no inner_clip: targets, and so gradients, may be in any unit
-    "mse": Recipe(inner_lr=0.01, inner_steps=1, meta_batch=4, meta_steps=60_000, clip_norm=10.0),
-    "cross-entropy": Recipe(
-        inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000, inner_clip=10.0, clip_norm=10.0
-    ),
-}
+# no inner_clip: targets, and so gradients, may be in any unit
+OF_NUMBERS = Recipe(inner_lr=0.01, inner_steps=1, meta_batch=4, meta_steps=60_000, clip_norm=10.0)
+OF_LABELS = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000, inner_clip=10.0, clip_norm=10.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,23 +30,30 @@ class TaskForm:
     """What the tasks of a family must be.
 
     Attributes:
-      loss: `"mse"` or `"cross-entropy"`.
+      loss: of predictions against targets.
       ways: classes of a task; None until the first task is known.
       images: how x become inputs; None where they are inputs already.
+      most: examples that support and query set are padded to; None where all tasks have as many.
       like: shapes and types of the first task; None until it is known.
     """
 
-    loss: LossName
+    loss: LossLike
     ways: int | None
     images: Images | None
+    most: tuple[int, int] | None = None
     like: Any = None
 
     def __post_init__(self) -> None:
-        names = get_args(LossName)
-        if self.loss not in names:
-            raise OptionError(f"There is no loss {self.loss!r}; choose one of {', '.join(names)}.")
+        as_loss(self.loss)
         if self.ways is not None and self.ways < 2:
             raise OptionError(f"ways is {self.ways}; it must be at least 2.")
+        if self.most is not None and min(self.most) < 1:
+            raise OptionError(f"most is {self.most}; it must be two numbers of at least 1.")
+
+    @property
+    def judge(self) -> Loss:
+        """The loss by value."""
+        return as_loss(self.loss)
 
     def task(self, value: Any, what: str) -> Task:
         """A task as NumPy arrays, from `((x_support, y_support), (x_query, y_query))`.
@@ -72,6 +76,8 @@ class TaskForm:
             Batch(self._x(x_query, f"{what}: x_query"), self._y(y_query, f"{what}: y_query")),
         )
         _check_whole(task, what)
+        if self.most is not None:
+            task = Task(*(_padded(part, most, what) for part, most in zip(task, self.most, strict=True)))
         if self.like is not None:
             _check_like(task, self.like, what)
         return task
@@ -81,7 +87,7 @@ class TaskForm:
         if self.like is not None:
             return self
         ways = self.ways
-        if self.loss == "cross-entropy" and ways is None:
+        if self.judge.labels and ways is None:
             ways = max(2, 1 + int(max(first.support.y.max(), first.query.y.max())))
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), first)
         return dataclasses.replace(self, ways=ways, like=like)
@@ -90,13 +96,15 @@ class TaskForm:
         """The family of these distributions, by split."""
         train, validation, test = (distributions[split] for split in ("train", "validation", "test"))
         inputs = self.images or AS_THEY_ARE
-        return Family(train, validation, test, self.loss, RECIPES[self.loss], self._network, inputs=inputs)
+        recipe = OF_LABELS if self.judge.labels else OF_NUMBERS
+        return Family(train, validation, test, self.loss, recipe, self._network, inputs=inputs)
 
     def _network(self) -> Model:
         x, y = self.like.support.x, self.like.support.y
         if len(x.shape) != 2 or x.dtype != np.float32:
             raise OptionError(f"Examples {describe(x)} need a network of yours: meta_train(mtnets.wrap(...), ...).")
-        return mlp(x.shape[1], 64, 64, self.ways or y.shape[1], init_std=0.1)
+        outputs = self.ways or self.judge.outputs_per_target * y.shape[-1]
+        return mlp(x.shape[1], 64, 64, outputs, init_std=0.1)
 
     def _x(self, value: ArrayLike, name: str) -> Any:
         x = read_array(value, name)
@@ -109,15 +117,17 @@ class TaskForm:
 
     def _y(self, value: ArrayLike, name: str) -> Any:
         y = read_array(value, name)
-        if self.loss == "cross-entropy":
+        if self.judge.labels:
             return self._labels(y, name)
+        if self.judge.targets == "any" and y.dtype.kind in WHOLE:
+            return narrowed(y, np.int32, name)
         y = y[:, None] if y.ndim == 1 else y
-        if y.ndim != 2 or not _is_real(y):
+        if y.ndim < 2 or not _is_real(y):
             raise DataError(f"{name} is {describe(y)}; expected numbers [examples, outputs].")
         return narrowed(y, np.float32, name)
 
     def _labels(self, y: NDArray[Any], name: str) -> NDArray[np.int32]:
-        if y.ndim != 1 or y.dtype.kind not in WHOLE:
+        if y.ndim < 1 or y.dtype.kind not in WHOLE:
             raise DataError(f"{name} is {describe(y)}; expected integer labels [examples].")
         if y.size and (y.min() < 0 or (self.ways and y.max() >= self.ways)):
             raise DataError(
@@ -147,6 +157,16 @@ def _check_whole(task: Task, what: str) -> None:
     for name, query, support in (("x", task.query.x, task.support.x), ("y", task.query.y, task.support.y)):
         if query.shape[1:] != support.shape[1:] or query.dtype != support.dtype:
             raise DataError(f"{what}: {name}_query is {describe(query)} and that of the support {describe(support)}.")
+
+
+def _padded(batch: Batch, most: int, what: str) -> Batch:
+    """The batch with as many examples as `most`: its first one again, of weight 0."""
+    count = len(batch.y)
+    if count > most:
+        raise DataError(f"{what} has a set of {count} examples, more than the {most} of most=.")
+    places = np.where(np.arange(most) < count, np.arange(most), 0)
+    weights = (np.arange(most) < count).astype(np.float32)
+    return Batch(batch.x[places], batch.y[places], weights)  # type: ignore[arg-type]
 
 
 def _check_like(task: Task, first: Any, what: str) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mtnets.arguments import checked_arguments
 from mtnets.errors import DataError, OptionError
-from mtnets.inner.losses import LossName
-from mtnets.inner.task import Batch, Distribution, Task
+from mtnets.inner.criterion import LossLike
+from mtnets.inner.task import Distribution, Task
 from mtnets.tasks.family import Family
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 from mtnets.tasks.inputs.images import Images
@@ -31,9 +31,10 @@ def from_function(
     validation: TaskFunction | None = None,
     test: TaskFunction | None = None,
     *,
-    loss: LossName,
+    loss: LossLike,
     ways: int | None = None,
     inputs: Images | None = None,
+    most: tuple[int, int] | None = None,
 ) -> Family:
     """Tasks that a function makes on the host from a random generator.
 
@@ -49,16 +50,19 @@ def from_function(
         classification. All randomness must come from `rng`, all tasks must have the same shapes, and the function must
         not use JAX. Devices may call it from several threads.
       validation, test: the functions of validation and test tasks. Default to `train`.
-      loss: `"mse"` (regression) or `"cross-entropy"` (classification).
+      loss: `"mse"` (regression), `"cross-entropy"` (classification), or another, as for `meta_train`. For one of your
+        own, y are arrays of any shape and type.
       ways: classes of a task. Defaults to those of the first task.
       inputs: how uint8 images `[examples, size, size, channels]` become inputs. By default, x are inputs already.
+      most: examples that a support set and a query set have at most, where their numbers differ from task to task. They
+        are padded to this, with examples of weight 0, which do not count. By default, all must have as many.
 
     Raises:
-      OptionError: for another loss, or ways below 2.
+      OptionError: for another loss, ways below 2, or sizes below 1.
       DataError: for a function that makes no task, or a different one when called again with the same generator.
         Training raises it for a task unlike the first one in shape or type, or with a number that is not finite.
     """
-    form = TaskForm(loss, ways, inputs)
+    form = TaskForm(loss, ways, inputs, most)
     distributions: dict[str, Distribution] = {}
     for split, function in {"train": train, "validation": validation or train, "test": test or train}.items():
         task = functools.partial(_task_of_function, function, split)
@@ -80,9 +84,10 @@ def from_sequence(
     validation: Sequence[Any] | Iterable[Any],
     test: Sequence[Any] | Iterable[Any],
     *,
-    loss: LossName,
+    loss: LossLike,
     ways: int | None = None,
     inputs: Images | None = None,
+    most: tuple[int, int] | None = None,
     limit: int = 10_000,
 ) -> Family:
     """Tasks from sequences of them: each task of a training is drawn from `train`, with replacement.
@@ -94,7 +99,7 @@ def from_sequence(
     Args:
       train, validation, test: tasks `((x_support, y_support), (x_query, y_query))` as for `from_function`, all of the
         same shapes. A task that is fetched must be the same each time, and be made without JAX.
-      loss, ways, inputs: as for `from_function`.
+      loss, ways, inputs, most: as for `from_function`; tasks of a list or tuple are padded to the largest by default.
       limit: tasks to read of each argument that can only be iterated over.
 
     Raises:
@@ -104,10 +109,13 @@ def from_sequence(
     """
     if limit < 1:
         raise OptionError(f"limit is {limit}; it must be at least 1.")
-    form = TaskForm(loss, ways, inputs)
+    sequences = {
+        split: _sequence(tasks, split, limit)
+        for split, tasks in {"train": train, "validation": validation, "test": test}.items()
+    }
+    form = TaskForm(loss, ways, inputs, most or _most(sequences))
     distributions: dict[str, Distribution] = {}
-    for split, tasks in {"train": train, "validation": validation, "test": test}.items():
-        sequence = _sequence(tasks, split, limit)
+    for split, sequence in sequences.items():
         task = functools.partial(_task_of_sequence, sequence, split)
         form = form.fixed_by(task(form, np.array(0)))
         if isinstance(sequence, list | tuple):
@@ -208,6 +216,16 @@ def _call(make: Callable[[], Any], what: str) -> Any:
     return without_jax(value, what)
 
 
+def _most(sequences: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The largest support and query set of lists and tuples; None where all have as many."""
+    lists = [sequence for sequence in sequences.values() if isinstance(sequence, list | tuple)]
+    try:
+        sizes = {tuple(len(y) for _, y in task) for sequence in lists for task in sequence}
+        return tuple(max(size) for size in zip(*sizes, strict=True)) if len(sizes) > 1 else None  # type: ignore[return-value]
+    except (TypeError, ValueError):
+        return None  # what is no task is told by name later
+
+
 def _sequence(tasks: Any, split: str, limit: int) -> Any:
     """A sequence as it is, and the first tasks of what can only be iterated over as a list."""
     if isinstance(tasks, Mapping) or not (hasattr(tasks, "__getitem__") or hasattr(tasks, "__iter__")):
@@ -222,4 +240,4 @@ def _sequence(tasks: Any, split: str, limit: int) -> Any:
 
 
 def _scaled(task: Task, inputs: Inputs) -> Task:
-    return Task(*(Batch(inputs.scale(batch.x), batch.y) for batch in task))
+    return Task(*(batch._replace(x=inputs.scale(batch.x)) for batch in task))

@@ -1,0 +1,189 @@
+"""What a training learns by and judges by, in one value, and its record."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mtnets.arguments import check
+from mtnets.errors import OptionError
+from mtnets.inner.losses import LOSSES, CrossEntropy
+from mtnets.inner.metrics import METRICS
+from mtnets.inner.objective import Loss, Metric, import_path, loss_of
+
+LossLike = str | Loss | Callable[..., Any]
+MetricLike = str | Metric | Callable[..., Any]
+LOSS = "loss"  # the score that is the loss itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+    """What a task is learned by and judged by.
+
+    Attributes:
+      loss: on the query set: what meta-training makes small.
+      inner_loss: on the support set: what a task makes small.
+      metrics: beside the loss, by name.
+      best: the name of the score that chooses the best learner, `"loss"` or one of the metrics.
+    """
+
+    loss: Loss
+    inner_loss: Loss
+    metrics: tuple[tuple[str, Metric], ...] = ()
+    best: str = LOSS
+
+    @property
+    def labels(self) -> bool:
+        """Whether targets are labels of classes."""
+        return self.loss.labels
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value of the score that chooses is better."""
+        return self.best != LOSS and bool(dict(self.metrics)[self.best].higher_is_better)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record: names, options, and import paths of what is the user's; only what is not the default."""
+        record = {"loss": loss_to_json(self.loss)}
+        if self.inner_loss != self.loss:
+            record["inner_loss"] = loss_to_json(self.inner_loss)
+        if self != criterion(self.loss, self.inner_loss):
+            record["metrics"] = {name: _metric_to_json(metric) for name, metric in self.metrics}
+            record["best"] = self.best
+        return record
+
+
+def criterion(
+    loss: LossLike,
+    inner_loss: LossLike | None = None,
+    metrics: Mapping[str, MetricLike] | None = None,
+    best: str | None = None,
+) -> Criterion:
+    """Settles what the user gave.
+
+    Args:
+      loss: a name, one of the losses that ship, or a function of the user's.
+      inner_loss: the same, on the support set. Defaults to the loss.
+      metrics: by name: names of metrics that ship, metrics, or functions. Defaults to the accuracy for a loss of labels
+        and to none for others.
+      best: which of them chooses the best learner, or `"loss"`. Defaults to the first of the metrics that says whether
+        higher is better, and to the loss without any.
+
+    Raises:
+      OptionError: for a name that does not exist, or a `best` that does not say whether higher is better.
+    """
+    outer = as_loss(loss)
+    if metrics is None:
+        metrics = {"accuracy": "accuracy"} if isinstance(outer, CrossEntropy) else {}
+    known = {name: as_metric(name, metric) for name, metric in metrics.items()}
+    if LOSS in known:
+        raise OptionError("A metric is named 'loss', which is the name of the loss itself; use another name.")
+    if best is None:
+        best = next((name for name, metric in known.items() if metric.higher_is_better is not None), LOSS)
+    elif best != LOSS:
+        if best not in known:
+            raise OptionError(f"best is {best!r}; it must be one of {', '.join((LOSS, *known))}.")
+        if known[best].higher_is_better is None:
+            raise OptionError(
+                f"best is {best!r}, which does not say whether higher is better; say it: "
+                f"metrics={{{best!r}: mtnets.Metric(function, higher_is_better=True)}}."
+            )
+    return Criterion(outer, outer if inner_loss is None else as_loss(inner_loss), tuple(known.items()), best)
+
+
+def as_loss(loss: LossLike) -> Loss:
+    """A loss by its name, by value, or of a function.
+
+    Raises:
+      OptionError: if there is none of this name, or a function cannot be called as a loss.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        raise OptionError(f"The loss is the class {loss.__name__}; call it: {loss.__name__}().")
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
+        return LOSSES[loss]()
+    if callable(loss):
+        return loss_of(loss)
+    raise OptionError(f"loss is {loss!r}; it must be a name, a loss such as mtnets.losses.Huber(), or a function.")
+
+
+def as_metric(name: str, metric: MetricLike) -> Metric:
+    """A metric by its name, by value, or of a function.
+
+    Raises:
+      OptionError: if there is none of this name.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if isinstance(metric, str):
+        if metric not in METRICS:
+            raise OptionError(f"There is no metric {metric!r}; choose one of {', '.join(METRICS)}.")
+        return METRICS[metric]
+    if callable(metric):
+        return Metric(metric)
+    raise OptionError(f"metrics[{name!r}] is {metric!r}; it must be a name, a mtnets.Metric or a function.")
+
+
+def criterion_from_json(values: Mapping[str, Any], given: Mapping[str, Any]) -> Criterion:
+    """The criterion that a record describes.
+
+    Args:
+      values: the record; those of version 0.1 hold the name of the loss alone.
+      given: what the user passes in the place of what is not recorded: `loss`, `inner_loss`, `metrics`.
+
+    Raises:
+      OptionError: for a record that is none, or one with a function of the user's that is not passed.
+    """
+    loss = given.get("loss") or loss_from_json(values.get("loss"), "loss")
+    inner = given.get("inner_loss")
+    if inner is None and "inner_loss" in values:
+        inner = loss_from_json(values["inner_loss"], "inner_loss")
+    if "metrics" not in values:
+        return criterion(loss, inner, given.get("metrics"))
+    metrics: dict[str, MetricLike] = {}
+    passed = given.get("metrics") or {}
+    for name, record in dict(values["metrics"]).items():
+        if name in passed:
+            metrics[name] = passed[name]
+        elif isinstance(record, str) and record in METRICS:
+            metrics[name] = record
+    best = values.get("best")
+    return criterion(loss, inner, metrics, best if best in (LOSS, *metrics) else None)
+
+
+def loss_to_json(loss: Loss) -> Any:
+    """The record of a loss: its name, its name and options, or where a function of the user's comes from."""
+    if type(loss) is LOSSES.get(loss.name):
+        if loss == LOSSES[loss.name]():
+            return loss.name
+        options = {field.name: getattr(loss, field.name) for field in dataclasses.fields(loss)}  # type: ignore[arg-type]
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+        return {"name": loss.name, **plain}
+    return {"custom": import_path(getattr(loss, "function", type(loss)))}
+
+
+def _metric_to_json(metric: Metric) -> Any:
+    shipped = next((name for name, each in METRICS.items() if each == metric), None)
+    return shipped or {"custom": import_path(metric.function)}
+
+
+def loss_from_json(record: Any, argument: str = "loss") -> Loss:
+    """The loss of a record. Never imports what a file names: that would execute it."""
+    check(argument, record, str | Mapping)
+    options = {"name": record} if isinstance(record, str) else dict(record)
+    if "custom" in options:
+        where = f" ({options['custom']})" if options["custom"] else ""
+        raise OptionError(
+            f"The {argument.replace('_', ' ')} is a function of your own{where}, which is not recorded; pass it: "
+            f"load(path, {argument}=...)."
+        )
+    name = options.pop("name", None)
+    if not isinstance(name, str) or name not in LOSSES:
+        raise OptionError(f"There is no loss {name!r}; choose one of {', '.join(LOSSES)}.")
+    known = [field.name for field in dataclasses.fields(LOSSES[name])]  # type: ignore[arg-type]
+    for option in options:
+        if option not in known:
+            raise OptionError(f"The loss {name} has no option {option!r}; it has {', '.join(known) or 'none'}.")
+    return LOSSES[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})

@@ -1,0 +1,171 @@
+"""The metrics that ship, by scikit-learn's definitions, for a query set of any weights. All are compiled with the rest.
+
+In classification they take logits `[examples, classes]` and labels `[examples]`; classes that the task does not use
+(`Batch.outputs`) and examples of weight 0 do not count. A score that the query set does not define (an area of one
+class alone) is NaN, which means over tasks leave out.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mtnets.inner.losses import Gaussian, Quantile, masked_logits
+from mtnets.inner.objective import Metric
+from mtnets.inner.task import Batch
+
+
+def accuracy(prediction: Array, batch: Batch) -> Array:
+    """Share of labels that are those of the largest logits, `[examples]`; over all places of an example."""
+    right = jnp.argmax(masked_logits(prediction, batch), axis=-1) == batch.y
+    return right if right.ndim == 1 else jnp.mean(right, axis=tuple(range(1, right.ndim)))
+
+
+def balanced_accuracy(prediction: Array, batch: Batch) -> Array:
+    """Mean of the recalls of the classes that occur in the query set."""
+    right, _, actual = _counts(prediction, batch)
+    return _mean_where(actual > 0, right / jnp.maximum(actual, 1e-12))
+
+
+def f1(prediction: Array, batch: Batch) -> Array:
+    """Macro F1: the mean over classes that occur among labels or predictions of `2 right / (predicted + actual)`."""
+    right, predicted, actual = _counts(prediction, batch)
+    both = predicted + actual
+    return _mean_where(both > 0, 2 * right / jnp.maximum(both, 1e-12))
+
+
+def auroc(prediction: Array, batch: Batch) -> Array:
+    """Area under the curve of true against false positives: the probability that an example of a class has a larger
+    score than one of another. Mean over classes, one against the rest; for two classes the same for either, and for
+    targets of several yes or no the mean over outputs."""
+    scores, yes, weights, used = _one_against_rest(prediction, batch)
+
+    def area(score: Array, yes: Array) -> Array:
+        positive, negative = weights * yes, weights * (1 - yes)
+        order = jnp.sign(score[:, None] - score[None, :]) / 2 + 0.5
+        return jnp.sum(positive[:, None] * negative * order) / (positive.sum() * negative.sum())
+
+    return _mean_where(used, jax.vmap(area, in_axes=1)(scores, yes))
+
+
+def auprc(prediction: Array, batch: Batch) -> Array:
+    """Average precision: the mean, over examples of a class, of the precision at the threshold of their score. Mean
+    over classes, one against the rest, or over outputs."""
+    scores, yes, weights, used = _one_against_rest(prediction, batch)
+
+    def area(score: Array, yes: Array) -> Array:
+        above = score[None, :] >= score[:, None]  # [thresholds, examples]
+        positive = weights * yes
+        precision = (above @ positive) / jnp.maximum(above @ weights, 1e-12)
+        return jnp.sum(positive * precision) / positive.sum()
+
+    return _mean_where(used, jax.vmap(area, in_axes=1)(scores, yes))
+
+
+def log_score(prediction: Array, batch: Batch) -> Array:
+    """Negative logarithm of the probability of the label, `[examples]`: smaller is better."""
+    probabilities = jax.nn.log_softmax(masked_logits(prediction, batch))
+    return -jnp.take_along_axis(probabilities, batch.y[..., None], -1)[..., 0]
+
+
+def calibration_error(prediction: Array, batch: Batch) -> Array:
+    """Expected calibration error: the gap between the probability of the prediction and how often it is right, in 15
+    bins of equal width, mean by the weight of the bins.
+
+    References:
+      Guo, Pleiss, Sun & Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    probabilities = jax.nn.softmax(masked_logits(prediction, batch))
+    confidence, right = probabilities.max(-1), probabilities.argmax(-1) == batch.y
+    bins = jax.nn.one_hot(jnp.clip(jnp.ceil(confidence * 15) - 1, 0, 14).astype(int), 15) * _weights(batch)[:, None]
+    gaps = jnp.abs(bins.T @ (right - confidence))
+    return gaps.sum() / _weights(batch).sum()
+
+
+def r2(prediction: Array, batch: Batch) -> Array:
+    """`1 − Σ (y − f)² / Σ (y − ȳ)²`, mean over outputs."""
+    weights = _weights(batch).reshape(-1, *(1,) * (batch.y.ndim - 1))
+    mean = jnp.sum(weights * batch.y, 0) / weights.sum()
+    spread = jnp.sum(weights * jnp.square(batch.y - mean), 0)
+    return jnp.mean(1 - jnp.sum(weights * jnp.square(batch.y - prediction), 0) / spread)
+
+
+def mae(prediction: Array, batch: Batch) -> Array:
+    """Mean absolute error, `[examples]`."""
+    return jnp.abs(prediction - batch.y).reshape(len(prediction), -1).mean(1)
+
+
+def psnr(prediction: Array, batch: Batch) -> Array:
+    """Peak signal-to-noise ratio of numbers from 0 to 1 over the whole query set, in decibels: `−10 log₁₀ MSE`."""
+    error = jnp.square(prediction - batch.y).reshape(len(prediction), -1).mean(1)
+    return -10 * jnp.log10(batch.mean(error))
+
+
+def coverage(prediction: Array, batch: Batch) -> Array:
+    """Share of targets within the outermost levels of `Quantile`'s outputs, or within the central 90 % of `Gaussian`'s,
+    `[examples]`: which of the two the network returns is told by their number, two for each target or more."""
+    low, high = interval(prediction, batch.y.shape[-1])
+    return ((low <= batch.y) & (batch.y <= high)).mean(-1)
+
+
+def width(prediction: Array, batch: Batch) -> Array:
+    """Width of that interval, `[examples]`, in units of the targets."""
+    low, high = interval(prediction, batch.y.shape[-1])
+    return (high - low).mean(-1)
+
+
+def interval(prediction: Array, targets: int) -> tuple[Array, Array]:
+    """Lower and upper ends, `[examples, targets]` each."""
+    each = prediction.shape[-1] // targets
+    if each == 2:
+        mean, v = Gaussian().moments(prediction)
+        half = 1.6448536 * jnp.exp(v / 2)
+        return mean - half, mean + half
+    quantiles = Quantile(levels=tuple((i + 1) / (each + 1) for i in range(each))).of_levels(prediction)
+    return quantiles.min(-1), quantiles.max(-1)
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric(accuracy, True),
+    "balanced-accuracy": Metric(balanced_accuracy, True),
+    "f1": Metric(f1, True),
+    "auroc": Metric(auroc, True),
+    "auprc": Metric(auprc, True),
+    "log-score": Metric(log_score, False),
+    "calibration-error": Metric(calibration_error, False),
+    "r2": Metric(r2, True),
+    "mae": Metric(mae, False),
+    "psnr": Metric(psnr, True),
+    "coverage": Metric(coverage),
+    "width": Metric(width, False),
+}
+
+
+def _weights(batch: Batch) -> Array:
+    return jnp.ones(len(batch.y)) if batch.weights is None else batch.weights
+
+
+def _counts(prediction: Array, batch: Batch) -> tuple[Array, Array, Array]:
+    """Weights of each class: predicted and right, predicted, actual."""
+    classes, weights = prediction.shape[-1], _weights(batch)
+    predicted = jax.nn.one_hot(masked_logits(prediction, batch).argmax(-1), classes) * weights[:, None]
+    actual = jax.nn.one_hot(batch.y, classes)
+    return (predicted * actual).sum(0), predicted.sum(0), (actual * weights[:, None]).sum(0)
+
+
+def _one_against_rest(prediction: Array, batch: Batch) -> tuple[Array, Array, Array, Array]:
+    """Scores and yes or no, `[examples, outputs]`; weights; and which outputs have both a yes and a no."""
+    weights = _weights(batch)
+    if batch.y.ndim == 1:
+        scores = jax.nn.softmax(masked_logits(prediction, batch))
+        yes = jax.nn.one_hot(batch.y, prediction.shape[-1])
+    else:
+        scores, yes = prediction, (batch.y > 0.5).astype(prediction.dtype)
+    occurs = weights @ yes
+    return scores, yes, weights, (occurs > 0) & (occurs < weights.sum())
+
+
+def _mean_where(where: Array, values: Array) -> Array:
+    """Mean of the values there; NaN if there are none."""
+    return jnp.sum(jnp.where(where, values, 0.0)) / where.sum()

@@ -1,0 +1,217 @@
+"""What a task is learned by and judged by: the contract of losses and of metrics.
+
+A loss is one number per example of a prediction, or any function of the network and a batch.
+"""
+
+import abc
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from mtnets.errors import OptionError
+from mtnets.inner.task import Batch
+from mtnets.networks.model import Model
+from mtnets.networks.weighing import weighing
+
+Predict = Callable[[Any], Array]  # the network at the present weights, as a function of its inputs
+Targets = Literal["numbers", "labels", "any"]
+
+
+class Loss(abc.ABC):
+    """What a network is judged by on a batch. A subclass is a frozen dataclass, whose fields are its options.
+
+    Attributes:
+      name: in `LOSSES`, in records and on the command line; `"custom"` for one of the user's.
+      targets: what targets are: `"numbers"`, `"labels"` of classes (integers), or `"any"` arrays, which nothing but
+        this loss reads.
+    """
+
+    name: ClassVar[str] = "custom"
+    targets: ClassVar[Targets] = "any"
+
+    @property
+    def labels(self) -> bool:
+        """Whether targets are labels of classes, and outputs their logits."""
+        return self.targets == "labels"
+
+    @abc.abstractmethod
+    def value(self, predict: Predict, batch: Batch, key: Array) -> Array:
+        """The loss, a scalar.
+
+        Args:
+          predict: the network at the present weights: inputs `[examples, ...]` to outputs `[examples, ...]`. It may be
+            called several times, and differentiated.
+          batch: the examples.
+          key: for whatever is random in the loss.
+        """
+
+    @property
+    def outputs_per_target(self) -> int:
+        """How many outputs the network must have for each number to predict."""
+        return 1
+
+    def shape_of_targets(self, outputs: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The shape that the targets of one example must have for outputs of a shape; None if any will do.
+
+        Raises:
+          OptionError: for outputs that the loss cannot take.
+        """
+        if self.targets == "any":
+            return None
+        if self.labels:
+            return outputs[:-1]
+        if outputs[-1] % self.outputs_per_target:
+            raise OptionError(
+                f"The network has {outputs[-1]} outputs; the loss {self.name} needs {self.outputs_per_target} for each "
+                "number to predict."
+            )
+        return (*outputs[:-1], outputs[-1] // self.outputs_per_target)
+
+    def point(self, outputs: Any) -> Any:
+        """The one number for each target that outputs stand for, `[..., targets]`."""
+        return outputs
+
+    def interval(self, outputs: Any, coverage: float) -> tuple[Any, Any]:
+        """Lower and upper ends of the central intervals that outputs stand for, `[..., targets]` each.
+
+        Raises:
+          OptionError: for a loss that says none of this coverage.
+        """
+        raise OptionError(f"The loss {self.name} says no intervals; train with 'gaussian' or 'quantile'.")
+
+    def unscaled(self, outputs: Any, unscale: Callable[[Any], Any]) -> Any:
+        """Outputs in units of the targets, from outputs in those of standardised targets."""
+        return unscale(outputs)
+
+
+class PerExample(Loss):
+    """A loss that is a weighted mean over examples, of one number each."""
+
+    @abc.abstractmethod
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """The loss of each example, `[examples]`, for outputs `[examples, ...]`."""
+
+    def value(self, predict: Predict, batch: Batch, key: Array) -> Array:
+        """The weighted mean over the examples."""
+        return batch.mean(self(predict(batch.x), batch))
+
+
+@dataclasses.dataclass(frozen=True)
+class Function(PerExample):
+    """A loss of the user's: `function(prediction, batch) -> [examples]`."""
+
+    function: Callable[[Array, Batch], Array]
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """The loss of each example."""
+        return self.function(prediction, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective(Loss):
+    """A loss of the user's of a more general kind: `function(predict, batch, key) -> scalar`.
+
+    Examples of weight 0 are padding: the function has to leave them out (`batch.mean` does).
+    """
+
+    function: Callable[[Predict, Batch, Array], Array]
+
+    def value(self, predict: Predict, batch: Batch, key: Array) -> Array:
+        """What the function returns."""
+        return self.function(predict, batch, key)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A score by which people compare learners.
+
+    Attributes:
+      function: `function(prediction, batch)`, which returns one number per example, `[examples]`, whose weighted mean
+        is the score, or the score itself, a scalar. JAX must be able to trace it.
+      higher_is_better: whether a larger score is better. It has to be said of the metric that chooses the best learner.
+    """
+
+    function: Callable[[Array, Batch], Array]
+    higher_is_better: bool | None = None
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """The score on a batch, a scalar."""
+        value = jnp.asarray(self.function(prediction, batch))
+        return batch.mean(value) if value.ndim else value
+
+
+class Judged(NamedTuple):
+    """A network on a batch.
+
+    Attributes:
+      loss: a scalar.
+      state: the new state of the network.
+      predict: the outputs for the batch.
+    """
+
+    loss: Array
+    state: Any
+    predict: Callable[[], Array]
+
+
+def judged(
+    loss: Loss, model: Model, params: Any, state: Any, batch: Batch, key: Array | None, loss_key: Array
+) -> Judged:
+    """Runs a network on a batch and takes its loss.
+
+    Args:
+      loss: of the network on the batch.
+      model, params, state: the network.
+      batch: the examples.
+      key: as for `Model.apply`: the network learns with one and predicts with None.
+      loss_key: for whatever is random in the loss.
+    """
+    if isinstance(loss, PerExample):  # one pass over the batch serves the loss, the new state and all metrics
+        with weighing(batch.weights):
+            prediction, new = model.apply(params, state, batch.x, key)
+        return Judged(batch.mean(loss(prediction, batch)), new, lambda: prediction)
+
+    def predict(x: Any) -> Array:
+        with weighing(batch.weights if x is batch.x else None):
+            return model.apply(params, state, x, key)[0]
+
+    # what a network would remember of the inputs that the function chooses means nothing to another task
+    return Judged(loss.value(predict, batch, loss_key), state, lambda: predict(batch.x))
+
+
+def loss_of(function: Callable[..., Array]) -> Loss:
+    """A function of the user's as a loss: of two arguments `(prediction, batch) -> [examples]`, or of three
+    `(predict, batch, key) -> scalar`.
+
+    Raises:
+      OptionError: for a function of another number of arguments.
+    """
+    try:
+        inspect.signature(function).bind(None, None)
+        return Function(function)
+    except (TypeError, ValueError):
+        pass
+    try:
+        inspect.signature(function).bind(None, None, None)
+        return Objective(function)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"The loss {getattr(function, '__name__', function)!r} cannot be called as loss(prediction, batch), which "
+            "returns one number per example, nor as loss(predict, batch, key), which returns one number."
+        ) from error
+
+
+def import_path(function: Any) -> str | None:
+    """Where a function can be imported from, `"module:name"`; None for a lambda, or what is defined within another."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    return f"{module}:{name}" if module and name and "<" not in name else None
+
+
+def fixed_key() -> Array:
+    """The key of a loss where nothing random is meant: evaluation and use."""
+    return jax.random.key(0)

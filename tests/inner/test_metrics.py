@@ -1,0 +1,103 @@
+"""Metrics, against scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as theirs
+
+from mtnets.inner import METRICS, Batch, Metric
+
+RANDOM = np.random.default_rng(0)
+pytestmark = pytest.mark.usefixtures("float64")
+LOGITS = RANDOM.normal(size=(40, 3))
+LABELS = RANDOM.integers(0, 3, 40)
+WEIGHTS = RANDOM.integers(0, 3, 40).astype(float)
+PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+CHOSEN = LOGITS.argmax(1)
+ONE_HOT = np.eye(3)[LABELS]
+
+
+def ours(name: str, prediction, y, weights=None) -> float:
+    return float(METRICS[name](prediction, Batch(None, y, weights)))
+
+
+CLASSES = {
+    "accuracy": lambda w: theirs.accuracy_score(LABELS, CHOSEN, sample_weight=w),
+    "balanced-accuracy": lambda w: theirs.balanced_accuracy_score(LABELS, CHOSEN, sample_weight=w),
+    "f1": lambda w: theirs.f1_score(LABELS, CHOSEN, average="macro", sample_weight=w),
+    "auroc": lambda w: theirs.roc_auc_score(ONE_HOT, PROBABILITIES, average="macro", sample_weight=w),
+    "auprc": lambda w: theirs.average_precision_score(ONE_HOT, PROBABILITIES, average="macro", sample_weight=w),
+    "log-score": lambda w: theirs.log_loss(LABELS, PROBABILITIES, sample_weight=w),
+}
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_of_classes(name: str, weights) -> None:
+    np.testing.assert_allclose(ours(name, LOGITS, LABELS, weights), CLASSES[name](weights), rtol=1e-10)
+
+
+def test_equal_scores_count_half_of_the_area() -> None:
+    logits = np.stack([np.zeros(40), np.round(LOGITS[:, 0])], 1)
+    labels = LABELS % 2
+    yes = np.exp(logits[:, 1]) / np.exp(logits).sum(1)
+    np.testing.assert_allclose(ours("auroc", logits, labels), theirs.roc_auc_score(labels, yes), rtol=1e-10)
+
+
+def test_classes_that_the_task_does_not_use_do_not_count() -> None:
+    labels = LABELS % 2
+    batch = Batch(None, labels, outputs=np.array([True, True, False]))
+    for name in CLASSES:
+        found = float(METRICS[name](LOGITS, batch))
+        np.testing.assert_allclose(found, ours(name, LOGITS[:, :2], labels), rtol=1e-10, err_msg=name)
+
+
+def test_several_labels() -> None:
+    """Yes or no for each output: a mean over outputs."""
+    y = (RANDOM.normal(size=(40, 3)) > 0).astype(float)
+    np.testing.assert_allclose(ours("auroc", LOGITS, y), theirs.roc_auc_score(y, LOGITS, average="macro"), rtol=1e-10)
+    expected = theirs.average_precision_score(y, LOGITS, average="macro")
+    np.testing.assert_allclose(ours("auprc", LOGITS, y), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
+def test_of_numbers(weights) -> None:
+    y = LOGITS + RANDOM.normal(size=LOGITS.shape)
+    np.testing.assert_allclose(
+        ours("r2", LOGITS, y, weights), theirs.r2_score(y, LOGITS, sample_weight=weights), rtol=1e-10
+    )
+    expected = theirs.mean_absolute_error(y, LOGITS, sample_weight=weights)
+    np.testing.assert_allclose(ours("mae", LOGITS, y, weights), expected, rtol=1e-10)
+    error = theirs.mean_squared_error(y, LOGITS, sample_weight=weights)
+    np.testing.assert_allclose(ours("psnr", LOGITS, y, weights), 10 * np.log10(1 / error), rtol=1e-10)
+
+
+def test_calibration_error() -> None:
+    """By the bins of its definition."""
+    confidence, right = PROBABILITIES.max(1), CHOSEN == LABELS
+    expected = 0.0
+    for i in range(15):
+        within = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        if within.any():
+            expected += within.mean() * abs(right[within].mean() - confidence[within].mean())
+    np.testing.assert_allclose(ours("calibration-error", LOGITS, LABELS), expected, rtol=1e-10)
+
+
+def test_intervals() -> None:
+    """Of a normal distribution, and of the outermost quantiles."""
+    y = RANDOM.normal(size=(10_000, 1))
+    normal = np.concatenate([np.zeros_like(y), np.zeros_like(y)], 1)
+    assert ours("coverage", normal, y) == pytest.approx(0.9, abs=0.01)
+    assert ours("width", normal, y) == pytest.approx(2 * 1.6448536, rel=1e-6)
+    levels = np.tile([[-1.0, 0.0, 1.0]], (10_000, 1))
+    assert ours("coverage", levels, y) == pytest.approx(0.683, abs=0.01)
+    assert ours("width", levels, y) == 2
+
+
+def test_what_is_not_defined_is_nan() -> None:
+    assert np.isnan(ours("auroc", LOGITS, np.zeros(40, int)))
+
+
+def test_a_function_may_return_one_number_or_one_for_each_example() -> None:
+    batch = Batch(None, np.arange(4.0), np.array([1.0, 1, 1, 0]))
+    assert float(Metric(lambda prediction, batch: batch.y)(None, batch)) == 1
+    assert float(Metric(lambda prediction, batch: batch.y.max())(None, batch)) == 3
