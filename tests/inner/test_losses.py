@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, mean_absolute_error, mean_pinball_loss
 import mtnets
 from mtnets.errors import OptionError
 from mtnets.inner import LOSSES, Batch, PerExample, criterion
-from mtnets.inner.losses import MASKED, mse
+from mtnets.inner.losses import MASKED
 from mtnets.inner.objective import Function, Objective, loss_of
 
 RANDOM = np.random.default_rng(0)
@@ -160,7 +160,7 @@ def test_what_outputs_stand_for() -> None:
     with pytest.raises(OptionError, match=r"needs the levels 0\.05 and 0\.95; the learner was trained with 0\.1"):
         quantile.interval(outputs, 0.9)
     with pytest.raises(OptionError, match="mse says no intervals; train with 'gaussian' or 'quantile'"):
-        mse.interval(outputs, 0.9)
+        LOSSES["mse"]().interval(outputs, 0.9)
     with pytest.raises(OptionError, match="has 5 outputs; the loss quantile needs 3 for each"):
         mtnets.losses.Quantile().shape_of_targets((5,))
 
@@ -196,7 +196,7 @@ def test_functions_are_told_apart_by_their_arguments() -> None:
 
 
 def test_losses_are_values() -> None:
-    assert LOSSES["mse"]() == mse
+    assert LOSSES["mse"]() == mtnets.losses.Squared()
     assert dataclasses.replace(mtnets.losses.Huber(), delta=2.0) == mtnets.losses.Huber(delta=2.0)
     assert list(LOSSES) == [
         "mse",

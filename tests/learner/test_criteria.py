@@ -95,6 +95,8 @@ def test_metrics_are_logged_scored_and_choose_the_best(tmp_path) -> None:
     np.testing.assert_array_equal(resumed.adapt(X, Y)(X), learner.adapt(X, Y)(X))
     without = mtnets.load(tmp_path / "run")  # the metric is a function of the user's
     assert [name for name, _ in without.criterion.metrics] == ["r2"]
+    again = mtnets.load(tmp_path / "run", metrics={"near": metrics["near"], "mae": "mae"})
+    assert {name for name, _ in again.criterion.metrics} == {"near", "r2", "mae"}
 
 
 def test_what_a_network_and_a_loss_do_not_agree_on() -> None:
@@ -108,6 +110,9 @@ def test_what_a_network_and_a_loss_do_not_agree_on() -> None:
         train(loss=lambda predict, batch, key: jnp.abs(predict(batch.x) - batch.y)[:, 0])
     with pytest.raises(OptionError, match=r"The metric 'a' returns \[10, 1\]"):
         train(metrics={"a": lambda prediction, batch: prediction})
+    for loss, outputs in (("mse", 1), (mtnets.losses.Quantile(levels=(0.1, 0.9)), 2)):
+        with pytest.raises(OptionError, match=r"The metric 'c' is of intervals, and the loss is (mse|quantile)"):
+            train(outputs, loss=loss, metrics={"c": "coverage"})
     with pytest.raises(OptionError, match=r"The loss cannot be computed \(ZeroDivisionError"):
         train(loss=lambda prediction, batch: 1 / 0)
 

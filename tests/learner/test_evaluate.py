@@ -21,6 +21,13 @@ def tasks():
     return mtnets.tasks.sinusoid(shots=5)
 
 
+def test_a_metric_that_is_not_defined_does_not_count_and_one_that_diverged_does():
+    scores, losses = np.array([[1.0], [np.nan], [3.0]]), np.ones((3, 1))
+    assert Estimate("auroc", scores, losses).mean == 2
+    losses[1] = np.inf
+    assert np.isnan(Estimate("auroc", scores, losses).mean)
+
+
 def test_statistics_against_their_definitions():
     scores = np.random.default_rng(0).normal(size=(50, 3)) ** 2
     estimate = Estimate("loss", scores, scores)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mtnets.arguments import check
 from mtnets.errors import OptionError
-from mtnets.inner.losses import LOSSES, CrossEntropy
+from mtnets.inner.losses import LOSSES, CrossEntropy, Gaussian, Quantile
 from mtnets.inner.metrics import METRICS
 from mtnets.inner.objective import Loss, Metric, import_path, loss_of
 
@@ -33,8 +33,8 @@ class Criterion:
 
     @property
     def labels(self) -> bool:
-        """Whether targets are labels of classes."""
-        return self.loss.labels
+        """Whether targets are labels of classes, in support and query sets."""
+        return self.loss.labels and self.inner_loss.labels
 
     @property
     def higher_is_better(self) -> bool:
@@ -75,6 +75,8 @@ def criterion(
     if metrics is None:
         metrics = {"accuracy": "accuracy"} if isinstance(outer, CrossEntropy) else {}
     known = {name: as_metric(name, metric) for name, metric in metrics.items()}
+    for name, metric in known.items():
+        _check_interval(outer, name, metric)
     if LOSS in known:
         raise OptionError("A metric is named 'loss', which is the name of the loss itself; use another name.")
     if best is None:
@@ -88,6 +90,17 @@ def criterion(
                 f"metrics={{{best!r}: mtnets.Metric(function, higher_is_better=True)}}."
             )
     return Criterion(outer, outer if inner_loss is None else as_loss(inner_loss), tuple(known.items()), best)
+
+
+def _check_interval(loss: Loss, name: str, metric: Metric) -> None:
+    """Raises OptionError for a metric of intervals where a loss that ships says none, or none that it can tell."""
+    if metric not in (METRICS["coverage"], METRICS["width"]) or loss.name == "custom" or isinstance(loss, Gaussian):
+        return
+    if not (isinstance(loss, Quantile) and len(loss.levels) > 2):
+        raise OptionError(
+            f"The metric {name!r} is of intervals, and the loss is {loss}; use 'gaussian', or 'quantile' with three "
+            "levels or more."
+        )
 
 
 def as_loss(loss: LossLike) -> Loss:
@@ -142,13 +155,9 @@ def criterion_from_json(values: Mapping[str, Any], given: Mapping[str, Any]) -> 
         inner = loss_from_json(values["inner_loss"], "inner_loss")
     if "metrics" not in values:
         return criterion(loss, inner, given.get("metrics"))
-    metrics: dict[str, MetricLike] = {}
-    passed = given.get("metrics") or {}
-    for name, record in dict(values["metrics"]).items():
-        if name in passed:
-            metrics[name] = passed[name]
-        elif isinstance(record, str) and record in METRICS:
-            metrics[name] = record
+    recorded = dict(values["metrics"]).items()
+    metrics = {name: record for name, record in recorded if isinstance(record, str) and record in METRICS}
+    metrics |= given.get("metrics") or {}
     best = values.get("best")
     return criterion(loss, inner, metrics, best if best in (LOSS, *metrics) else None)
 

@@ -236,7 +236,8 @@ class CrossEntropy(Shipped):
         logits = masked_logits(prediction, batch)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
         if self.smoothing:
-            used = jnp.ones(logits.shape[-1], bool) if batch.outputs is None else batch.outputs
+            used = _used(logits.shape[-1], batch)
+            used = jnp.ones(logits.shape[-1], bool) if used is None else used
             log_likelihoods = jnp.where(used, jax.nn.log_softmax(logits), 0.0)
             uniform = -log_likelihoods.sum(-1) / used.sum()
             loss = (1 - self.smoothing) * loss + self.smoothing * uniform
@@ -322,10 +323,17 @@ class Dice(Shipped):
 
 def masked_logits(logits: Array, batch: Batch) -> Array:
     """Logits of the outputs that are classes of the task; those of others are `MASKED`."""
+    used = _used(logits.shape[-1], batch)
+    return logits if used is None else jnp.where(used, logits, MASKED)
+
+
+def _used(outputs: int, batch: Batch) -> Array | None:
+    """Which of a network's outputs are classes of the task, `[outputs]`; None for all."""
     if batch.outputs is None:
-        return logits
-    others = logits.shape[-1] - batch.outputs.shape[-1]  # a task of fewer classes than the network tells apart
-    return jnp.where(jnp.pad(batch.outputs, (0, others)) if others else batch.outputs, logits, MASKED)
+        return None
+    return jnp.pad(
+        batch.outputs, (0, outputs - len(batch.outputs))
+    )  # a task may have fewer than the network tells apart
 
 
 def _mean(values: Array) -> Array:
@@ -345,6 +353,3 @@ def _check_weights(weights: Sequence[float] | None) -> None:
 def _check_positive(loss: Shipped, name: str) -> None:
     if getattr(loss, name) <= 0:
         raise OptionError(f"{name} is {getattr(loss, name)}; it must be above 0.")
-
-
-mse, cross_entropy = Squared(), CrossEntropy()

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mtnets.inner.losses import Gaussian, Quantile, masked_logits
+from mtnets.inner.losses import Gaussian, masked_logits
 from mtnets.inner.objective import Metric
 from mtnets.inner.task import Batch
 
@@ -119,10 +119,8 @@ def interval(prediction: Array, targets: int) -> tuple[Array, Array]:
     """Lower and upper ends, `[examples, targets]` each."""
     each = prediction.shape[-1] // targets
     if each == 2:
-        mean, v = Gaussian().moments(prediction)
-        half = 1.6448536 * jnp.exp(v / 2)
-        return mean - half, mean + half
-    quantiles = Quantile(levels=tuple((i + 1) / (each + 1) for i in range(each))).of_levels(prediction)
+        return Gaussian().interval(prediction, 0.9)
+    quantiles = prediction.reshape(*prediction.shape[:-1], targets, each)
     return quantiles.min(-1), quantiles.max(-1)
 
 

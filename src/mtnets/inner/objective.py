@@ -174,7 +174,7 @@ def judged(
     if isinstance(loss, PerExample):  # one pass over the batch serves the loss, the new state and all metrics
         with weighing(batch.weights):
             prediction, new = model.apply(params, state, batch.x, key)
-        return Judged(batch.mean(loss(prediction, batch)), new, lambda: prediction)
+        return Judged(loss.value(lambda _: prediction, batch, loss_key), new, lambda: prediction)
 
     def predict(x: Any) -> Array:
         with weighing(batch.weights if x is batch.x else None):

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mtnets.arguments import check
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner import Batch, Method, as_loss, t_net
 from mtnets.inner.losses import Gaussian
@@ -409,9 +410,9 @@ class FewShotRegressor(RegressorMixin, _FewShot):
         Raises:
           OptionError: for a learner whose loss says no interval of this coverage.
         """
+        check("coverage", coverage, float)
         low, high = self.learner_.loss.interval(self._outputs(X), coverage)
-        ends = np.stack([np.asarray(low), np.asarray(high)], axis=-1)
-        return ends[:, 0] if ends.shape[1] == 1 else ends
+        return _flat(np.stack([np.asarray(low), np.asarray(high)], axis=-1))
 
     def _table(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[NDArray, NDArray]:
         learner = self._resolved()

@@ -89,7 +89,10 @@ class Estimate:
     def _defined(self) -> np.ndarray:
         """Scores in double precision, without those of tasks for which the metric is not defined."""
         scores = self.scores.astype(np.float64)
-        return scores if self.metric == LOSS else np.ma.masked_where(np.isnan(scores), scores)
+        # where the loss is not finite either, the task diverged
+        return (
+            scores if self.metric == LOSS else np.ma.masked_where(np.isnan(scores) & np.isfinite(self.losses), scores)
+        )
 
     @property
     def diverged(self) -> np.ndarray:
@@ -102,9 +105,9 @@ class Estimate:
         with np.errstate(all="ignore"):
             loss = self.losses.astype(np.float64).mean(0)
         columns = {"mean": self.mean, "ci95": self.ci95, "median": self.median, "diverged": self.diverged, "loss": loss}
+        columns = {name: _plain(values) for name, values in columns.items()}
         steps = [
-            {"step": step}
-            | {name: float(values[step]) if np.isfinite(values[step]) else None for name, values in columns.items()}
+            {"step": step} | {name: values[step] for name, values in columns.items()}
             for step in range(self.scores.shape[1])
         ]
         others = {name: self.of(name) for name in self.each if name not in (self.metric, LOSS)}
@@ -224,8 +227,12 @@ def _converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
     for i in range(len(keys)):
         task = jax.tree.map(lambda leaf, i=i: leaf[i], raw)
         with of_task(i):
-            inputs = learner.inputs.for_task(task.support.x, task.support.y)
-            converted.append(Task(*(learner.batch(part.x, part.y, inputs)._replace(outputs=None) for part in task)))
+            x, y, weights, _ = task.support
+            real = slice(None) if weights is None else weights > 0
+            inputs = learner.inputs.for_task(x[real], y[real])
+            batches = [learner.batch(part.x, part.y, inputs) for part in task]
+            kept = [part._replace(x=made.x, y=made.y) for made, part in zip(batches, task, strict=True)]
+            converted.append(Task(*kept))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *converted)
 
 

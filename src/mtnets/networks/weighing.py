@@ -7,6 +7,7 @@ traced. An example of weight 0 is padding, which must not change what becomes of
 import contextlib
 import contextvars
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import jax.numpy as jnp
@@ -47,10 +48,7 @@ def mean_over_examples(x: Array, axes: tuple[int, ...], *, keepdims: bool = Fals
         return x.mean(axes, keepdims=keepdims)
     present.used = True
     weights = present.weights.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
-    places = x.size // len(x)
-    for axis in range(x.ndim):
-        if axis not in axes:
-            places //= x.shape[axis]
+    places = math.prod(x.shape[axis] for axis in axes[1:])
     return jnp.sum(x * weights, axes, keepdims=keepdims) / (weights.sum() * places)
 
 
