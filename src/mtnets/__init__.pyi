@@ -2,6 +2,7 @@ from . import tasks
 from .analysis import Diagnosis, Summary, catalogue, diagnose, summarise
 from .errors import DataError, MtnetsError, OptionError, RunError
 from .inner import (
+    HEADS,
     LOSSES,
     METHODS,
     METRICS,
@@ -12,8 +13,10 @@ from .inner import (
     Exact,
     FirstOrder,
     Fold,
+    Head,
     Implicit,
     Learned,
+    LearnedLoss,
     Loss,
     Meta,
     Method,
@@ -67,6 +70,7 @@ from .outer import RunResult, Training, meta_train, run_training
 __version__: str
 
 __all__ = [
+    "HEADS",
     "LOSSES",
     "METHODS",
     "METRICS",
@@ -82,8 +86,10 @@ __all__ = [
     "Exact",
     "FirstOrder",
     "Fold",
+    "Head",
     "Implicit",
     "Learned",
+    "LearnedLoss",
     "Learner",
     "Loss",
     "Meta",

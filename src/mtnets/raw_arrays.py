@@ -1,7 +1,7 @@
 """Arrays that a user passes: read as NumPy's and narrowed to the types of programs, with nothing lost silently."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,6 +25,22 @@ def read_array(value: Any, name: str) -> np.ndarray:
     """
     with reading_array(value, name):
         return np.asarray(value)
+
+
+def is_several(value: Any) -> bool:
+    """Whether a value is several arrays: a dictionary, or a tuple of arrays. A tuple of numbers is one array."""
+    if isinstance(value, Mapping):
+        return True
+    return isinstance(value, tuple) and bool(value) and all(hasattr(v, "shape") or is_several(v) for v in value)
+
+
+def read_arrays(value: Any, name: str) -> Any:
+    """The same for a value that may be several arrays."""
+    if not is_several(value):
+        return read_array(value, name)
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+    read = {key: read_arrays(part, f"{name}[{key!r}]") for key, part in parts}
+    return read if isinstance(value, Mapping) else tuple(read.values())
 
 
 @contextlib.contextmanager

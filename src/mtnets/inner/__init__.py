@@ -1,7 +1,7 @@
 """The inner problem: how a network learns one task. Everything that a new method needs is here.
 
-Reading order: task, seams, objective, losses, metrics, criterion, folds, rules, estimators, method, methods, records,
-loop, episode, causes.
+Reading order: task, view, seams, objective, losses, metrics, criterion, folds, heads, rules, estimators, method,
+methods, records, loop, episode, causes.
 """
 
 from mtnets.inner import losses, metrics
@@ -20,6 +20,7 @@ from mtnets.inner.criterion import (
 from mtnets.inner.episode import TaskEpisode
 from mtnets.inner.estimators import Displacement, Exact, FirstOrder, Implicit, Trajectory, Truncated
 from mtnets.inner.folds import identity, metric, product, step_offsets
+from mtnets.inner.heads import HEADS, Head, Prototypes, Ridge, Shared
 from mtnets.inner.loop import Inner, adapt, starting_point
 from mtnets.inner.losses import LOSSES
 from mtnets.inner.method import METHODS, Method, Off, Parts
@@ -45,7 +46,7 @@ from mtnets.inner.methods import (
     warp_grad,
 )
 from mtnets.inner.metrics import METRICS
-from mtnets.inner.objective import Judged, Loss, Metric, Objective, PerExample, fixed_key, judged
+from mtnets.inner.objective import Judged, LearnedLoss, Loss, Metric, Objective, PerExample, fixed_key, judged
 from mtnets.inner.records import method_from_json, method_to_json
 from mtnets.inner.rules import (
     chain,
@@ -68,13 +69,16 @@ from mtnets.inner.rules import (
 )
 from mtnets.inner.seams import ESTIMATORS, Adapted, Episode, Estimator, Fold, Learned, Meta, Rule, Setting, Start
 from mtnets.inner.task import Batch, Distribution, Task
+from mtnets.inner.view import WHOLE, View, slice_size
 
 __all__ = [
     "ESTIMATORS",
+    "HEADS",
     "LOSS",
     "LOSSES",
     "METHODS",
     "METRICS",
+    "WHOLE",
     "Adapted",
     "Batch",
     "Criterion",
@@ -85,10 +89,12 @@ __all__ = [
     "Exact",
     "FirstOrder",
     "Fold",
+    "Head",
     "Implicit",
     "Inner",
     "Judged",
     "Learned",
+    "LearnedLoss",
     "Loss",
     "LossLike",
     "Meta",
@@ -99,13 +105,17 @@ __all__ = [
     "Off",
     "Parts",
     "PerExample",
+    "Prototypes",
+    "Ridge",
     "Rule",
     "Setting",
+    "Shared",
     "Start",
     "Task",
     "TaskEpisode",
     "Trajectory",
     "Truncated",
+    "View",
     "adapt",
     "alfa",
     "anil",
@@ -152,6 +162,7 @@ __all__ = [
     "row_mask",
     "sgd",
     "singular_scale",
+    "slice_size",
     "sparse_maml",
     "sparse_mask",
     "starting_point",

@@ -12,11 +12,12 @@ from jax import Array
 from mtnets.compilation import compiled
 from mtnets.inner.episode import TaskEpisode
 from mtnets.inner.estimators import FirstOrder
-from mtnets.inner.loop import Inner, adapt, moving_weights, starting_point
+from mtnets.inner.loop import Inner, adapt, moving_weights, start_of_task, starting_point
 from mtnets.inner.objective import judged
 from mtnets.inner.seams import Learned
 from mtnets.inner.task import Batch, Task
 from mtnets.networks.model import Model
+from mtnets.networks.several import batch_like
 from mtnets.trees import replace_leaves
 
 # What is looked at, in the order of the computation, with what to say of the first that is not finite.
@@ -71,7 +72,7 @@ def cause_in_training(inner: Inner, learned: Learned, task: Task, keys: tuple[Ar
 def uses_float16(model: Model) -> bool:
     """Whether the network computes in float16, whose largest number is 65504."""
     params, state = jax.eval_shape(model.init, jax.random.key(0))
-    x = jax.ShapeDtypeStruct((2, *model.input_shape), model.input_dtype)
+    x = batch_like(model.inputs, 2, jax.ShapeDtypeStruct)
     program = jax.make_jaxpr(lambda params, state, x: model.apply(params, state, x, None)[0])(params, state, x)
     return re.search(r"\bf16\[", str(program)) is not None
 
@@ -90,6 +91,7 @@ def _sentence(inner: Inner, facts: Mapping[str, Array]) -> str | None:
 def _while_adapting(inner: Inner, training: bool, learned: Learned, support: Batch, key: Array) -> dict[str, Array]:
     """Whether what is computed from the support set is finite, by the names of `SENTENCES`."""
     start = starting_point(inner, learned.meta)
+    start = start_of_task(inner, start, learned.state, support, inner.key_of_support(key))
     layers, meta = inner.layers, start.meta
     theta = moving_weights(inner, meta)
 
@@ -97,7 +99,7 @@ def _while_adapting(inner: Inner, training: bool, learned: Learned, support: Bat
         params = replace_leaves(meta.params, folded)
         key_of_pass = jax.random.fold_in(key, 3)
         loss, _, predict = judged(
-            inner.criterion.inner_loss,
+            inner.inner_loss(meta),
             inner.model,
             params,
             learned.state,

@@ -8,7 +8,7 @@ from mtnets.arguments import check
 from mtnets.errors import OptionError
 from mtnets.inner.losses import LOSSES, CrossEntropy, Gaussian, Quantile
 from mtnets.inner.metrics import METRICS
-from mtnets.inner.objective import Loss, Metric, import_path, loss_of
+from mtnets.inner.objective import LearnedLoss, Loss, Metric, import_path, loss_of
 
 LossLike = str | Loss | Callable[..., Any]
 MetricLike = str | Metric | Callable[..., Any]
@@ -77,6 +77,11 @@ def criterion(
     known = {name: as_metric(name, metric) for name, metric in metrics.items()}
     for name, metric in known.items():
         _check_interval(outer, name, metric)
+    if isinstance(outer, LearnedLoss):
+        raise OptionError(
+            f"The loss {outer} is learned, and meta-training would make it small instead of the errors; give it as "
+            "inner_loss=, beside a loss that is fixed."
+        )
     if LOSS in known:
         raise OptionError("A metric is named 'loss', which is the name of the loss itself; use another name.")
     if best is None:

@@ -7,7 +7,7 @@ rule's.
 
 import dataclasses
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax.scipy.sparse.linalg import cg
 
 from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
-from mtnets.inner.seams import Episode, Estimator, Meta, Result, Start, Weights
+from mtnets.inner.seams import Episode, Estimator, Meta, Part, Result, Start, Weights
 from mtnets.trees import leaves_by_path, replace_leaves
 
 
@@ -38,6 +38,7 @@ class FirstOrder(Estimator):
     """
 
     name: ClassVar[str] = "first-order"
+    blind: ClassVar[tuple[Part, ...]] = ("loss",)
 
     def gradient(self, episode: Episode, start: Start) -> Result:
         return Truncated(0).gradient(episode, start)
@@ -115,8 +116,9 @@ class Implicit(Estimator):
     """
 
     name: ClassVar[str] = "implicit"
-    blind: ClassVar[tuple[Literal["fold", "rule"], ...]] = ("rule",)
+    blind: ClassVar[tuple[Part, ...]] = ("rule",)
     weighs_steps: ClassVar[bool] = False
+    starts_per_task: ClassVar[bool] = False
 
     proximal: float = 1.0
     cg_steps: int = 10
@@ -178,8 +180,9 @@ class Displacement(Estimator):
     """
 
     name: ClassVar[str] = "displacement"
-    blind: ClassVar[tuple[Literal["fold", "rule"], ...]] = ("fold", "rule")
+    blind: ClassVar[tuple[Part, ...]] = ("fold", "rule", "loss")
     weighs_steps: ClassVar[bool] = False
+    starts_per_task: ClassVar[bool] = False
 
     def gradient(self, episode: Episode, start: Start) -> Result:
         adapted = episode.adapt(start)

@@ -152,7 +152,10 @@ def metric(sides: Sides = 1, kind: Kind = "full", rank: int = 8) -> Fold:
 
 
 def _by_group(layer: Layer, matrix: Array) -> Array:
-    """`[groups, rows, units / groups]` of a layer's matrix `[rows, units]`; the matrix itself if there is one group."""
+    """`[groups, rows, units / groups]` of a layer's matrix `[rows, units]`; the matrix itself if there is one group.
+    Units that are alike are groups of one, which have all matrices in common."""
+    if layer.alike:
+        return matrix.T[:, :, None]
     if layer.groups == 1:
         return matrix
     return jnp.moveaxis(matrix.reshape(layer.rows, layer.groups, -1), 1, 0)
@@ -160,6 +163,8 @@ def _by_group(layer: Layer, matrix: Array) -> Array:
 
 def _side_by_side(layer: Layer, blocks: Array) -> Array:
     """The inverse of `_by_group`."""
+    if layer.alike:
+        return blocks[:, :, 0].T
     return blocks if layer.groups == 1 else jnp.moveaxis(blocks, 0, 1).reshape(layer.rows, layer.units)
 
 

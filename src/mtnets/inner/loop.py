@@ -12,13 +12,16 @@ from jax import Array
 
 from mtnets.inner.criterion import Criterion
 from mtnets.inner.method import Method
-from mtnets.inner.objective import judged
+from mtnets.inner.objective import LearnedLoss, Loss, WithArrays, judged
 from mtnets.inner.seams import Adapted, Learned, Meta, Start
 from mtnets.inner.task import Batch
+from mtnets.inner.view import WHOLE, View
 from mtnets.networks.layers import Layer
 from mtnets.networks.model import Model
 from mtnets.networks.weighing import weighing
 from mtnets.trees import leaves_by_path, replace_leaves
+
+LOSS_KEY = 2_000_000  # derives the key of a learned loss; the fold and the rules derive theirs from smaller numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +34,21 @@ class Inner:
       method: what moves, and how.
       criterion: what it is learned by and judged by.
       steps: gradient steps.
+      view: what a step sees of the support set.
+      ways: classes of the task, for a head that does not fix their number; None for those of the network.
     """
 
     model: Model
     method: Method
     criterion: Criterion
     steps: int
+    view: View = WHOLE
+    ways: int | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers that move, in the order of their first use."""
-        return self.method.choose(self.model.layers)
+        return self.method.layers_of(self.model, self.ways)
 
     @property
     def moving(self) -> tuple[str, ...]:
@@ -52,6 +59,19 @@ class Inner:
         """Leaves of the network at an inner step, from the weights that move. Those in no layer are as they are."""
         loose = {path: weights[path] for path in self.method.loose(self.model)}
         return loose | self.method.fold.apply(self.layers, meta.fold, weights, step)
+
+    def init(self, params: Any, key: Array, inner_lr: Any) -> Meta:
+        """Everything meta-learned at the start, from the parameters of the network."""
+        meta = self.method.init(self.model, params, key, inner_lr=inner_lr, inner_steps=self.steps)
+        loss = self.criterion.inner_loss
+        if not isinstance(loss, LearnedLoss):
+            return meta
+        return meta._replace(loss=loss.init(jax.random.fold_in(key, LOSS_KEY)))
+
+    def inner_loss(self, meta: Meta) -> Loss:
+        """The loss that a task makes small, with its meta-learned arrays where it has any."""
+        loss = self.criterion.inner_loss
+        return WithArrays(loss, meta.loss) if isinstance(loss, LearnedLoss) else loss
 
     def folded_params(self, meta: Meta, weights: Any) -> Any:
         """Parameters of the network with these moved weights, after the inner steps."""
@@ -65,10 +85,45 @@ class Inner:
         """The key of whatever is random in the loss, beside that of the network."""
         return jax.random.fold_in(key, 4)
 
+    def key_of_view(self, key: Array) -> Array:
+        """The key of the part of the support set that a step sees, beside that of the network."""
+        return jax.random.fold_in(key, 5)
+
 
 def starting_point(inner: Inner, meta: Meta) -> Start:
-    """Folds the starting weights."""
+    """Folds the starting weights, those of the head for the classes of the network."""
+    inner = dataclasses.replace(inner, ways=None)
     return Start(meta, inner.fold(meta, moving_weights(inner, meta), 0))
+
+
+def start_of_task(inner: Inner, start: Start, state: Any, support: Batch, key: Array) -> Start:
+    """The start of one task: that of all, or with a head of its own, where the method says so.
+
+    Args:
+      inner: the inner problem.
+      start: that of all tasks.
+      state: of the network.
+      support: the examples of the task.
+      key: of one more pass over them.
+    """
+    head = inner.method.head_start
+    if head is None:
+        return start
+    meta, layer = start.meta, inner.layers[-1]
+    inputs = layer.rows - (layer.bias is not None)
+
+    def features() -> Array:
+        # with the identity for a head, the network returns what enters it
+        dtype = start.folded[layer.weight].dtype
+        through = layer.of_classes(inputs).leaves(jnp.eye(layer.rows, inputs, dtype=dtype))
+        params = replace_leaves(meta.params, start.folded | through)
+        with weighing(support.weights):
+            return inner.model.apply(params, state, support.x, key)[0]
+
+    matrix = head.start(meta.head, layer, features, support).astype(start.folded[layer.weight].dtype)
+    meta = meta._replace(params=replace_leaves(meta.params, layer.leaves(matrix)))
+    folded = inner.fold(meta, moving_weights(inner, meta), 0)
+    return Start(meta, {**start.folded, **{path: folded[path] for path in layer.paths}})
 
 
 def adapt(
@@ -79,9 +134,10 @@ def adapt(
     *,
     training: bool = False,
     start: Start | None = None,
+    begun: bool = False,
     last_steps: int | None = None,
     one_by_one: bool = False,
-    probe: Callable[[Any, Any], Any] = lambda params, state: None,
+    probe: Callable[[Any, Any, Batch | None], Any] = lambda params, state, seen: None,
 ) -> Adapted:
     """Adapts to one task.
 
@@ -92,22 +148,27 @@ def adapt(
       key: for masks, dropout and everything else that is random.
       training: whether to use the method's rule for training. Defaults to its rule for test.
       start: where the task starts, if that is computed already. Defaults to the folded weights of `learned`.
+      begun: whether the head is that of this task already, where each task has its own.
       last_steps: how many of the last steps have gradients that are differentiated; those of earlier steps enter the
         rule as constants. Defaults to all.
       one_by_one: differentiate each step alone: the displacement of the weights before it is a constant.
-      probe: `probe(params, state)`, called with the adapted network before the first step and after each.
+      probe: `probe(params, state, seen)`, called with the adapted network before the first step and after each, and
+        with what the next step sees of the support set; None after the last.
     """
     start = starting_point(inner, learned.meta) if start is None else start
-    model, layers, meta = inner.model, inner.layers, start.meta
+    model, layers, support = inner.model, inner.layers, inner.view.filled(support)
+    if not begun:
+        start = start_of_task(inner, start, learned.state, support, inner.key_of_support(key))
+    meta = start.meta
     # fold_in, not split: a key that nothing uses then costs nothing
     rule_key, steps_key = (jax.random.fold_in(key, i) for i in range(2))
     support_key = inner.key_of_support(key)
     updates = inner.method.begin(layers, meta.rule, learned.inner_lr, rule_key, training=training)
     theta = moving_weights(inner, meta)
 
-    def support_loss(folded: Any, state: Any, key: Array) -> tuple[Array, Any]:
+    def support_loss(folded: Any, state: Any, seen: Batch, key: Array) -> tuple[Array, Any]:
         params = replace_leaves(meta.params, folded)
-        loss, state, _ = judged(inner.criterion.inner_loss, model, params, state, support, key, inner.key_of_loss(key))
+        loss, state, _ = judged(inner.inner_loss(meta), model, params, state, seen, key, inner.key_of_loss(key))
         return loss, state
 
     def network(folded: Any, state: Any) -> tuple[Any, Any]:
@@ -116,11 +177,12 @@ def adapt(
     def step(carry: Any, now: tuple[Array, Array], *, held: bool) -> tuple[Any, Any]:
         weights, folded, rule_state, state = carry
         i, key = now
-        probed = probe(*network(folded, state))
+        seen = inner.view.of(support, i, inner.key_of_view(key))
+        probed = probe(*network(folded, state), seen)
         if one_by_one:
             weights = jax.tree.map(lambda w, start: start + jax.lax.stop_gradient(w - start), weights, theta)
             folded, (rule_state, state) = inner.fold(meta, weights, i), jax.lax.stop_gradient((rule_state, state))
-        (loss, state), folded_gradient = jax.value_and_grad(support_loss, has_aux=True)(folded, state, key)
+        (loss, state), folded_gradient = jax.value_and_grad(support_loss, has_aux=True)(folded, state, seen, key)
         (gradient,) = jax.vjp(lambda weights: inner.fold(meta, weights, i), weights)[1](folded_gradient)
         if held:
             gradient = jax.lax.stop_gradient(gradient)
@@ -140,7 +202,7 @@ def adapt(
     losses, probed = jax.tree.map(lambda *leaves: leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves), *outputs)
     weights, folded, _, state = carry
     params, state = network(folded, state)
-    last = probe(params, state)
+    last = probe(params, state, None)
     probed = jax.tree.map(lambda before, after: jnp.concatenate([before, after[None]]), probed, last)
     return Adapted(params, state, weights, losses, probed)
 

@@ -13,7 +13,7 @@ from jax import Array
 
 from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
-from mtnets.inner.objective import PerExample, Targets
+from mtnets.inner.objective import LearnedLoss, PerExample, Targets
 from mtnets.inner.task import Batch
 
 LOSSES: dict[str, type["Shipped"]] = {}
@@ -319,6 +319,65 @@ class Dice(Shipped):
         p = jax.nn.sigmoid(prediction)
         both, each = jnp.sum(p * batch.y, places), jnp.sum(p, places) + jnp.sum(batch.y, places)
         return 1 - (2 * both + self.smooth) / (each + self.smooth)
+
+
+# --- learned
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedWeights(LearnedLoss, Shipped):
+    """`2 σ(V(ℓ)) ℓ` for the loss ℓ of an example, with a meta-learned perceptron V of one hidden layer, 0 at the start:
+    a weight for each example by its loss, from 0 to twice the usual one. For `inner_loss=`; it learns which examples of
+    a support set to trust, where labels or numbers may be wrong.
+
+    Attributes:
+      loss: name of ℓ.
+      hidden: units of the hidden layer.
+
+    References:
+      Shu et al., Meta-Weight-Net: Learning an Explicit Mapping for Sample Weighting, NeurIPS 2019, arXiv 1902.07379;
+      there without the factor 2, and outside of few-shot learning.
+    """
+
+    name: ClassVar[str] = "learned-weights"
+    loss: str = "cross-entropy"
+    hidden: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss not in LOSSES or issubclass(LOSSES[self.loss], LearnedLoss):
+            raise OptionError(f"There is no loss {self.loss!r} to weigh; choose one of {', '.join(LOSSES)}.")
+        if self.hidden < 1:
+            raise OptionError(f"hidden is {self.hidden}; it must be at least 1.")
+
+    @property
+    def targets(self) -> Targets:  # type: ignore[override]
+        """Those of the loss that is weighed."""
+        return self._base.targets
+
+    @property
+    def outputs_per_target(self) -> int:
+        """That of the loss that is weighed."""
+        return self._base.outputs_per_target
+
+    @property
+    def _base(self) -> "Shipped":
+        return LOSSES[self.loss]()
+
+    def init(self, key: Array) -> Any:
+        """The perceptron, `[1, hidden]` and `[hidden]`."""
+        return {
+            "w": jax.random.normal(key, (1, self.hidden)),
+            "b": jnp.zeros(self.hidden),
+            "v": jnp.zeros(self.hidden),
+            "c": jnp.zeros(()),
+        }
+
+    def learned(self, arrays: Any, prediction: Array, batch: Batch) -> Array:
+        """`[examples]`, for outputs as the loss takes them."""
+        loss = self._base(prediction, batch)
+        hidden = jax.nn.relu(loss[:, None] * arrays["w"][0] + arrays["b"])
+        return 2 * jax.nn.sigmoid(jnp.sum(hidden * arrays["v"], -1) + arrays["c"]) * loss
 
 
 def masked_logits(logits: Array, batch: Batch) -> Array:

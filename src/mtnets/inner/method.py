@@ -15,6 +15,7 @@ from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
 from mtnets.inner.estimators import Exact
 from mtnets.inner.folds import step_offsets
+from mtnets.inner.heads import HEADS, Head, HeadName
 from mtnets.inner.rules.transformations import INNER_OPTIMISERS, InnerOptimiser, clip_norm, proximal
 from mtnets.inner.seams import Estimator, Fold, Meta, Rule, Setting
 from mtnets.networks.layers import Layer
@@ -69,6 +70,9 @@ class Method(abc.ABC):
       inner_optimiser: `"sgd"`, `"momentum"`, `"adam"`, or an Optax transformation from gradients to directions. The
         rule, with α or learned rates, acts on these directions.
       per_step_offsets: whether each inner step learns its own scales and offsets of normalisation.
+      head: how the last layer starts: `"fixed"` (with the weights that were meta-learned, for as many classes as in
+        training), or for any number of classes: `"shared"` (all with one vector), `"prototypes"` (the means of the
+        classes) or `"ridge"` (a ridge regression); or a head of your own.
 
     Raises:
       OptionError: for a number or an optimiser that is not possible, a value that is not hashable, or an estimator that
@@ -89,6 +93,7 @@ class Method(abc.ABC):
     inner_clip: float | Off | None = None
     inner_optimiser: InnerOptimiser | optax.GradientTransformation = "sgd"
     per_step_offsets: bool = False
+    head: HeadName | Head = "fixed"
 
     def __init_subclass__(cls, *, register: bool = True) -> None:
         if not cls.__dict__.get("name"):
@@ -126,9 +131,14 @@ class Method(abc.ABC):
                 f"proximal is {self.proximal}, but the {self.estimator.name} estimator has its own pull of "
                 f"{self.estimator.pull}; set that one: estimator=Implicit(proximal={self.proximal})."
             )
+        if self.head_start is not None and not self.estimator.starts_per_task:
+            raise OptionError(
+                f"The head {self.head!r} starts anew for each task, which the {self.estimator.name} estimator does not "
+                "allow; use Exact() or FirstOrder(), or head='fixed'."
+            )
         learned = {"fold": self.fold.learns, "rule": self.rule.learns}
         for part in self.estimator.blind:
-            if learned[part]:
+            if learned.get(part):
                 raise OptionError(
                     f"{self.name} learns arrays of its {part}, to which the {self.estimator.name} estimator gives no "
                     "gradient; use Exact() or FirstOrder(), or a method that learns none."
@@ -164,6 +174,11 @@ class Method(abc.ABC):
     def test_rule(self) -> Rule:
         """From gradients to updates at test and in use."""
         return self._parts.test_rule or self._parts.rule
+
+    @property
+    def head_start(self) -> Head | None:
+        """How the last layer starts for a task; None where it starts as it was meta-learned."""
+        return HEADS[self.head] if isinstance(self.head, str) else self.head
 
     @functools.cached_property
     def before(self) -> optax.GradientTransformation:
@@ -214,7 +229,23 @@ class Method(abc.ABC):
                 f"adapts is {self.adapts!r}, which chooses no layer; name some of "
                 f"{', '.join(layer.name for layer in layers)}, or one of {', '.join(PLACES)}."
             )
+        if self.head_start is not None and chosen[-1] != layers[-1]:
+            raise OptionError(
+                f"The head {self.head!r} starts anew for each task, and with adapts = {self.adapts!r} {self.name} does "
+                "not move it; use adapts='all' or 'head', or head='fixed'."
+            )
         return chosen
+
+    def layers_of(self, model: Model, ways: int | None) -> tuple[Layer, ...]:
+        """The layers that move, the head with as many units as there are classes; None for those of the network.
+
+        Raises:
+          OptionError: as `choose`, or for a network whose last layer cannot have any number of units.
+        """
+        layers = self.choose(model.layers)
+        if self.head_start is None:
+            return layers
+        return (*layers[:-1], layers[-1].of_classes(layers[-1].units if ways is None else ways))
 
     def loose(self, model: Model) -> tuple[str, ...]:
         """The paths of the leaves in no layer that move."""
@@ -242,7 +273,7 @@ class Method(abc.ABC):
         Raises:
           OptionError: if the method cannot adapt this network.
         """
-        moving, leaves = self.choose(model.layers), leaves_by_path(params)
+        moving, leaves = self.layers_of(model, 1), leaves_by_path(params)
         in_layers = {path for layer in model.layers for path in layer.paths}
         warps = tuple(f"{path}." for path in model.fixed)
         vectors = {
@@ -252,9 +283,14 @@ class Method(abc.ABC):
         }
         weights = {path: leaves[path] for layer in moving for path in layer.paths}
         weights |= {path: leaves[path] for path in self.loose(model)}
+        head = None
+        if self.head_start is not None:  # the fold and the rule see one class
+            unit = model.layers[-1].matrix(leaves)[:, :1]
+            weights |= moving[-1].leaves(unit)
+            head = self.head_start.init(moving[-1], unit)
         setting = Setting(moving, weights, vectors, inner_lr, inner_steps, key, model.norm)
         fold = self.fold.init(setting._replace(key=jax.random.fold_in(key, FOLD)))
-        return Meta(params, fold, self.rule.init(setting))
+        return Meta(params, fold, self.rule.init(setting), head)
 
 
 def _is_rate(value: Any) -> bool:

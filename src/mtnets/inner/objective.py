@@ -101,6 +101,37 @@ class PerExample(Loss):
         return batch.mean(self(predict(batch.x), batch))
 
 
+class LearnedLoss(PerExample):
+    """A loss within a task that has meta-learned arrays of its own: an `inner_loss`. A subclass is a frozen dataclass.
+
+    (The loss on the query set cannot be learned: it would learn to be small.)
+    """
+
+    @abc.abstractmethod
+    def init(self, key: Array) -> Any:
+        """The meta-learned arrays at the start, a pytree."""
+
+    @abc.abstractmethod
+    def learned(self, arrays: Any, prediction: Array, batch: Batch) -> Array:
+        """The loss of each example, `[examples]`, for outputs `[examples, ...]` and these arrays."""
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """The loss of each example with the arrays of the start."""
+        return self.learned(self.init(fixed_key()), prediction, batch)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WithArrays(PerExample):
+    """A learned loss together with its arrays."""
+
+    loss: LearnedLoss
+    arrays: Any
+
+    def __call__(self, prediction: Array, batch: Batch) -> Array:
+        """The loss of each example."""
+        return self.loss.learned(self.arrays, prediction, batch)
+
+
 @dataclasses.dataclass(frozen=True)
 class Function(PerExample):
     """A loss of the user's: `function(prediction, batch) -> [examples]`."""

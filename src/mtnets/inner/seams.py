@@ -30,11 +30,15 @@ class Meta(NamedTuple):
       params: the parameters of the network, which every task starts from.
       fold: arrays of the fold.
       rule: arrays of the rule.
+      head: arrays of the head, where that does not fix the number of classes.
+      loss: arrays of a loss that is learned.
     """
 
     params: Any
     fold: Arrays
     rule: Arrays
+    head: Arrays = None
+    loss: Arrays = None
 
 
 class Learned(NamedTuple):
@@ -203,6 +207,7 @@ class Episode(Protocol):
         ...
 
 
+Part = Literal["fold", "rule", "loss"]  # of what is meta-learned, besides the start
 Result = tuple[tuple[Array, tuple[Any, Metrics]], Start]
 ESTIMATORS: "dict[str, type[Estimator]]" = {}
 
@@ -214,14 +219,16 @@ class Estimator(abc.ABC):
 
     Attributes:
       name: on the command line and in saved learners.
-      blind: the parts, of `fold` and `rule`, to which it gives no gradient; methods that learn them are refused.
+      blind: the parts, of `fold`, `rule` and `loss`, to which it gives no gradient; learning them is refused.
       weighs_steps: whether it takes weights of the query losses after each inner step, as a multi-step loss needs.
+      starts_per_task: whether tasks may start each with a head of its own.
     """
 
     described: ClassVar[str] = "an estimator such as mtnets.FirstOrder() or mtnets.Truncated(last_steps=2)"  # in errors
     name: ClassVar[str] = ""
-    blind: ClassVar[tuple[Literal["fold", "rule"], ...]] = ()
+    blind: ClassVar[tuple[Part, ...]] = ()
     weighs_steps: ClassVar[bool] = True
+    starts_per_task: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         if "name" in vars(cls):

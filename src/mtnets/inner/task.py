@@ -1,7 +1,8 @@
 """A task is a few examples to learn from and a few more to be judged by."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -10,16 +11,27 @@ class Batch(NamedTuple):
     """Examples side by side.
 
     Attributes:
-      x: inputs, `[examples, ...]`.
-      y: targets, `[examples, outputs]` (float) in regression, `[examples]` (integer labels) in classification.
+      x: inputs, `[examples, ...]`, or several arrays of them: a tuple, a dictionary, any pytree.
+      y: targets, `[examples, outputs]` (float) in regression, `[examples]` (integer labels) in classification; any
+        pytree of arrays `[examples, ...]` for a loss that reads it.
       weights: of the examples, `[examples]`; an example of weight 0 is padding. None gives all the same weight.
       outputs: which outputs of the network are classes of this task, `[outputs]`; None for all.
     """
 
-    x: Array
-    y: Array
+    x: Any
+    y: Any
     weights: Array | None = None
     outputs: Array | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of examples, padding included."""
+        return len(jax.tree.leaves(self.y)[0])
+
+    def take(self, places: Any) -> "Batch":
+        """The examples at these places, `[places, ...]`."""
+        x, y, weights = jax.tree.map(lambda leaf: leaf[places], (self.x, self.y, self.weights))
+        return Batch(x, y, weights, self.outputs)
 
     def mean(self, values: Array) -> Array:
         """Weighted mean of one value per example, `[examples]`."""

@@ -190,7 +190,7 @@ class _FewShot(BaseEstimator):
         """The learner's inner steps once, and the training loss after them."""
         learner, steps = self.learner_, None if self.inner_steps is None else int(self.inner_steps)
         adapted = learner.adapt_batch(support, self.inputs_, inner_steps=steps, key=jax.random.key(seed), start=start)
-        loss = float(support_loss(learner.inner, adapted.params, adapted.state, support))
+        loss = float(support_loss(learner.inner, learner.meta, adapted.params, adapted.state, support))
         if not np.isfinite(loss):
             raise RunError(
                 f"Adaptation diverged within {adapted.inner_steps} inner steps: the loss is not finite. Use fewer "

@@ -22,10 +22,10 @@ from mtnets.learner.task_files import write_task
 from mtnets.learner.tensors import fill, read_tensors, reading, used_outputs, write_tensors
 from mtnets.networks.adapters import to_torch
 from mtnets.networks.exports import export_onnx, export_stablehlo
-from mtnets.networks.model import Model, outputs_of
+from mtnets.networks.model import Model, outputs_of, with_classes
 from mtnets.networks.models import model_from_config
 from mtnets.networks.state_dict import save_state_dict, state_dict
-from mtnets.raw_arrays import read_array
+from mtnets.raw_arrays import read_array, read_arrays
 from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path
 
@@ -116,6 +116,8 @@ class AdaptedModel:
             "inputs": self.inputs.to_json(),
             "loss": None if self.loss is None else loss_to_json(self.loss),
         }
+        if (ways := outputs_of(self.model, self.params, self.state)) != self.model.outputs:
+            card["ways"] = ways  # of a head that does not fix the number of classes
         parts = {"params": self.params, "state": self.state} | ({} if self.used is None else {"used": self.used})
         arrays = {f"{part}.{name}": leaf for part in parts for name, leaf in leaves_by_path(parts[part]).items()}
         write_tensors(path, arrays, card)
@@ -183,6 +185,11 @@ class AdaptedModel:
     @property
     def _program(self) -> tuple[Callable[[Array], Array], tuple[int, ...], Any]:
         self.inputs.check_single_precision()
+        if self.model.takes_several:
+            raise OptionError(
+                "The network takes several inputs, and exports write programs of one; save it with save(path), or let "
+                "the network take its inputs as one array."
+            )
         return self._function, self.model.input_shape, self.model.input_dtype
 
     @property
@@ -241,20 +248,24 @@ class AdaptedModels:
     def __iter__(self) -> Iterator[AdaptedModel]:
         return (self[i] for i in range(len(self)))
 
-    def __call__(self, x: ArrayLike) -> Array:
+    def __call__(self, x: Any) -> Array:
         """Predictions `[tasks, examples, outputs]` for inputs `[tasks, examples, ...]`, each by its own network.
 
         Raises:
           DataError: as for one model, naming the task.
         """
-        array = read_array(x, "x")
-        if array.ndim < 2 or len(array) != len(self):
-            raise DataError(f"x has shape {array.shape}; these are {len(self)} tasks: ({len(self)}, examples, ...).")
+        arrays = read_arrays(x, "x") if self.like.model.takes_several else read_array(x, "x")
+        for array in jax.tree.leaves(arrays):
+            if array.ndim < 2 or len(array) != len(self):
+                raise DataError(
+                    f"x has shape {array.shape}; these are {len(self)} tasks: ({len(self)}, examples, ...)."
+                )
         tasks = []
-        for i, (examples, inputs) in enumerate(zip(array, self.inputs, strict=True)):
+        for i, inputs in enumerate(self.inputs):
             with of_task(i):
+                examples = jax.tree.map(lambda array, i=i: array[i], arrays)
                 tasks.append(to_inputs(self.like.model, examples, inputs, "x"))
-        stacked = np.stack(tasks)
+        stacked = jax.tree.map(lambda *parts: np.stack(parts), *tasks)
         outputs = np.asarray(predict_each(self.like.model, self.params, self.state, stacked))
         scaled = [self.like._unscaled(each, inputs) for each, inputs in zip(outputs, self.inputs, strict=True)]
         predictions = np.stack(scaled)
@@ -287,6 +298,9 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
                 raise RunError(f"The network in {path} is not a built-in one; pass it: load_adapted(path, model=...).")
             model = model_from_config(card["model"])
         params, state = jax.eval_shape(model.init, jax.random.key(0))
+        if "ways" in card:
+            check("ways", card["ways"], int)
+            params = with_classes(model, params, card["ways"])
         outputs, inputs, loss = outputs_of(model, params, state), inputs_from_json(card["inputs"]), card.get("loss")
         inputs.check_network(model.input_shape, outputs)
         check("loss", loss, str | Mapping | None)

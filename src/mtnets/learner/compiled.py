@@ -76,7 +76,6 @@ def predict_each(model: Model, params: Any, state: Any, x: Any) -> Array:
 
 
 @compiled(static=1)
-def support_loss(inner: Inner, params: Any, state: Any, support: Batch) -> Array:
+def support_loss(inner: Inner, meta: Meta, params: Any, state: Any, support: Batch) -> Array:
     """Loss of an adapted network on its support set, as it predicts."""
-    loss = inner.criterion.inner_loss
-    return judged(loss, inner.model, params, state, support, None, fixed_key()).loss
+    return judged(inner.inner_loss(meta), inner.model, params, state, support, None, fixed_key()).loss

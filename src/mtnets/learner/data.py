@@ -1,9 +1,10 @@
 """Raw examples and targets as what a network takes, checked."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,12 +13,14 @@ from mtnets.errors import DataError
 from mtnets.forks import check_process
 from mtnets.inner import Batch
 from mtnets.networks.model import Model
-from mtnets.raw_arrays import WHOLE, narrowed, reading_array
+from mtnets.networks.several import shapes_in_words
+from mtnets.raw_arrays import WHOLE, is_several, narrowed, read_array, reading_array
 from mtnets.tasks import Inputs
+from mtnets.trees import path_of
 
 
-def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Array:
-    """Inputs of a network, `[examples, *input_shape]`.
+def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Any:
+    """Inputs of a network, `[examples, *input_shape]`, or a dictionary or tuple of such.
 
     Raises:
       DataError: if shapes do not fit, or a number is not finite or beyond single precision.
@@ -25,17 +28,18 @@ def to_inputs(model: Model, x: Any, inputs: Inputs, name: str) -> Array:
     return _on_device(model, _examples(model, x, inputs, name), inputs, name)
 
 
-def to_queries(model: Model, x: Any, inputs: Inputs, name: str) -> tuple[Array, int]:
+def to_queries(model: Model, x: Any, inputs: Inputs, name: str) -> tuple[Any, int]:
     """Inputs of a network to predict, and how many examples they are. More rows follow, which repeat examples, so that
     few programs are compiled; not where predictions depend on all that are in a batch.
 
     Raises:
       DataError: as `to_inputs`.
     """
-    array = _examples(model, x, inputs, name)
-    count = len(array)
+    arrays = _examples(model, x, inputs, name)
+    count = len(jax.tree.leaves(arrays)[0])
     size = count if model.norm == "transductive" else padded_size(count)
-    return _on_device(model, array[np.arange(size) % count], inputs, name), count
+    repeated = jax.tree.map(lambda array: array[np.arange(size) % count], arrays)
+    return _on_device(model, repeated, inputs, name), count
 
 
 def padded_size(count: int) -> int:
@@ -48,26 +52,32 @@ def padded_size(count: int) -> int:
 def padded(batch: Batch) -> Batch:
     """A batch of `padded_size` of its examples, so that few programs are compiled: the examples that are repeated have
     weight 0. This is not for networks with batch norm, to which they would count."""
-    count = len(batch.x)
+    count = batch.count
     size = padded_size(count)
     if size == count and batch.weights is not None:
         return batch
-    places = np.arange(size) % count
-    weights = np.ones(count, np.float32) if batch.weights is None else np.asarray(batch.weights)
-    x, y = np.asarray(batch.x)[places], np.asarray(batch.y)[places]
-    return Batch(x, y, np.where(np.arange(size) < count, weights[places], 0), batch.outputs)  # type: ignore[arg-type]
+    weights = np.ones(count, np.float32) if batch.weights is None else batch.weights
+    repeated = jax.tree.map(np.asarray, batch._replace(weights=weights)).take(np.arange(size) % count)
+    return repeated._replace(weights=np.where(np.arange(size) < count, repeated.weights, 0))
 
 
-def _on_device(model: Model, array: np.ndarray, inputs: Inputs, name: str) -> Array:
+def _on_device(model: Model, arrays: Any, inputs: Inputs, name: str) -> Any:
     """Inputs of the network, finite in its precision."""
-    if array.dtype.kind not in "iub":  # raw numbers in single precision too: scaled ones hide what is beyond it
-        narrowed(array, np.float64 if _is_double(model) else np.float32, name)
-    return jnp.asarray(narrowed(inputs.scale(array), model.input_dtype, name))
+
+    def placed(keys: Any, array: np.ndarray, like: Any) -> Array:
+        what = f"{name}[{path_of(keys)!r}]" if keys else name
+        if array.dtype.kind not in "iub":  # raw numbers in single precision too: scaled ones hide what is beyond it
+            narrowed(array, np.float64 if np.dtype(like.dtype) == np.float64 else np.float32, what)
+        return jnp.asarray(narrowed(inputs.scale(array), like.dtype, what))
+
+    return jax.tree.map_with_path(placed, arrays, model.inputs)
 
 
-def _examples(model: Model, x: Any, inputs: Inputs, name: str) -> np.ndarray:
+def _examples(model: Model, x: Any, inputs: Inputs, name: str) -> Any:
     """Examples in the form that inputs of the network have, not scaled."""
     check_process()
+    if model.takes_several:
+        return _several(model, x, name)
     with reading_array(x, name):
         array = inputs.prepare(x)
     if array.ndim == len(model.input_shape) and model.input_shape == (1,):
@@ -83,27 +93,59 @@ def _examples(model: Model, x: Any, inputs: Inputs, name: str) -> np.ndarray:
     return array
 
 
-def to_targets(y: Any, inputs: Inputs, examples: int, shape: tuple[int, ...] | None) -> Array:
-    """Targets `[examples, *shape]` that are numbers; of any shape for None.
+def _several(model: Model, x: Any, name: str) -> Any:
+    """The same for a network of several inputs."""
+    needed = f"this learner needs {shapes_in_words(model.input_shape)}"
+    places, structure = jax.tree.flatten_with_path(model.inputs)
+    try:  # lists of numbers are arrays
+        parts = structure.flatten_up_to(x)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is {described(x)}; {needed}.") from error
+    arrays = [read_array(part, f"{name}[{path_of(keys)!r}]") for (keys, _), part in zip(places, parts, strict=True)]
+    counts = {array.shape[:1] for array in arrays}
+    for (keys, like), array in zip(places, arrays, strict=True):
+        if array.shape[1:] != like.shape or not array.shape or not len(array) or len(counts) > 1:
+            raise DataError(f"{name}[{path_of(keys)!r}] has shape {array.shape}; {needed} with as many examples each.")
+    return jax.tree.unflatten(structure, arrays)
+
+
+def described(x: Any) -> str:
+    """What a user passed for several inputs, for an error."""
+    if isinstance(x, Mapping):
+        return f"a dictionary of {', '.join(map(str, x)) or 'nothing'}"
+    return f"of shape {np.shape(x)}" if hasattr(x, "shape") else f"a {type(x).__name__}"
+
+
+def to_targets(y: Any, inputs: Inputs, examples: int, shape: tuple[int, ...] | None, *, other: bool = False) -> Any:
+    """Targets `[examples, *shape]` that are numbers, of any shape for None. Others, for a loss of the user's, may be
+    whole numbers, or several arrays.
 
     Raises:
       DataError: if shapes do not fit or a number is not finite.
     """
+    if other and is_several(y):
+        parts = y.items() if isinstance(y, Mapping) else enumerate(y)
+        several = {name: to_targets(part, inputs, examples, None, other=True) for name, part in parts}
+        return several if isinstance(y, Mapping) else tuple(several.values())
     with reading_array(y, "y"):
         targets = _as_many(inputs.prepare_targets(y), examples)
     if targets.ndim == 1 and shape == (1,):
         targets = targets[:, None]
     if shape is not None and targets.shape != (examples, *shape):
         raise DataError(f"y has shape {targets.shape}; this learner needs {(examples, *shape)}.")
-    whole = shape is None and targets.dtype.kind in WHOLE
+    whole = other and targets.dtype.kind in WHOLE
     return jnp.asarray(narrowed(targets, np.int32 if whole else np.float32, "y"))
 
 
 def to_labels(
-    y: Any, inputs: Inputs, examples: int, shape: tuple[int, ...] | None, outputs: int
+    y: Any,
+    inputs: Inputs,
+    examples: int,
+    shape: tuple[int, ...] | None,
+    outputs: int | Callable[[Any], int],
 ) -> tuple[Array, Array | None]:
     """Labels `[examples, *shape]`, and which outputs occur among them, `[outputs]`; None where outputs mean the same
-    classes in all tasks.
+    classes in all tasks. How many outputs there are may be a function of the labels.
 
     Raises:
       DataError: if shapes or types do not fit, or a label is out of range.
@@ -113,6 +155,8 @@ def to_labels(
     if labels.shape[1:] != shape or labels.dtype.kind not in WHOLE:
         places = "one each" if not shape else f"{(examples, *shape)}"
         raise DataError(f"y has shape {labels.shape} and type {labels.dtype}; labels must be integers, {places}.")
+    if callable(outputs):
+        outputs = outputs(labels)
     if labels.min() < 0 or labels.max() >= outputs:
         raise DataError(
             f"y has labels from {labels.min()} to {labels.max()}; this learner tells {outputs} classes apart, labelled "
@@ -146,15 +190,11 @@ def check_predictions(predictions: Any, x: Any, *, logits: bool) -> None:
     if wrong.any():
         *task, example = (int(i) for i in np.argwhere(wrong)[0][:-1])
         place = f"example {example}" + "".join(f" of task {i}" for i in task)
-        largest = np.abs(np.asarray(x, np.float64)[*task, example]).max()
+        largest = max(np.abs(np.asarray(part, np.float64)[*task, example]).max() for part in jax.tree.leaves(x))
         raise DataError(
             f"The prediction for {place} is {array[wrong][0]}, for inputs up to {largest:.2g}; correct the example, or "
             "use a network whose numbers do not grow that far."
         )
-
-
-def _is_double(model: Model) -> bool:
-    return np.dtype(model.input_dtype) == np.float64
 
 
 def _as_many(targets: np.ndarray, examples: int) -> np.ndarray:

@@ -17,10 +17,11 @@ from mtnets.compilation import compiled
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, present, task_mesh
 from mtnets.errors import OptionError
 from mtnets.files import replacing
-from mtnets.inner import LOSS, Distribution, Inner, Learned, Method, MetricLike, Task, adapt, criterion, judged
+from mtnets.inner import LOSS, Batch, Distribution, Inner, Learned, Method, MetricLike, Task, adapt, criterion, judged
 from mtnets.inner.rules import MaskUse
 from mtnets.learner.data import of_task
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
+from mtnets.learner.meeting import drawn as example
 from mtnets.learner.meeting import fitted
 from mtnets.tasks import AS_THEY_ARE, Family, inputs_of
 from mtnets.tasks.sampling import surfacing
@@ -39,12 +40,15 @@ class Estimate:
       scores: of each task before the first inner step and after each, `[tasks, steps + 1]`.
       losses: query losses, of the same shape.
       each: the same for every metric, by name.
+      stream: whether these are scores along a stream: of each slice before it is learned, and of the query set after
+        the last.
     """
 
     metric: str
     scores: np.ndarray
     losses: np.ndarray
     each: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    stream: bool = False
 
     def of(self, metric: str) -> "Estimate":
         """The estimate of another metric, on the same tasks.
@@ -54,7 +58,7 @@ class Estimate:
         """
         if metric not in self.each:
             raise OptionError(f"There is no score {metric!r}; there are {', '.join(self.each)}.")
-        return Estimate(metric, self.each[metric], self.losses, self.each)
+        return dataclasses.replace(self, metric=metric, scores=self.each[metric])
 
     @property
     def num_tasks(self) -> int:
@@ -67,6 +71,11 @@ class Estimate:
         metric is not defined (NaN) do not count."""
         with np.errstate(all="ignore"):
             return self._defined.mean(0) if self.metric == LOSS else np.ma.filled(self._defined.mean(0), np.nan)
+
+    @property
+    def final(self) -> float:
+        """The mean score that counts: after the last inner step; of a stream, the mean along the way."""
+        return float(self.mean.mean() if self.stream else self.mean[-1])
 
     @property
     def ci95(self) -> np.ndarray:
@@ -189,14 +198,28 @@ def evaluate(
     if given == AS_THEY_ARE != learner.inputs:
         drawn = _converted(learner, distribution, keys)
     else:
-        distribution = fitted(learner.model, inner.criterion, distribution, "The tasks")
+        judges = inner.criterion
+        distribution = fitted(learner.model, judges, distribution, "The tasks", any_ways=learner.any_ways)
+    if inner.view.stream or learner.any_ways:
+        one = example(distribution, "The tasks") if drawn is None else jax.tree.map(lambda leaf: leaf[0], drawn)
+        inner = _of_task(learner, inner, one, inner_steps)
     masked = inner.criterion.labels and not learner.inputs.shared_classes
     with surfacing():
         mesh = task_mesh(min(present(devices), num_tasks))
-        outputs = learner.outputs if masked else None
+        outputs = (inner.ways or learner.outputs) if masked else None
         scores = score_tasks(inner, outputs, at_once, mesh, learner.learned, distribution, keys, drawn)
         each = {name: np.asarray(values) for name, values in scores.items()}
-        return Estimate(inner.criterion.best, each[inner.criterion.best], each[LOSS], each)
+        best = inner.criterion.best
+        return Estimate(best, each[best], each[LOSS], each, inner.view.stream)
+
+
+def _of_task(learner: Learner, inner: Inner, task: Task, inner_steps: int | None) -> Inner:
+    """The inner problem of tasks like this one."""
+    support, ways = task.support, None
+    if learner.any_ways:
+        ways = 1 + int(np.max(support.y)) if support.outputs is None else len(support.outputs)
+    of_task = learner.inner_of(support.count, inner_steps, ways)
+    return dataclasses.replace(inner, steps=of_task.steps, ways=of_task.ways)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
@@ -227,9 +250,9 @@ def _converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
     for i in range(len(keys)):
         task = jax.tree.map(lambda leaf, i=i: leaf[i], raw)
         with of_task(i):
-            x, y, weights, _ = task.support
-            real = slice(None) if weights is None else weights > 0
-            inputs = learner.inputs.for_task(x[real], y[real])
+            weights = task.support.weights
+            x, y, *_ = task.support if weights is None else task.support.take(weights > 0)
+            inputs = learner.inputs.for_task(x, y)
             batches = [learner.batch(part.x, part.y, inputs) for part in task]
             kept = [part._replace(x=made.x, y=made.y) for made, part in zip(batches, task, strict=True)]
             converted.append(Task(*kept))
@@ -259,7 +282,8 @@ def score_tasks(
       drawn: the tasks themselves, `[tasks, ...]`. Defaults to those of the keys.
 
     Returns:
-      `"loss"` and each metric by its name, `[tasks, steps + 1]`.
+      `"loss"` and each metric by its name, `[tasks, steps + 1]`: of the query set before the first inner step and
+      after each; of a stream, of each slice before it is learned and of the query set after the last.
     """
 
     def one(context: tuple[Learned, Distribution], each: tuple[Array, Task | None]) -> dict[str, Array]:
@@ -271,9 +295,10 @@ def score_tasks(
 
         judges, loss_key = inner.criterion, inner.key_of_loss(key)
 
-        def probe(params: Any, state: Any) -> dict[str, Array]:
-            loss, _, predict = judged(judges.loss, inner.model, params, state, task.query, None, loss_key)
-            scores = {name: metric(predict(), task.query) for name, metric in judges.metrics}
+        def probe(params: Any, state: Any, seen: Batch | None) -> dict[str, Array]:
+            examples = seen if inner.view.stream and seen is not None else task.query
+            loss, _, predict = judged(judges.loss, inner.model, params, state, examples, None, loss_key)
+            scores = {name: metric(predict(), examples) for name, metric in judges.metrics}
             return {LOSS: loss} | {name: score.astype(jnp.float32) for name, score in scores.items()}
 
         return adapt(inner, learned, task.support, jax.random.fold_in(key, 1), probe=probe).probed

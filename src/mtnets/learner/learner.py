@@ -19,6 +19,7 @@ from mtnets.errors import DataError, OptionError, RunError, warn
 from mtnets.files import write_json
 from mtnets.inner import (
     METHODS,
+    WHOLE,
     Batch,
     Criterion,
     Inner,
@@ -28,6 +29,7 @@ from mtnets.inner import (
     Meta,
     Method,
     MetricLike,
+    View,
     cause_in_use,
     criterion,
     criterion_from_json,
@@ -37,19 +39,25 @@ from mtnets.inner import (
 from mtnets.inner.records import CUSTOM
 from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
-from mtnets.learner.data import of_task, padded, to_inputs, to_labels, to_targets
+from mtnets.learner.data import of_task, padded, padded_size, to_inputs, to_labels, to_targets
 from mtnets.learner.start import start_of
 from mtnets.learner.task_files import fingerprint, read_task
 from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
-from mtnets.networks.model import NETWORKS, Model, outputs_of, shape_of_output
+from mtnets.networks.model import NETWORKS, Model, outputs_of, shape_of_output, with_classes
 from mtnets.networks.models import model_from_config
-from mtnets.raw_arrays import read_array, reading_array
+from mtnets.raw_arrays import read_arrays, reading_array
 from mtnets.shipped import learners
 from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path, replace_leaves
 
 WEIGHTS, CARD = "learner.safetensors", "learner.json"
-RECORD = {"tasks": Mapping | None, "training": Mapping | None, "licence": str | None, "validation": float | None}
+RECORD = {
+    "tasks": Mapping | None,
+    "training": Mapping | None,
+    "licence": str | None,
+    "validation": float | None,
+    "target_shape": list | None,
+}
 MOST_AT_ONCE = 1000  # tasks of one call that a device runs at the same time
 
 
@@ -65,6 +73,7 @@ class Learner:
       criterion: what it learns by and is judged by; a loss, or its name, stands for itself with its usual metric.
       inputs: how raw data, such as images or tables, become inputs of the network.
       record: where the learner comes from: tasks with their classes, training, score on validation tasks.
+      view: what an inner step sees of the support set.
 
     Raises:
       OptionError: for a value of another type, fewer than 0 inner steps, or another loss.
@@ -77,6 +86,7 @@ class Learner:
     criterion: Criterion
     inputs: Inputs = AS_THEY_ARE
     record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    view: View = WHOLE
 
     def __post_init__(self) -> None:
         if not isinstance(self.criterion, Criterion):
@@ -112,12 +122,43 @@ class Learner:
     def inner(self) -> Inner:
         """The inner problem, without the inner rate, so that learners with other rates share their programs."""
         method = dataclasses.replace(self.method, inner_lr=None)
-        return Inner(self.model, method, self.criterion, self.inner_steps)
+        return Inner(self.model, method, self.criterion, self.inner_steps, self.view)
+
+    def inner_of(self, count: int, inner_steps: int | None = None, ways: int | None = None) -> Inner:
+        """The inner problem of one task, in use.
+
+        Args:
+          count: examples in its support set.
+          inner_steps: gradient steps. Defaults to those of training; of a stream, to one for each slice.
+          ways: classes, for a head that does not fix their number.
+
+        Raises:
+          OptionError: for another number of steps than a stream has slices.
+        """
+        steps = self.inner_steps if inner_steps is None else inner_steps
+        if self.view.stream:
+            steps = self.view.slices(count)
+            if inner_steps not in (None, steps):
+                raise OptionError(
+                    f"inner_steps is {inner_steps}, and a stream of {count} examples is learned in {steps} slices of "
+                    f"{self.view.size}; leave it out."
+                )
+        return dataclasses.replace(self.inner, steps=steps, ways=ways)
 
     @property
     def outputs(self) -> int:
         """Number of outputs of the network."""
         return self.output_shape[-1]
+
+    @property
+    def any_ways(self) -> bool:
+        """Whether tasks may have any number of classes."""
+        return self.method.head_start is not None and not self.inputs.shared_classes
+
+    def ways_of(self, labels: ArrayLike) -> int:
+        """Units of a head for any number of classes, for tasks with these labels: a few more than there are, so that few
+        programs are compiled."""
+        return padded_size(max(2, int(np.max(labels)) + 1))
 
     @functools.cached_property
     def output_shape(self) -> tuple[int, ...]:
@@ -144,8 +185,9 @@ class Learner:
         """Learns a task from its examples.
 
         Args:
-          x: inputs, `[examples, ...]`; pixels (of any type and size) are converted as in training, and so are tables
-            (data frames, mappings of columns) by a learner of tables.
+          x: inputs, `[examples, ...]`, or a dictionary or tuple of such for a network of several inputs; pixels (of any
+            type and size) are converted as in training, and so are tables (data frames, mappings of columns) by a
+            learner of tables.
           y: targets `[examples, outputs]` in regression (or `[examples]` for a single output); integer labels
             `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked. For a
             table, the target column: numbers, or the classes of training. Defaults to the target column of x.
@@ -165,13 +207,15 @@ class Learner:
         self._warn_of_batches()
         x = self.inputs.collected(x)
         y = self.inputs.target_of(x) if y is None else y
-        moved = start_of(start, leaves_by_path(self.meta.params), self.inner.moving)
+        ways = self._ways_of_start(start)
+        moved = start_of(start, leaves_by_path(self._params_for(ways)), self.inner.moving)
         if isinstance(start, AdaptedModel):
             inputs = start.inputs
         else:
             with reading_array(x, "x"):
                 inputs = self.inputs.for_task(x, y)
-        return self.adapt_batch(self.batch(x, y, inputs), inputs, inner_steps=inner_steps, key=key, start=moved)
+        support = self.batch(x, y, inputs, ways)
+        return self.adapt_batch(support, inputs, inner_steps=inner_steps, key=key, start=moved)
 
     def adapt_batch(
         self,
@@ -193,9 +237,10 @@ class Learner:
         Raises:
           RunError: if adaptation diverges.
         """
-        inner = self._inner(inner_steps)
+        ways = None if support.outputs is None or not self.any_ways else len(support.outputs)
+        inner = self.inner_of(support.count, inner_steps, ways)
         key = jax.random.key(0) if key is None else key
-        support = padded(support) if self.model.norm == "none" else support
+        support = padded(support) if self.model.norm == "none" and not self.view.stream else support
         moved, state, finite = compiled.adapt_one(inner, self.learned, start, support, key)
         if not finite:
             raise RunError(f"Adaptation failed. {self._cause(inner, start, support, key)}")
@@ -206,8 +251,8 @@ class Learner:
     @checked_arguments
     def adapt_many(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: Any,
+        y: Any,
         *,
         inner_steps: Steps | None = None,
         key: Key | None = None,
@@ -229,18 +274,18 @@ class Learner:
           RunError: if adaptation diverges, naming the tasks.
         """
         self._warn_of_batches()
-        inner = self._inner(inner_steps)
-        x, y = read_array(x, "x"), read_array(y, "y")
-        if x.ndim < 2 or y.ndim < 2 or x.shape[:2] != y.shape[:2] or not len(x):
-            raise DataError(f"x has shape {x.shape} and y {y.shape}; they must be [tasks, examples, ...] alike.")
-        inputs, batches = [], []
-        for i, task in enumerate(zip(x, y, strict=True)):
+        x, y = _tasks_of(x, y)
+        count, examples = jax.tree.leaves(y)[0].shape[:2]
+        inputs, batches, ways = [], [], self.ways_of(y) if self.any_ways else None
+        inner = self.inner_of(examples, inner_steps, ways)
+        for i in range(count):
+            task = jax.tree.map(lambda leaf, i=i: leaf[i], (x, y))
             with of_task(i):
                 inputs.append(self.inputs.for_task(*task))
-                batches.append(self.batch(*task, inputs[-1]))
+                batches.append(self.batch(*task, inputs[-1], ways))
         support = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)  # JAX would compile for this many tasks
-        keys = jax.random.split(jax.random.key(0) if key is None else key, len(x))
-        at_once = chosen_at_once(tasks_at_once, self.meta.params, len(x), most=MOST_AT_ONCE)
+        keys = jax.random.split(jax.random.key(0) if key is None else key, count)
+        at_once = chosen_at_once(tasks_at_once, self.meta.params, count, most=MOST_AT_ONCE)
         moved, state, finite = compiled.adapt_each(inner, at_once, self.learned, support, keys)
         if not np.all(finite):
             which = np.flatnonzero(~np.asarray(finite))
@@ -259,7 +304,8 @@ class Learner:
           RunError: if there is no such file, it is damaged, or belongs to another learner.
         """
         task = read_task(path, self)
-        params = compiled.fold(dataclasses.replace(self.inner, steps=task.inner_steps), self.meta, task.moved)
+        inner = dataclasses.replace(self.inner, steps=task.inner_steps, ways=task.ways)
+        params = compiled.fold(inner, self.meta, task.moved)
         return AdaptedModel(
             self.model, params, task.state, task.used, task.inputs, self, task.moved, task.inner_steps, self.loss
         )
@@ -277,27 +323,41 @@ class Learner:
         learned = self.learned._replace(meta=self.meta._replace(params=params))
         return cause_in_use(inner, learned, support, key)
 
-    def _inner(self, inner_steps: int | None) -> Inner:
-        """The inner problem with another number of steps, for use."""
-        return dataclasses.replace(self.inner, steps=self.inner_steps if inner_steps is None else inner_steps)
+    def _ways_of_start(self, start: AdaptedModel | Mapping[str, Any] | None) -> int | None:
+        """Classes of a task to go on from; None without one, or for a head that fixes them."""
+        moved = start.moved if isinstance(start, AdaptedModel) else start
+        head = self.model.layers[-1]
+        if not self.any_ways or moved is None or head.weight not in moved:
+            return None
+        shape = np.shape(moved[head.weight])
+        return shape[head.out_axes[0]] if len(shape) == len(head.shape) else None
 
-    def batch(self, x: Any, y: Any, inputs: Inputs) -> Batch:
+    def _params_for(self, ways: int | None) -> Any:
+        """The network's parameters, or their shapes, with a head of so many classes."""
+        return self.meta.params if ways is None else with_classes(self.model, self.meta.params, ways)
+
+    def batch(self, x: Any, y: Any, inputs: Inputs, ways: int | None = None) -> Batch:
         """Raw examples and targets as a batch of the network, with the outputs that the task uses.
 
         Args:
           x, y: as in `adapt`.
           inputs: of the task.
+          ways: units of a head that does not fix the number of classes. Defaults to what the labels need.
 
         Raises:
           DataError: as in `adapt`.
         """
         examples = to_inputs(self.model, x, inputs, "x")
+        count = len(jax.tree.leaves(examples)[0])
         loss = self.criterion.inner_loss
         shape = loss.shape_of_targets(self.output_shape)
+        if shape is None and self.record.get("target_shape") is not None:
+            shape = tuple(self.record["target_shape"])
         if loss.labels:
-            labels, used = to_labels(y, inputs, len(examples), shape, self.outputs)
+            outputs = (ways or self.ways_of) if self.any_ways else self.outputs
+            labels, used = to_labels(y, inputs, count, shape, outputs)
             return Batch(examples, labels, outputs=used)
-        return Batch(examples, to_targets(y, inputs, len(examples), shape))
+        return Batch(examples, to_targets(y, inputs, count, shape, other=loss.targets == "any"))
 
     # --- files
 
@@ -311,8 +371,8 @@ class Learner:
         write_json(Path(path) / CARD, card)
 
     def arrays(self) -> dict[str, dict[str, Any]]:
-        """Every array that was learned, by part (`params`, `fold`, `rule`, `state`) and path."""
-        trees = {"params": self.meta.params, "fold": self.meta.fold, "rule": self.meta.rule, "state": self.state}
+        """Every array that was learned, by part (`params`, `fold`, `rule`, `head`, `loss`, `state`) and path."""
+        trees = {**self.meta._asdict(), "state": self.state}
         return {name: leaves_by_path(tree) for name, tree in trees.items()}
 
     @functools.cached_property
@@ -328,9 +388,25 @@ class Learner:
             "inner_lr": float(self.inner_lr),
             "inner_steps": self.inner_steps,
             **self.criterion.to_json(),
+            **self.view.to_json(),
             "inputs": self.inputs.to_json(),
             "record": dict(self.record),
         }
+
+
+def _tasks_of(x: Any, y: Any) -> tuple[Any, Any]:
+    """Several tasks as arrays.
+
+    Raises:
+      DataError: unless all are `[tasks, examples, ...]` alike.
+    """
+    x, y = read_arrays(x, "x"), read_arrays(y, "y")
+    arrays = jax.tree.leaves((x, y))
+    if any(array.ndim < 2 for array in arrays) or len({array.shape[:2] for array in arrays}) > 1 or not len(arrays[0]):
+        shapes = ", ".join(str(array.shape) for array in jax.tree.leaves(x))
+        targets = ", ".join(str(array.shape) for array in jax.tree.leaves(y))
+        raise DataError(f"x has shape {shapes} and y {targets}; they must be [tasks, examples, ...] alike.")
+    return x, y
 
 
 @checked_arguments
@@ -409,14 +485,15 @@ def _read(
 
     def start(key: Array) -> tuple[Meta, Any]:
         params, state = network.init(key)
-        return method.init(network, params, key, inner_lr=inner_lr, inner_steps=card["inner_steps"]), state
+        return Inner(network, method, judges, card["inner_steps"]).init(params, key, inner_lr), state
 
+    judges = criterion_from_json(card, given)
     meta, state = jax.eval_shape(start, jax.random.key(0))
-    trees = fill({"params": meta.params, "fold": meta.fold, "rule": meta.rule, "state": state}, arrays, file)
-    learned = Learned(Meta(trees["params"], trees["fold"], trees["rule"]), trees["state"], inner_lr)
+    trees = fill({**meta._asdict(), "state": state}, arrays, file)
+    learned = Learned(Meta(*(trees[part] for part in Meta._fields)), trees["state"], inner_lr)
     for name, hint in RECORD.items():
         check(f"record[{name!r}]", card["record"].get(name), hint)
     inputs = inputs_from_json(card["inputs"], card["record"].get("tasks"))
     inputs.check_network(model.input_shape, outputs_of(model, meta.params, state))
-    judges = criterion_from_json(card, given)
-    return Learner(model, method, learned, card["inner_steps"], judges, inputs, card["record"])
+    view = View(**card.get("view", {}))
+    return Learner(model, method, learned, card["inner_steps"], judges, inputs, card["record"], view)

@@ -14,12 +14,16 @@ from mtnets.inner import Batch, Criterion, Distribution, Loss, Objective, Task, 
 from mtnets.learner.compiled import predict
 from mtnets.networks.adapters.checks import check_form
 from mtnets.networks.model import Model
+from mtnets.networks.several import is_sizes, shapes_in_words
 from mtnets.networks.weighing import weighing
 from mtnets.raw_arrays import WHOLE
 from mtnets.tasks.sampling import ChannelsFirst, surfacing
+from mtnets.trees import replace_leaves
 
 
-def fitted(model: Model, criterion: Criterion, tasks: Distribution, what: str) -> Distribution:
+def fitted(
+    model: Model, criterion: Criterion, tasks: Distribution, what: str, *, any_ways: bool = False
+) -> Distribution:
     """The tasks, with inputs as the network takes them.
 
     One task is drawn; the network is evaluated on it by shapes alone.
@@ -29,6 +33,7 @@ def fitted(model: Model, criterion: Criterion, tasks: Distribution, what: str) -
       criterion: what its predictions are judged by.
       tasks: where tasks come from. Images with channels last are transposed for a network with channels first.
       what: what to call the tasks in an error.
+      any_ways: whether tasks may have more classes than the network has outputs.
 
     Raises:
       OptionError: for tasks that are no distribution, or a network that cannot take their inputs or whose outputs the
@@ -36,20 +41,61 @@ def fitted(model: Model, criterion: Criterion, tasks: Distribution, what: str) -
       DataError: for targets that do not fit the network or the loss.
     """
     task = drawn(tasks, what)
-    if task.support.x.shape[1:] == model.channels_last_shape:
+    if getattr(task.support.x, "shape", (0, 0))[1:] == model.channels_last_shape:
         warn(
             f"The tasks have images {list(task.support.x.shape[1:])} and the network takes {list(model.input_shape)}: "
             "they are transposed to channels first.",
         )
         tasks = ChannelsFirst(tasks)
         task = drawn(tasks, what)
-    _check_batch(model, criterion.inner_loss, task.support, f"{what} (support set)")
-    _check_batch(model, criterion.loss, task.query, f"{what} (query set)")
+    _check_batch(model, criterion.inner_loss, task.support, f"{what} (support set)", any_ways)
+    _check_batch(model, criterion.loss, task.query, f"{what} (query set)", any_ways)
     _check_metrics(model, criterion, task.query)
     return tasks
 
 
-def check_outputs(model: Model, criterion: Criterion, params: Any, state: Any, x: Array) -> None:
+def check_head(model: Model, criterion: Criterion, x: Any) -> None:
+    """Compares the outputs of a network with its last layer, applied to what enters that: a head that starts anew for
+    each task, with any number of classes, must be the last thing in the network.
+
+    Args:
+      model: the network.
+      criterion: what its predictions are judged by.
+      x: inputs, `[examples, ...]`.
+
+    Raises:
+      OptionError: for a loss that is not of labels, or a network that does not end with a dense layer of any width.
+    """
+    if not criterion.labels:
+        raise OptionError(
+            f"The head starts anew for the classes of each task, and the loss {criterion.loss.name} is not one of "
+            "labels; use head='fixed', or 'cross-entropy'."
+        )
+    layer = model.layers[-1]
+    inputs = layer.rows - (layer.bias is not None)
+    through = layer.of_classes(inputs).leaves(jnp.eye(layer.rows, inputs))
+    params, state = model.init(jax.random.key(0))
+    head = jax.random.normal(jax.random.key(1), (layer.rows, layer.units))
+    try:
+        features, outputs = (
+            np.asarray(predict(model, replace_leaves(params, leaves), state, x), np.float64)
+            for leaves in (through, layer.leaves(head))
+        )
+    except Exception as error:  # a network may raise anything
+        raise OptionError(
+            f"The network cannot run with another number of units in its last layer, {layer.name} "
+            f"({first_line(error)}); use head='fixed', or a network whose last layer takes its width from its weights."
+        ) from error
+    expected = np.asarray(layer.matrix(layer.leaves(head)), np.float64)
+    made = features @ expected[:inputs] + (expected[inputs] if layer.bias is not None else 0)
+    if outputs.shape != made.shape or not np.allclose(outputs, made, rtol=1e-3, atol=1e-3 * np.abs(made).max()):
+        raise OptionError(
+            f"The outputs of the network are not those of its last layer, {layer.name}, alone; for a head that starts "
+            "anew for each task nothing may follow it: use head='fixed', or leave out what follows."
+        )
+
+
+def check_outputs(model: Model, criterion: Criterion, params: Any, state: Any, x: Any) -> None:
     """Runs the network once, at its starting weights, for finite inputs `[examples, ...]`.
 
     Warns of outputs that sum to one where the loss takes logits.
@@ -57,7 +103,7 @@ def check_outputs(model: Model, criterion: Criterion, params: Any, state: Any, x
     Raises:
       OptionError: for outputs that are not finite.
     """
-    if not np.isfinite(x).all():  # which `skip_nonfinite` may allow
+    if not all(np.isfinite(part).all() for part in jax.tree.leaves(x)):  # which `skip_nonfinite` may allow
         return
     outputs = np.asarray(predict(model, params, state, x), np.float32)
     if not np.isfinite(outputs).all():
@@ -78,7 +124,7 @@ def check_outputs(model: Model, criterion: Criterion, params: Any, state: Any, x
         )
 
 
-def check_labels(labels: np.ndarray, outputs: int, what: str) -> None:
+def check_labels(labels: np.ndarray, outputs: float, what: str) -> None:
     """Raises DataError for labels `[examples]` that are no numbers of outputs."""
     if labels.dtype.kind not in WHOLE:
         raise DataError(
@@ -130,21 +176,32 @@ def _draw(tasks: Distribution, key: Array) -> Task:
     return tasks.sample(key)
 
 
-def _check_batch(model: Model, loss: Loss, batch: Batch, what: str) -> None:
-    x, y = np.asarray(batch.x), np.asarray(batch.y)
-    if x.shape[1:] != model.input_shape:
+def _check_batch(model: Model, loss: Loss, batch: Batch, what: str, any_ways: bool) -> None:
+    found = jax.tree.map(lambda part: tuple(np.shape(part)[1:]), batch.x)
+    if found != model.input_shape:
         raise DataError(
-            f"{what} have inputs {list(x.shape[1:])} and the network takes {list(model.input_shape)}; use tasks of the "
-            "network's kind, or a network for these."
+            f"{what} have inputs {_in_words(found)} and the network takes {_in_words(model.input_shape)}; use tasks of "
+            "the network's kind, or a network for these."
         )
-    if len(x) != len(y):
-        raise DataError(f"{what} have {len(x)} inputs and {len(y)} targets; they must have as many.")
-    shape, dtype = _outputs(model, x.shape, x.dtype)
+    counts = [len(part) for part in jax.tree.leaves((batch.x, batch.y))]
+    if len(set(counts)) > 1:
+        inputs, targets = (len(jax.tree.leaves(part)[0]) for part in (batch.x, batch.y))
+        raise DataError(f"{what} have {inputs} inputs and {targets} targets; they must have as many.")
+    leaves, structure = jax.tree.flatten(batch.x)
+    shape, dtype = _outputs(model, tuple(jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in leaves), structure)
+    y = batch.y
+    if loss.targets != "any":
+        if not hasattr(y, "dtype"):
+            raise DataError(
+                f"{what} have targets that are a {type(y).__name__}, and the loss {loss.name} reads one array; use a "
+                "loss of your own: loss(prediction, batch) -> [examples]."
+            )
+        y = np.asarray(y)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise OptionError(f"The network returns {dtype}; it must return real numbers of floating point.")
     expected = loss.shape_of_targets(shape[1:])
     if loss.labels:
-        check_labels(y, shape[-1], what)
+        check_labels(y, np.inf if any_ways else shape[-1], what)
     elif loss.targets == "numbers" and y.dtype.kind in WHOLE and y.ndim == 1:
         raise DataError(
             f"{what} have targets {list(y.shape)} of {y.dtype}, which look like labels of classes; for these use the "
@@ -164,13 +221,13 @@ def _check_batch(model: Model, loss: Loss, batch: Batch, what: str) -> None:
 def _check_weights(model: Model, batch: Batch, what: str) -> None:
     """Raises DataError for weights that say nothing, OptionError for a network to which padding would count."""
     weights = np.asarray(batch.weights)
-    if weights.shape != (len(batch.y),) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+    if weights.shape != (batch.count,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise DataError(
             f"{what} have weights {list(weights.shape)} from {weights.min():g} to {weights.max():g}; there must be one "
             "for each example, at least 0, and one of them above 0."
         )
     params, state = jax.eval_shape(model.init, jax.random.key(0))
-    if model.norm == "none" and not jax.tree.leaves(state):
+    if model.norm != "transductive" and not jax.tree.leaves(state):  # no batch norm, whatever norm says
         return
     with weighing(batch.weights) as present:
         jax.eval_shape(lambda params, state: model.apply(params, state, batch.x, jax.random.key(0)), params, state)
@@ -192,7 +249,7 @@ def _check_value(model: Model, loss: Loss, batch: Batch) -> None:
             return loss.value(lambda x: model.apply(params, state, x, None)[0], batch, fixed_key())
         return loss(model.apply(params, state, batch.x, None)[0], batch)  # type: ignore[operator]
 
-    shape = () if general else (len(batch.y),)
+    shape = () if general else (batch.count,)
     _check_returned(model, value, {shape}, "The loss", f"{'one number' if general else 'one number per example'}")
 
 
@@ -204,7 +261,7 @@ def _check_metrics(model: Model, criterion: Criterion, batch: Batch) -> None:
             return metric.function(model.apply(params, state, batch.x, None)[0], batch)
 
         expected = "one number per example, or one number"
-        _check_returned(model, value, {(), (len(batch.y),)}, f"The metric {name!r}", expected)
+        _check_returned(model, value, {(), (batch.count,)}, f"The metric {name!r}", expected)
 
 
 def _check_returned(model: Model, value: Any, shapes: set[tuple[int, ...]], what: str, expected: str) -> None:
@@ -219,19 +276,24 @@ def _check_returned(model: Model, value: Any, shapes: set[tuple[int, ...]], what
         raise OptionError(f"{what} returns {found}; it must return {expected}.")
 
 
+def _in_words(shape: Any) -> str:
+    """Shapes of one input."""
+    return str(list(shape)) if is_sizes(shape) else shapes_in_words(shape, before="…")
+
+
 @functools.lru_cache(maxsize=64)
-def _outputs(model: Model, shape: tuple[int, ...], dtype: Any) -> tuple[tuple[int, ...], Any]:
-    """Shape and type of what a network returns for inputs of this shape and type."""
+def _outputs(model: Model, leaves: tuple[Any, ...], structure: Any) -> tuple[tuple[int, ...], Any]:
+    """Shape and type of what a network returns for inputs of these shapes and types."""
     params, state = jax.eval_shape(model.init, jax.random.key(0))
+    x = jax.tree.unflatten(structure, leaves)
     try:
-        x = jax.ShapeDtypeStruct(shape, dtype)
         y, _ = jax.eval_shape(lambda params, state, x: model.apply(params, state, x, None), params, state, x)
     except MtnetsError:
         raise
     except Exception as error:  # a network may raise anything
         raise OptionError(
-            f"The network cannot take inputs {list(shape)} of {dtype}: {first_line(error)}. Look at its first layer, "
-            "input_shape and input_dtype."
+            f"The network cannot take inputs {', '.join(f'{list(x.shape)} of {x.dtype}' for x in leaves)}: "
+            f"{first_line(error)}. Look at its first layer, input_shape and input_dtype."
         ) from error
-    check_form(y, shape[0])
+    check_form(y, leaves[0].shape[0])
     return y.shape, y.dtype

@@ -16,8 +16,11 @@ from mtnets.arrays import to_numpy
 from mtnets.errors import RunError
 from mtnets.inner import Implicit, Truncated, method_to_json
 from mtnets.learner.tensors import fill, read_tensors, reading, used_outputs, write_tensors
+from mtnets.networks.model import with_classes
 from mtnets.tasks import Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path
+
+MOST_WAYS = 1_000_000  # more would be a damaged file
 
 if TYPE_CHECKING:
     from mtnets.learner.adapted import AdaptedModel
@@ -33,6 +36,7 @@ class MovedTask(NamedTuple):
       used: outputs that the task uses; None for all.
       inner_steps: that were taken.
       inputs: how raw data become inputs of this task's network.
+      ways: units of the head, where that does not fix the number of classes.
     """
 
     moved: dict[str, Array]
@@ -40,11 +44,14 @@ class MovedTask(NamedTuple):
     used: Array | None
     inner_steps: int
     inputs: Inputs
+    ways: int | None = None
 
 
 def write_task(path: str | Path, adapted: "AdaptedModel", learner: "Learner", moved: Mapping[str, Array]) -> None:
     """Writes the weights that differ from the learner's; those that a mask held are not among them."""
-    start, arrays = leaves_by_path(learner.meta.params), {}
+    head, arrays = learner.model.layers[-1], {}
+    ways = moved[head.weight].shape[head.out_axes[0]] if learner.any_ways else None
+    start = _start(learner, ways)
     for name, leaf in moved.items():
         after, before = np.asarray(leaf), np.asarray(start[name])
         changed = (after != before) | (np.signbit(after) != np.signbit(before))  # −0 == 0
@@ -59,6 +66,8 @@ def write_task(path: str | Path, adapted: "AdaptedModel", learner: "Learner", mo
     if adapted.used is not None:
         arrays["used."] = np.asarray(adapted.used)
     card: dict[str, Any] = {"kind": "task", "learner": learner.fingerprint, "inner_steps": adapted.inner_steps}
+    if ways is not None:
+        card["ways"] = ways
     if adapted.inputs != learner.inputs:  # with the scale of the support set
         card["inputs"] = adapted.inputs.to_json()
     write_tensors(path, arrays, card)
@@ -83,12 +92,16 @@ def read_task(path: str | Path, learner: "Learner") -> MovedTask:
 
 def _read(path: str | Path, arrays: dict[str, np.ndarray], card: Mapping[str, Any], learner: "Learner") -> MovedTask:
     """The task of a file's arrays and card."""
-    start = leaves_by_path(learner.meta.params)
+    ways = card.get("ways")
+    check("ways", ways, int if learner.any_ways else None)
+    if ways is not None and not 1 <= ways <= MOST_WAYS:
+        raise RunError(f"{path} is damaged: it has {ways} classes; adapt anew.")
+    start = _start(learner, ways)
     moved: dict[str, Array] = {}
     for name in learner.inner.moving:
         values, places = (arrays.pop(f"{part}.{name}", None) for part in ("values", "places"))
         moved[name] = jnp.asarray(_merged(start[name], values, places, path, name))
-    used = used_outputs(arrays, learner.outputs)
+    used = used_outputs(arrays, learner.outputs if ways is None else ways)
     same = leaves_by_path(learner.state)
     changed = {f"state.{n}": arrays.pop(f"state.{n}") for n in same if f"state.{n}" in arrays}
     if arrays:
@@ -100,7 +113,16 @@ def _read(path: str | Path, arrays: dict[str, np.ndarray], card: Mapping[str, An
     check("inner_steps", card["inner_steps"], int)
     if card["inner_steps"] < 0:
         raise RunError(f"{path} is damaged: it has {card['inner_steps']} inner steps; adapt anew.")
-    return MovedTask(moved, state, used, card["inner_steps"], inputs)
+    return MovedTask(moved, state, used, card["inner_steps"], inputs, ways)
+
+
+def _start(learner: "Learner", ways: int | None) -> dict[str, Any]:
+    """What a file tells the difference to: the learner's weights, and zeros for the head of a task's own classes."""
+    start = leaves_by_path(learner.meta.params)
+    if ways is None:
+        return start
+    like = leaves_by_path(with_classes(learner.model, learner.meta.params, ways))
+    return start | {path: np.zeros(like[path].shape, like[path].dtype) for path in learner.model.layers[-1].paths}
 
 
 def _merged(start: Any, values: Any, places: Any, path: str | Path, name: str) -> np.ndarray:

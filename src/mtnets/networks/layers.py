@@ -35,6 +35,8 @@ class Layer:
       groups: number of groups of a grouped convolution, each of which computes a run of units from its share of the
         inputs; otherwise 1.
       bias_shape: shape of the bias where it differs from that of one output, for example where it is flat.
+      alike: whether its units are classes, of which there are as many as a task has: then everything that is
+        meta-learned of one unit serves all.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Layer:
     out_axes: tuple[int, ...]
     groups: int = 1
     bias_shape: tuple[int, ...] | None = None
+    alike: bool = False
 
     @property
     def units(self) -> int:
@@ -64,6 +67,20 @@ class Layer:
     def paths(self) -> tuple[str, ...]:
         """The paths of the weight and, where there is one, of the bias."""
         return (self.weight,) if self.bias is None else (self.weight, self.bias)
+
+    def of_classes(self, ways: int) -> "Layer":
+        """The layer with a unit for each of some classes.
+
+        Raises:
+          OptionError: for a layer whose units are not along one axis.
+        """
+        if len(self.out_axes) != 1 or self.groups != 1 or self.bias_shape is not None:
+            raise OptionError(
+                f"{self.name} is {self.shape}, whose units are not along one axis; a head for any number of classes "
+                "needs a dense layer at the end of the network."
+            )
+        shape = tuple(ways if axis in self.out_axes else size for axis, size in enumerate(self.shape))
+        return dataclasses.replace(self, shape=shape, alike=True)
 
     def matrix(self, leaves: Mapping[str, Array]) -> Array:
         """The weight with the bias as its last row, `[inputs (+ 1), units]`."""

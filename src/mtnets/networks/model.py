@@ -4,8 +4,7 @@ import dataclasses
 import functools
 import inspect
 import json
-import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, ParamSpec, get_args
 
 import jax
@@ -15,7 +14,8 @@ from jax import Array
 from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, RunError
 from mtnets.networks.layers import Layer, Structure, named, structure_of
-from mtnets.trees import leaves_by_path
+from mtnets.networks.several import Shapes, batch_like, checked_shapes, inputs_like, is_sizes
+from mtnets.trees import leaves_by_path, replace_leaves
 
 Norm = Literal["transductive", "support", "running", "none"]
 P = ParamSpec("P")
@@ -33,7 +33,8 @@ class Model:
       apply: `apply(params, state, x, key) -> (y, state)` with `x` of shape `[examples, *input_shape]`. With a key the
         network learns: dropout is on, batch statistics come from the current batch, and the new state is returned. With
         `key=None` it predicts: nothing is random, statistics come from the state, and the state is returned unchanged.
-      input_shape: shape of one input.
+      input_shape: shape of one input; or a dictionary or a tuple of shapes, for several inputs: x is then a dictionary
+        or a tuple of arrays.
       norm: what batch norm means in this network.
         `transductive`: statistics of the current batch, always, so that a prediction depends on the others in its batch
         (as in the papers of MAML and MT-net);
@@ -41,7 +42,8 @@ class Model:
         `running`: predictions use averages over tasks and meta-steps of training;
         `none`: no batch norm.
       own_weights: whether `init` ignores its key and returns the weights that the network came with.
-      input_dtype: type of the inputs; an integer type for a network that begins with an embedding.
+      input_dtype: type of the inputs; an integer type for a network that begins with an embedding; or a dictionary or a
+        tuple of types.
       fixed: paths of containers or leaves that no task moves: warp layers, weights that a PyTorch module holds.
       naming: names of the layers that may move, with the paths of their weight and bias. Defaults to the layers and
         names that the traced computation shows.
@@ -61,7 +63,7 @@ class Model:
 
     init: Callable[[Array], tuple[Any, Any]]
     apply: Callable[[Any, Any, Array, Array | None], tuple[Array, Any]]
-    input_shape: tuple[int, ...]
+    input_shape: Shapes
     norm: Norm = "none"
     _: dataclasses.KW_ONLY
     own_weights: bool = False
@@ -72,11 +74,27 @@ class Model:
     config: Mapping[str, Any] | None = dataclasses.field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_shape", checked_shape(self.input_shape))
+        object.__setattr__(self, "input_shape", checked_shapes(self.input_shape))
+        _ = self.inputs  # raises for types that do not fit
         check_norm(self.norm)
         for name in ("init", "apply"):
             if not callable(getattr(self, name)):
                 raise OptionError(f"{name} is {getattr(self, name)!r}; it must be a function.")
+
+    @functools.cached_property
+    def inputs(self) -> Any:
+        """Shapes and types of one input, a pytree of `jax.ShapeDtypeStruct`."""
+        return inputs_like(self.input_shape, self.input_dtype)
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether one input is several arrays."""
+        return not is_sizes(self.input_shape)
+
+    @functools.cached_property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return outputs_of(self, *self._shapes)
 
     @property
     def predicts_from_support(self) -> bool:
@@ -87,6 +105,8 @@ class Model:
     def channels_last_shape(self) -> tuple[int, ...] | None:
         """The shape of one input with channels last, where `input_shape` is that of an image with channels first: the
         first of three axes is shorter than the others. None for all other inputs."""
+        if self.takes_several:
+            return None
         channels, *sides = self.input_shape or (0,)
         return (*sides, channels) if len(sides) == 2 and channels < min(sides) else None
 
@@ -127,7 +147,7 @@ class Model:
     @functools.cached_property
     def _structure(self) -> Structure:
         params, state = self._shapes
-        x = jnp.zeros((2, *self.input_shape), self.input_dtype)
+        x = batch_like(self.inputs, 2)
         return structure_of(lambda params: self.apply(params, jax.tree.map(_zeros, state), x, None)[0], params)
 
     def _is_fixed(self, path: str) -> bool:
@@ -166,30 +186,27 @@ def outputs_of(model: Model, params: Any, state: Any) -> int:
 
 def shape_of_output(model: Model, params: Any, state: Any) -> tuple[int, ...]:
     """Shape of the outputs of a network for one example; its weights may be given by their shapes."""
-    x = jax.ShapeDtypeStruct((1, *model.input_shape), model.input_dtype)
+    x = batch_like(model.inputs, 1, jax.ShapeDtypeStruct)
     y, _ = jax.eval_shape(model.apply, params, state, x, None)
     return y.shape[1:]
+
+
+def with_classes(model: Model, params: Any, ways: int) -> Any:
+    """Parameters, or their shapes, with the shapes of a last layer that has so many units.
+
+    Raises:
+      OptionError: for a network whose last layer cannot have any number.
+    """
+    head, leaves = model.layers[-1], leaves_by_path(params)
+    shapes = head.of_classes(ways).leaves(jnp.empty((head.rows, ways)))
+    like = {path: jax.ShapeDtypeStruct(leaf.shape, leaves[path].dtype) for path, leaf in shapes.items()}
+    return replace_leaves(params, like)
 
 
 def check_norm(norm: str) -> None:
     """Raises OptionError for a `norm` that does not exist."""
     if not isinstance(norm, str) or norm not in get_args(Norm):
         raise OptionError(f"norm is {norm!r}; it must be one of {', '.join(get_args(Norm))}.")
-
-
-def checked_shape(input_shape: Any) -> tuple[int, ...]:
-    """The shape of one input as a tuple.
-
-    Raises:
-      OptionError: unless it is a sequence of whole numbers of at least 1.
-    """
-    sizes = tuple(input_shape) if isinstance(input_shape, Sequence) and not isinstance(input_shape, str) else None
-    if sizes is None or not all(isinstance(size, numbers.Integral) and int(size) >= 1 for size in sizes):
-        raise OptionError(
-            f"input_shape is {input_shape!r}; it must be the sizes of one input without the batch axis, for example "
-            "(28, 28, 1), or (3,) for three numbers."
-        )
-    return tuple(int(size) for size in sizes)
 
 
 NETWORKS: dict[str, Callable[..., Model]] = {}

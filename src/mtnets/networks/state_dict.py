@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtnets.arrays import to_bytes, to_numpy
@@ -21,6 +20,7 @@ from mtnets.files import replacing
 from mtnets.networks.layers import Layer, find_layers, named
 from mtnets.networks.model import Model
 from mtnets.networks.programs import Use, first_uses, out_axes
+from mtnets.networks.several import batch_like
 from mtnets.trees import leaves_by_path
 
 NAMES = {"scale": "weight", "offset": "bias", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -65,7 +65,7 @@ def state_dict(
         `flattened` that does not exist or does not fit.
     """
     tree = {"params": params, "state": {} if state is None else state}
-    x = jnp.zeros((2, *model.input_shape), model.input_dtype)
+    x = batch_like(model.inputs, 2)
     forward = lambda tree: model.apply(tree["params"], tree["state"], x, None)[0]  # noqa: E731
     leaves = {path: to_numpy(leaf) for path, leaf in leaves_by_path(tree).items()}
     paths = list(leaves)

@@ -15,6 +15,7 @@ from mtnets.arrays import from_numpy, to_numpy
 from mtnets.inner import Learned, Meta
 from mtnets.learner.evaluate import evaluate
 from mtnets.learner.learner import Learner
+from mtnets.learner.meeting import drawn
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan
 from mtnets.outer.program import Outer
@@ -173,6 +174,7 @@ def learners(plan: Plan, best: Best, failed: Array | None = None) -> list[Learne
             "meta_step": int(best.step[i]),
             "failed": None if failed is None or failed[i] < 0 else int(failed[i]),
             "validation": sign * score if np.isfinite(score) else None,
+            **_targets(plan),
             "classes": {} if family is None else {name: list(names) for name, names in family.classes.items()},
         }
         result.append(
@@ -184,9 +186,18 @@ def learners(plan: Plan, best: Best, failed: Array | None = None) -> list[Learne
                 plan.criterion,
                 inputs_of(plan.train if family is None else family) or AS_THEY_ARE,
                 record,
+                plan.view,
             )
         )
     return result
+
+
+def _targets(plan: Plan) -> dict[str, Any]:
+    """The shape of the targets of one example, for a loss that does not say it."""
+    if plan.criterion.inner_loss.targets != "any":
+        return {}
+    y = drawn(plan.train, "The training tasks").support.y
+    return {"target_shape": list(y.shape[1:])} if hasattr(y, "shape") else {}
 
 
 def learners_now(plan: Plan, position: Position) -> list[Learner]:
@@ -221,16 +232,14 @@ def _moving(plan: Plan, outer: Outer) -> dict[str, float]:
 def _validate(plan: Plan, position: Position) -> tuple[float, ...]:
     training = plan.training
     return tuple(
-        float(
-            evaluate(
-                learner,
-                plan.validation,
-                training.validation_tasks,
-                seed=VALIDATION_SEED,
-                devices=training.devices,
-                tasks_at_once=training.tasks_at_once,
-            ).mean[-1]
-        )
+        evaluate(
+            learner,
+            plan.validation,
+            training.validation_tasks,
+            seed=VALIDATION_SEED,
+            devices=training.devices,
+            tasks_at_once=training.tasks_at_once,
+        ).final
         for learner in learners_now(plan, position)
     )
 

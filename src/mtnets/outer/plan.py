@@ -14,8 +14,20 @@ from jax import Array
 
 from mtnets.devices import chosen_at_once, largest_divisor, present, task_mesh
 from mtnets.errors import OptionError, warn
-from mtnets.inner import Criterion, Distribution, Inner, LossLike, Method, MetricLike, criterion, method_to_json
-from mtnets.learner.meeting import fitted
+from mtnets.inner import (
+    Criterion,
+    Distribution,
+    Inner,
+    LearnedLoss,
+    LossLike,
+    Method,
+    MetricLike,
+    View,
+    criterion,
+    method_to_json,
+    slice_size,
+)
+from mtnets.learner.meeting import check_head, drawn, fitted
 from mtnets.networks.model import Model
 from mtnets.outer.program import Program
 from mtnets.outer.settings import Training, settle
@@ -37,6 +49,7 @@ class Plan:
       inner_lrs: inner rate α of each run.
       optimiser: the meta-optimiser.
       custom_optimiser: whether the user passed it.
+      view: what an inner step sees of the support set.
     """
 
     model: Model
@@ -51,6 +64,7 @@ class Plan:
     inner_lrs: tuple[float, ...]
     optimiser: optax.GradientTransformation
     custom_optimiser: bool
+    view: View
 
     @property
     def runs(self) -> int:
@@ -82,7 +96,7 @@ class Plan:
         params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
         at_once = chosen_at_once(training.tasks_at_once, params, per_device)
         return Program(
-            Inner(self.model, self.method, self.criterion, training.inner_steps),
+            Inner(self.model, self.method, self.criterion, training.inner_steps, self.view),
             self.optimiser,
             training.meta_batch,
             training.skip_nonfinite,
@@ -152,14 +166,28 @@ def make_plan(
             f"multi_step_loss is {training.multi_step_loss}, but the {method.estimator.name} estimator takes no "
             "weights of inner steps; leave it out, or use Exact() or FirstOrder()."
         )
+    if isinstance(judges.inner_loss, LearnedLoss) and (
+        "loss" in method.estimator.blind or getattr(method.estimator, "last_steps", 1) == 0
+    ):
+        raise OptionError(
+            f"inner_loss is {judges.inner_loss}, which is learned, and the {method.estimator.name} estimator gives it "
+            "no gradient; use Exact(), or a loss that is fixed."
+        )
     method, seeds, inner_lrs = _runs(method, family, seed, inner_lr)
     train, validation, test = (
         (tasks.train, tasks.validation, tasks.test) if isinstance(tasks, Family) else (tasks, tasks, tasks)
     )
     network = model if model is not None else family.model()  # type: ignore[union-attr]
     splits = {"training": train, "validation": validation, "test": test}
-    train, validation, test = (fitted(network, judges, tasks, f"The {name} tasks") for name, tasks in splits.items())
+    own_heads = method.head_start is not None
+    train, validation, test = (
+        fitted(network, judges, tasks, f"The {name} tasks", any_ways=own_heads and name != "training")
+        for name, tasks in splits.items()
+    )
+    if own_heads:
+        check_head(network, judges, drawn(train, "The training tasks").support.x)
     _warn_of_unmoved(network, method)
+    view = _view(training, network, method, train)
     return Plan(
         network,
         method,
@@ -173,7 +201,31 @@ def make_plan(
         inner_lrs,
         optimiser or training.optimiser(),
         optimiser is not None,
+        view,
     )
+
+
+def _view(training: Training, model: Model, method: Method, tasks: Distribution) -> View:
+    """What an inner step sees of the support set.
+
+    Raises:
+      OptionError: for a stream that the method or the network cannot take.
+      DataError: for a stream that cannot be divided.
+    """
+    if not training.stream:
+        return View() if training.inner_batch_size == "all" else View(training.inner_batch_size)
+    if not method.estimator.weighs_steps:
+        raise OptionError(
+            f"stream is True, but the {method.estimator.name} estimator takes no loss along the way; use Exact(), "
+            "FirstOrder() or Truncated()."
+        )
+    if model.predicts_from_support:
+        raise OptionError(
+            "stream is True, but the network's batch norm has statistics of the support set (norm='support'), which "
+            "is never there as a whole; use norm='running', or a network without batch norm."
+        )
+    support = drawn(tasks, "The training tasks").support
+    return View(slice_size(support.count, training.inner_steps, "The support sets"), stream=True)
 
 
 def _warn_of_unmoved(model: Model, method: Method) -> None:

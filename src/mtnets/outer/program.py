@@ -67,9 +67,7 @@ class Program:
         def one(key: Array, inner_lr: Array) -> Outer:
             model_key, method_key = jax.random.split(jax.random.fold_in(key, jnp.uint32(INIT)))
             params, state = self.inner.model.init(model_key)
-            meta = self.inner.method.init(
-                self.inner.model, params, method_key, inner_lr=inner_lr, inner_steps=self.inner.steps
-            )
+            meta = self.inner.init(params, method_key, inner_lr)
             return Outer(meta, self.optimiser.init(meta), state, jnp.zeros((), jnp.int32), -jnp.ones((), jnp.int32))
 
         return _over_runs(one, self.runs)(keys, inner_lr)
@@ -105,7 +103,8 @@ class Program:
 
     def no_metrics(self) -> dict[str, Array]:
         """Sums of metrics to begin with, `[runs]` each."""
-        names = ("pre_loss", "post_loss", *(name for name, _ in self.inner.criterion.metrics), "count")
+        along = ("along_loss",) if self.inner.view.stream else ()
+        names = ("pre_loss", "post_loss", *along, *(name for name, _ in self.inner.criterion.metrics), "count")
         return {name: jnp.zeros(self.runs) for name in names}
 
     @functools.cached_property

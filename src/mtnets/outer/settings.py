@@ -17,6 +17,7 @@ LEAST = {
     "meta_steps": 0,
     "meta_batch": 1,
     "inner_steps": 0,
+    "inner_batch_size": 1,
     "multi_step_loss": 0,
     "first_order_steps": 0,
     "skip_nonfinite": 0,
@@ -31,7 +32,13 @@ LEAST = {
 }
 MOST = 2**31 - 1  # what a whole number of 32 bits holds
 POSITIVE = ("meta_lr", "clip_value", "clip_norm")
-WORDS = {"clip_value": "off", "clip_norm": "off", "devices": "all", "tasks_at_once": "auto"}  # instead of a number
+WORDS = {  # instead of a number
+    "inner_batch_size": "all",
+    "clip_value": "off",
+    "clip_norm": "off",
+    "devices": "all",
+    "tasks_at_once": "auto",
+}
 
 
 class TrainingOptions(TypedDict, total=False):
@@ -43,6 +50,8 @@ class TrainingOptions(TypedDict, total=False):
     meta_steps: int
     meta_batch: int
     inner_steps: int
+    inner_batch_size: int | Literal["all"]
+    stream: bool
     meta_lr: float
     schedule: Schedule
     multi_step_loss: int
@@ -68,6 +77,9 @@ class Training:
       meta_steps: length of the training. Defaults to that of the task family.
       meta_batch: tasks per meta-step. Defaults to that of the task family.
       inner_steps: gradient steps within a task. Defaults to those of the task family.
+      inner_batch_size: examples of the support set that an inner step sees, drawn anew at each; all sees all of them.
+      stream: whether the support set is a stream, whose inner_steps slices are learned one after the other. What is
+        made small is the loss along the way: of each slice before it is learned, and of the query set after the last.
       meta_lr: rate of the meta-optimiser.
       schedule: of that rate: constant, or cosine, which falls to zero over the training.
       multi_step_loss: meta-steps over which the meta-loss passes from the mean of the query losses after each inner
@@ -90,6 +102,8 @@ class Training:
     meta_steps: int
     meta_batch: int
     inner_steps: int
+    inner_batch_size: int | Literal["all"] = "all"
+    stream: bool = False
     meta_lr: float = 1e-3
     schedule: Schedule = "constant"
     multi_step_loss: int = 0
@@ -123,6 +137,16 @@ class Training:
         for name in ("meta_lr", "clip_value", "clip_norm"):
             if getattr(self, name) != WORDS.get(name):
                 object.__setattr__(self, name, float(getattr(self, name)))  # a whole number may have more than 64 bits
+        if self.stream and self.inner_batch_size != "all":
+            raise OptionError(
+                f"inner_batch_size is {self.inner_batch_size}, and a stream is learned in inner_steps slices; leave it "
+                "out, or stream=False."
+            )
+        if self.stream and self.multi_step_loss:
+            raise OptionError(
+                f"multi_step_loss is {self.multi_step_loss}, and the loss of a stream is that along the way; leave it "
+                "out, or stream=False."
+            )
         if self.schedule not in ("constant", "cosine"):
             raise OptionError(f"schedule is {self.schedule!r}; it must be 'constant' or 'cosine'.")
 

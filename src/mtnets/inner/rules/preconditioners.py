@@ -60,6 +60,8 @@ def singular_scale() -> Rule:
         scales = {name: jax.nn.softplus(zeta) for name, zeta in arrays.items()}
 
         def precondition(layer: Layer, g: Array) -> Array:
+            if layer.alike:  # as one unit, whose only singular value is its length
+                return g * scales[layer.name]
             # work on the smaller side: units
             wide = layer.units > layer.rows
             g = g.T if wide else g
@@ -105,7 +107,7 @@ def kronecker_factors(factors: str = "oif") -> Rule:
             weight, bias = (g, None) if layer.bias is None else (g[:-1], g[-1:])
             weight = weight.reshape(_three_axes(layer))
             for axis, factor in enumerate("fio"):
-                if factor in learned:
+                if factor in learned:  # never that of units that are alike
                     product = jnp.tensordot(weight, learned[factor], (axis, 0), precision=jax.lax.Precision.HIGHEST)
                     weight = jnp.moveaxis(product, -1, axis)
             weight = weight.reshape(-1, layer.units)

@@ -22,10 +22,11 @@ from mtnets.networks.adapters.nnx import Warp, from_nnx
 from mtnets.networks.adapters.torch import from_torch, to_state_dict, to_torch
 from mtnets.networks.adapters.transform import frozen, in_precision
 from mtnets.networks.model import Model
+from mtnets.networks.several import Shapes
 
 
 @checked_arguments
-def wrap(network: Any, input_shape: tuple[int, ...], **options: Any) -> Model:
+def wrap(network: Any, input_shape: Shapes, **options: Any) -> Model:
     """Any network as a model, ready to be meta-trained by any method.
 
         model = mtnets.wrap(my_network, input_shape=(28, 28, 1))

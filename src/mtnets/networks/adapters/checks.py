@@ -1,7 +1,7 @@
 """What every adapter checks: parameters, batch norm, and one prediction of the finished model."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from jax import Array
 
 from mtnets.errors import MtnetsError, OptionError, first_line
 from mtnets.networks.model import Model, Norm
+from mtnets.networks.several import Shapes, batch_like, shapes_in_words
 from mtnets.trees import leaves_by_path
 
 EXAMPLES = 3  # differs from most sizes of networks, so that an axis in the wrong place shows
@@ -42,7 +43,7 @@ def check_state(statistics: Any, norm: Norm) -> None:
 
 
 @contextlib.contextmanager
-def taking_inputs(input_shape: tuple[int, ...], input_dtype: Any) -> Iterator[None]:
+def taking_inputs(input_shape: Shapes, input_dtype: Any) -> Iterator[None]:
     """Turns errors of a network that is called with inputs of this shape into one OptionError."""
     try:
         yield
@@ -50,9 +51,14 @@ def taking_inputs(input_shape: tuple[int, ...], input_dtype: Any) -> Iterator[No
         raise
     except Exception as error:  # a network may raise anything
         raise OptionError(
-            f"The network cannot take inputs [examples, {', '.join(map(str, input_shape))}] of "
-            f"{jnp.dtype(input_dtype).name}: {first_line(error)}"
+            f"The network cannot take inputs {shapes_in_words(input_shape)} of {_types_in_words(input_dtype)}: "
+            f"{first_line(error)}"
         ) from error
+
+
+def _types_in_words(input_dtype: Any) -> str:
+    several = isinstance(input_dtype, Mapping | tuple | list)
+    return ", ".join(jnp.dtype(each).name for each in (jax.tree.leaves(input_dtype) if several else [input_dtype]))
 
 
 def check_form(y: Any, examples: int) -> None:
@@ -88,15 +94,18 @@ def checked(model: Model) -> Model:
     return model
 
 
-def _examples(model: Model) -> tuple[Array, Array]:
+def _examples(model: Model) -> tuple[Any, Any]:
     """Two batches that differ in all examples but one."""
-    shape = (EXAMPLES, *model.input_shape)
-    if jnp.issubdtype(model.input_dtype, jnp.integer):
-        x, others = np.zeros(shape), np.ones(shape)
-    else:
-        x, others = np.random.default_rng(0).normal(size=(2, *shape))
-    others[SAME] = x[SAME]
-    return jnp.asarray(x, model.input_dtype), jnp.asarray(others, model.input_dtype)
+    random = np.random.default_rng(0)
+
+    def make(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        whole = jnp.issubdtype(dtype, jnp.integer)
+        x, others = (np.zeros(shape), np.ones(shape)) if whole else random.normal(size=(2, *shape))
+        others[SAME] = x[SAME]
+        return np.stack([x, others]).astype(dtype)
+
+    both = batch_like(model.inputs, EXAMPLES, make)
+    return tuple(jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), both) for i in range(2))  # type: ignore[return-value]
 
 
 def _without_zeros(params: Any) -> Any:
@@ -110,7 +119,7 @@ def _without_zeros(params: Any) -> Any:
     return jax.tree.map(filled, params)
 
 
-def _check_alone(predict: Callable[..., Array], params: Any, state: Any, x: Array, others: Array) -> None:
+def _check_alone(predict: Callable[..., Array], params: Any, state: Any, x: Any, others: Any) -> None:
     """Raises OptionError if the prediction for one example changes with the others in its batch."""
     one, same = (np.asarray(predict(params, state, batch)[SAME], np.float64) for batch in (x, others))
     if not np.allclose(one, same, rtol=ROUNDING, atol=ROUNDING * np.abs(one).max(), equal_nan=True):
@@ -121,7 +130,7 @@ def _check_alone(predict: Callable[..., Array], params: Any, state: Any, x: Arra
         )
 
 
-def _check_memory(model: Model, params: Any, state: Any, x: Array) -> None:
+def _check_memory(model: Model, params: Any, state: Any, x: Any) -> None:
     """Raises OptionError if statistics after a batch depend on those before it."""
 
     def learn(state: Any) -> Any:

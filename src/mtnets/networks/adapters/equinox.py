@@ -6,24 +6,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
 from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError
 from mtnets.networks.adapters.checks import check_params, check_state, checked
 from mtnets.networks.model import Model, Norm, check_norm
+from mtnets.networks.several import Shapes, call_with
 from mtnets.trees import path_of
 
 
 @checked_arguments
 def from_equinox(
     network: Any,
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     *,
     norm: Norm = "none",
     batched: bool = False,
     axis_name: str = "batch",
-    input_dtype: DTypeLike = jnp.float32,
+    input_dtype: Any = jnp.float32,
 ) -> Model:
     """An Equinox module as a model. It starts from the module's weights whatever the seed.
 
@@ -60,15 +60,21 @@ def from_equinox(
     def apply(params: Any, state: Any, x: Array, key: Array | None) -> tuple[Array, Any]:
         module = eqx.combine(jax.tree.unflatten(structure, [params[path] for path in weights]), rest)
         module = eqx.nn.inference_mode(module, key is None and norm != "transductive")
-        keys = None if key is None or not takes_key else key if batched else jax.random.split(key, len(x))
+        keys = (
+            None
+            if key is None or not takes_key
+            else key
+            if batched
+            else jax.random.split(key, len(jax.tree.leaves(x)[0]))
+        )
         options = {} if keys is None else {"key": keys}
         if batched:
-            return module(x, **options), state
+            return call_with(module, x, **options), state
         if module_state is None:
-            return jax.vmap(lambda x, options: module(x, **options))(x, options), state
+            return jax.vmap(lambda x, options: call_with(module, x, **options))(x, options), state
         before = jax.tree.unflatten(state_structure, [state[name] for name in start])
         y, after = jax.vmap(
-            lambda x, state, options: module(x, state, **options),
+            lambda x, state, options: call_with(module, x, state, **options),
             in_axes=(0, None, 0),
             out_axes=(0, None),
             axis_name=axis_name,

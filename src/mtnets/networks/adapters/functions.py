@@ -6,24 +6,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
 from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, first_line
 from mtnets.networks.adapters.checks import check_params, checked
 from mtnets.networks.model import Model
+from mtnets.networks.several import Shapes
 
 
 @checked_arguments
 def from_functions(
     apply: Callable[..., Array],
     params: Any,
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     *,
     init: Callable[[Array], Any] | None = None,
     layers: Mapping[str, tuple[str, str | None]] | None = None,
     random: bool = False,
-    input_dtype: DTypeLike = jnp.float32,
+    input_dtype: Any = jnp.float32,
 ) -> Model:
     """A function and its parameters as a model.
 
@@ -51,7 +51,7 @@ def from_functions(
         return (weights if init is None else init(key)), {}
 
     def apply_both(params: Any, state: Any, x: Array, key: Array | None) -> tuple[Array, Any]:
-        return (apply(params, x, key) if random else apply(params, x)), state
+        return (apply(params, x, key) if random else apply(params, x)), state  # several inputs as one argument
 
     return checked(
         Model(

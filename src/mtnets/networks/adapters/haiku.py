@@ -7,23 +7,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
 from mtnets.arguments import checked_arguments
 from mtnets.networks.adapters.checks import check_params, check_state, checked, taking_inputs
-from mtnets.networks.model import Model, Norm, check_norm, checked_shape
+from mtnets.networks.model import Model, Norm, check_norm
+from mtnets.networks.several import Shapes, batch_like, checked_shapes, inputs_like
 
 
 @checked_arguments
 def from_haiku(
     network: Any,
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     *,
     params: Any = None,
     norm: Norm = "none",
     learning: Mapping[str, Any] = MappingProxyType({}),
     predicting: Mapping[str, Any] = MappingProxyType({}),
-    input_dtype: DTypeLike = jnp.float32,
+    input_dtype: Any = jnp.float32,
 ) -> Model:
     """A Haiku function as a model.
 
@@ -41,19 +41,19 @@ def from_haiku(
       OptionError: for a `norm` that does not exist or does not fit the network, or inputs that it cannot take.
     """
     check_norm(norm)
-    input_shape = checked_shape(input_shape)
+    input_shape = checked_shapes(input_shape)
     with_state = type(network).__name__ == "TransformedWithState"
 
     def init(key: Array) -> tuple[Any, Any]:
-        initial = network.init(key, jnp.zeros((1, *input_shape), input_dtype), **learning)
+        initial = network.init(key, *_arguments(batch_like(inputs_like(input_shape, input_dtype), 1)), **learning)
         weights, state = initial if with_state else (initial, {})
         return (weights if params is None else params), state
 
     def apply(params: Any, state: Any, x: Array, key: Array | None) -> tuple[Array, Any]:
         options = predicting if key is None else learning
         if not with_state:
-            return network.apply(params, key, x, **options), state
-        y, after = network.apply(params, state, key, x, **options)
+            return network.apply(params, key, *_arguments(x), **options), state
+        y, after = network.apply(params, state, key, *_arguments(x), **options)
         return y, after if key is not None and norm in ("support", "running") else state
 
     with taking_inputs(input_shape, input_dtype):
@@ -61,3 +61,8 @@ def from_haiku(
     check_params(weights)
     check_state(state, norm)
     return checked(Model(init, apply, input_shape, norm, own_weights=params is not None, input_dtype=input_dtype))
+
+
+def _arguments(x: Any) -> tuple[Any, ...]:
+    """Several inputs in a tuple one after the other; all else is one argument, since the function hides its names."""
+    return x if isinstance(x, tuple) else (x,)

@@ -8,23 +8,23 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import Array
-from jax.typing import DTypeLike
 
 from mtnets.arguments import checked_arguments
 from mtnets.networks.adapters.checks import check_params, check_state, checked, taking_inputs
-from mtnets.networks.model import Model, Norm, check_norm, checked_shape
+from mtnets.networks.model import Model, Norm, check_norm
+from mtnets.networks.several import Shapes, arguments_of, batch_like, checked_shapes, inputs_like
 
 
 @checked_arguments
 def from_linen(
     network: linen.Module,
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     *,
     variables: Mapping[str, Any] | None = None,
     norm: Norm = "none",
     learning: Mapping[str, Any] = MappingProxyType({}),
     predicting: Mapping[str, Any] = MappingProxyType({}),
-    input_dtype: DTypeLike = jnp.float32,
+    input_dtype: Any = jnp.float32,
 ) -> Model:
     """A Flax Linen module as a model.
 
@@ -42,21 +42,23 @@ def from_linen(
       OptionError: for a `norm` that does not exist or does not fit the network, or inputs that it cannot take.
     """
     check_norm(norm)
-    input_shape = checked_shape(input_shape)
+    input_shape = checked_shapes(input_shape)
 
     def init(key: Array) -> tuple[Any, Any]:
         initial = variables
         if initial is None:
-            x = jnp.zeros((1, *input_shape), input_dtype)
+            args, named = arguments_of(network.__call__, batch_like(inputs_like(input_shape, input_dtype), 1))
             streams = {"params": key, "dropout": jax.random.fold_in(key, 1)}
-            initial = network.init(streams, x, **(learning if norm == "transductive" else predicting))
+            initial = network.init(streams, *args, **named, **(learning if norm == "transductive" else predicting))
         return dict(initial["params"]), {name: value for name, value in initial.items() if name != "params"}
 
     def apply(params: Any, state: Any, x: Array, key: Array | None) -> tuple[Array, Any]:
         options = predicting if key is None else learning
         streams = None if key is None else {"dropout": key}
         mutable = list(state) if key is not None or norm == "transductive" else []
-        result = network.apply({"params": params, **state}, x, rngs=streams, mutable=mutable or False, **options)
+        args, named = arguments_of(network.__call__, x)
+        variables = {"params": params, **state}
+        result = network.apply(variables, *args, rngs=streams, mutable=mutable or False, **named, **options)
         y, after = result if mutable else (result, state)
         return y, dict(after) if mutable and norm in ("support", "running") else state  # type: ignore[arg-type]
 

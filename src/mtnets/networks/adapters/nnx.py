@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jax.typing import DTypeLike
 
 from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, first_line
 from mtnets.networks.adapters.checks import check_state, checked
 from mtnets.networks.model import Model, Norm, check_norm
+from mtnets.networks.several import Shapes, call_with
 from mtnets.trees import path_of
 
 
@@ -36,10 +36,10 @@ class Warp(nnx.Module):
 @checked_arguments
 def from_nnx(
     network: nnx.Module | Callable[[nnx.Rngs], nnx.Module],
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     *,
     norm: Norm = "support",
-    input_dtype: DTypeLike = jnp.float32,
+    input_dtype: Any = jnp.float32,
 ) -> Model:
     """A Flax NNX module as a model.
 
@@ -60,10 +60,10 @@ def from_nnx(
 
 def model_of(
     network: nnx.Module | Callable[[nnx.Rngs], nnx.Module],
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     *,
     norm: Norm,
-    input_dtype: DTypeLike = jnp.float32,
+    input_dtype: Any = jnp.float32,
 ) -> Model:
     """The same for a module that is known to be right, which is not run."""
     check_norm(norm)
@@ -89,7 +89,7 @@ def model_of(
             jax.tree.map(_zeros, unread),
             _from_dict(rest_like, state),
         )
-        y = module(x)
+        y = call_with(module, x)
         return y, _to_dict(split(module)[4]) if keeps_state and key is not None else state
 
     return Model(init, apply, input_shape, norm, own_weights=is_module, input_dtype=input_dtype, fixed=_warps_of(build))

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import DTypeLike
 
 from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, first_line, warn
 from mtnets.networks.adapters.checks import check_params, check_state, checked
 from mtnets.networks.adapters.transform import FROZEN
-from mtnets.networks.model import Model, Norm, check_norm, checked_shape
+from mtnets.networks.model import Model, Norm, check_norm
+from mtnets.networks.several import Shapes, checked_shapes, inputs_like
 from mtnets.trees import leaves_by_path
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class Adapted(Protocol):
 @checked_arguments
 def from_torch(
     network: "torch.nn.Module",
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     *,
     norm: Norm = "none",
-    input_dtype: DTypeLike = jnp.float32,
+    input_dtype: Any = jnp.float32,
 ) -> Model:
     """A PyTorch module as a model. It starts from the module's weights whatever the seed.
 
@@ -77,7 +77,7 @@ def from_torch(
     if not isinstance(network, torch.nn.Module):
         raise OptionError(f"network is {type(network).__name__}; it must be a torch.nn.Module.")
     check_norm(norm)
-    input_shape = checked_shape(input_shape)
+    input_shape = checked_shapes(input_shape)
     modules = _modes(network, norm)
     names = _names(network)
     tensors = {name: tensor for name, tensor in _tensors(network) if names.get(name) == name}
@@ -92,9 +92,9 @@ def from_torch(
     check_params(weights)
     statistics = _statistics(modules[True], norm)
 
-    floats = jnp.issubdtype(input_dtype, jnp.floating)
-    computed = tensors[learned[0]].dtype if floats else _integers(input_dtype)
-    programs = {mode: Traced(module, input_shape, computed, mode) for mode, module in modules.items()}
+    like = inputs_like(input_shape, input_dtype)
+    computed = jax.tree.map(lambda leaf: tensors[learned[0]].dtype if _is_float(leaf) else _integers(leaf.dtype), like)
+    programs = {mode: Traced(module, like, computed, mode) for mode, module in modules.items()}
     averages = _averages(network, modules[True]) if norm == "running" else []
     keeps_statistics = norm in ("support", "running")
 
@@ -102,8 +102,9 @@ def from_torch(
         leaves = {name: jnp.asarray(leaf) for name, leaf in {**params, **state}.items()}
         leaves |= {name: jax.lax.stop_gradient(leaves[name]) for name in held}
         leaves |= {name: leaves[name].astype(dtype) for name, dtype in narrow.items()}
-        x = jnp.asarray(x)
-        x = x.astype(narrow[learned[0]]) if floats and learned[0] in narrow else x
+        x = jax.tree.map(jnp.asarray, x)
+        if learned[0] in narrow:
+            x = jax.tree.map(lambda leaf: leaf.astype(narrow[learned[0]]) if _is_float(leaf) else leaf, x)
         y, changed = programs[key is not None]({name: leaves[first] for name, first in names.items()}, x, key)
         y = y.astype(jnp.promote_types(y.dtype, jnp.float32)) if jnp.issubdtype(y.dtype, jnp.floating) else y
         if key is None:
@@ -254,6 +255,10 @@ def _names(network: "torch.nn.Module") -> dict[str, str]:
 
 def _dtype(tensor: "torch.Tensor") -> Any:
     return jnp.dtype(str(tensor.dtype).removeprefix("torch."))
+
+
+def _is_float(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _integers(dtype: Any) -> Any:

@@ -57,20 +57,23 @@ class Program:
         for node in _nodes(self._graph):
             _check(node, learning)
 
-    def __call__(self, leaves: Mapping[str, Array], x: Array, key: Array | None) -> tuple[Array, dict[str, Array]]:
+    def __call__(
+        self, leaves: Mapping[str, Array], x: Mapping[str, Array] | Sequence[Array], key: Array | None
+    ) -> tuple[Array, dict[str, Array]]:
         """The output, and the buffers that have changed.
 
         Args:
           leaves: parameters and persistent buffers by their names.
-          x: inputs `[examples, ...]`.
+          x: inputs `[examples, ...]`, by the names of the module's arguments or in their order.
           key: what random operations draw from; None while the network predicts.
         """
         wide = jnp.float64 in {leaf.dtype for leaf in leaves.values()}
         run = _Run(key, wide and not self._double)
         inputs: list[Any] = []
+        given = None if isinstance(x, Mapping) else iter(x)
         for spec in self._inputs:
             if spec.kind is InputKind.USER_INPUT:
-                inputs.append(x)
+                inputs.append(x[spec.arg.name] if given is None else next(given))  # type: ignore[call-overload]
             elif spec.target in self._constants:
                 constant = self._constants[spec.target]
                 inputs.append(constant.astype(run.dtype(str(constant.dtype))))

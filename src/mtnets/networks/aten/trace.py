@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import torch
 from jax import Array
 
 from mtnets.errors import OptionError, first_line
 from mtnets.networks.aten.operations import name_of
 from mtnets.networks.aten.program import REMEDY, TORCH, Program, users_line
+from mtnets.networks.several import arguments_of
 
 EXAMPLES = 3  # of the batch that is exported; PyTorch treats batches of one apart
 
@@ -29,16 +31,16 @@ class Traced:
 
     Args:
       module: a copy of the user's, in the mode that it is to run in.
-      input_shape: shape of one input.
-      dtype: PyTorch's type of the inputs.
+      like: shapes of one input, or of several.
+      dtypes: PyTorch's types of the inputs.
       learning: whether it may draw random numbers.
 
     Raises:
       OptionError: for a module that cannot be exported, or whose operations have no equivalent.
     """
 
-    def __init__(self, module: torch.nn.Module, input_shape: tuple[int, ...], dtype: Any, learning: bool) -> None:
-        self._module, self._shape, self._dtype, self._learning = module, input_shape, dtype, learning
+    def __init__(self, module: torch.nn.Module, like: Any, dtypes: Any, learning: bool) -> None:
+        self._module, self._like, self._dtypes, self._learning = module, like, dtypes, learning
         self._programs: dict[Any, Program] = {}  # by the number of examples; None for any number
         try:
             self._programs[None] = self._export(EXAMPLES, dynamic=True)
@@ -50,18 +52,24 @@ class Traced:
             except Exception:
                 raise _refusal(module, error) from error
 
-    def __call__(self, leaves: Mapping[str, Array], x: Array, key: Array | None) -> tuple[Array, dict[str, Array]]:
+    def __call__(self, leaves: Mapping[str, Array], x: Any, key: Array | None) -> tuple[Array, dict[str, Array]]:
         """See `Program.__call__`."""
-        program = self._programs.get(None) or self._programs.get(len(x))
+        count = len(jax.tree.leaves(x)[0])
+        program = self._programs.get(None) or self._programs.get(count)
         if program is None:
-            program = self._programs[len(x)] = self._export(len(x), dynamic=False)
-        return program(leaves, x, key)
+            program = self._programs[count] = self._export(count, dynamic=False)
+        args, named = arguments_of(self._module.forward, x)
+        return program(leaves, named or jax.tree.leaves(args), key)
 
     def _export(self, examples: int, dynamic: bool) -> Program:
-        x = torch.zeros((examples, *self._shape), dtype=self._dtype)
-        shapes = ({0: torch.export.Dim("examples")},) if dynamic else None
+        x = jax.tree.map(lambda s, t: torch.zeros((examples, *s.shape), dtype=t), self._like, self._dtypes)
+        args, named = arguments_of(self._module.forward, x)
+        sizes = jax.tree.map(lambda _: {0: torch.export.Dim("examples")}, (args, named))
+        shapes: Any = None
+        if dynamic:
+            shapes = sizes[1] if named else sizes[0]
         with _quietly(), _own_gradients_refused():
-            exported = torch.export.export(self._module, (x,), dynamic_shapes=shapes, strict=False)
+            exported = torch.export.export(self._module, args, named, dynamic_shapes=shapes, strict=False)
             _stop_gradients(exported.graph_module)
             exported = exported.run_decompositions(_decompositions())
         return Program(exported, self._learning)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mtnets.errors import DataError, OptionError
 from mtnets.inner.criterion import LossLike, as_loss
@@ -15,10 +15,11 @@ from mtnets.inner.objective import Loss
 from mtnets.inner.task import Batch, Distribution, Task
 from mtnets.networks.model import Model
 from mtnets.networks.models import mlp
-from mtnets.raw_arrays import REAL, WHOLE, narrowed, read_array
+from mtnets.raw_arrays import REAL, WHOLE, is_several, narrowed, read_array
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.inputs.base import AS_THEY_ARE
 from mtnets.tasks.inputs.images import Images
+from mtnets.trees import path_of
 
 # no inner_clip: targets, and so gradients, may be in any unit
 OF_NUMBERS = Recipe(inner_lr=0.01, inner_steps=1, meta_batch=4, meta_steps=60_000, clip_norm=10.0)
@@ -101,12 +102,14 @@ class TaskForm:
 
     def _network(self) -> Model:
         x, y = self.like.support.x, self.like.support.y
-        if len(x.shape) != 2 or x.dtype != np.float32:
+        if not hasattr(x, "shape") or len(x.shape) != 2 or x.dtype != np.float32 or not hasattr(y, "shape"):
             raise OptionError(f"Examples {describe(x)} need a network of yours: meta_train(mtnets.wrap(...), ...).")
         outputs = self.ways or self.judge.outputs_per_target * y.shape[-1]
         return mlp(x.shape[1], 64, 64, outputs, init_std=0.1)
 
-    def _x(self, value: ArrayLike, name: str) -> Any:
+    def _x(self, value: Any, name: str) -> Any:
+        if self.images is None and is_several(value):
+            return jax.tree.map(lambda part: self._x(part, name), value, is_leaf=lambda v: not is_several(v))
         x = read_array(value, name)
         if self.images is not None:
             self.images.check(x, name)
@@ -115,7 +118,9 @@ class TaskForm:
             raise DataError(f"{name} is {describe(x)}; expected numbers [examples, ...].")
         return narrowed(x, np.int32 if x.dtype.kind in WHOLE else np.float32, name)
 
-    def _y(self, value: ArrayLike, name: str) -> Any:
+    def _y(self, value: Any, name: str) -> Any:
+        if self.judge.targets == "any" and is_several(value):
+            return jax.tree.map(lambda part: _as_it_is(part, name), value, is_leaf=lambda v: not is_several(v))
         y = read_array(value, name)
         if self.judge.labels:
             return self._labels(y, name)
@@ -137,40 +142,67 @@ class TaskForm:
         return narrowed(y, np.int32, name)
 
 
+def _as_it_is(value: Any, name: str) -> NDArray[Any]:
+    """One of several targets, of any shape."""
+    y = read_array(value, name)
+    return narrowed(y, np.int32 if y.dtype.kind in WHOLE else np.float32, name)
+
+
 def _named(task: Any) -> dict[str, Any]:
-    return {
-        "x_support": task.support.x,
-        "y_support": task.support.y,
-        "x_query": task.query.x,
-        "y_query": task.query.y,
-    }
+    """Every array of a task by its name: `x_support`, or `x_support['image']` where there are several."""
+    named = {}
+    for part in ("support", "query"):
+        for name in "xy":
+            tree = getattr(getattr(task, part), name)
+            for keys, leaf in jax.tree.leaves_with_path(tree):
+                named[f"{name}_{part}" + (f"[{path_of(keys)!r}]" if keys else "")] = leaf
+    return named
+
+
+def _pairs(query: Batch, support: Batch) -> list[tuple[str, Any, Any]]:
+    """The arrays of both sets, side by side."""
+    pairs = []
+    for name in "xy":
+        of_query, of_support = (jax.tree.leaves(getattr(part, name)) for part in (query, support))
+        pairs += [(name, *each) for each in zip(of_query, of_support, strict=False)]
+    return pairs
 
 
 def _check_whole(task: Task, what: str) -> None:
     """Raises DataError where the parts of a task do not fit each other."""
     for name, part in (("support", task.support), ("query", task.query)):
-        if len(part.x) != len(part.y) or not len(part.x):
+        counts = [[len(leaf) for leaf in jax.tree.leaves(each)] for each in (part.x, part.y)]
+        if len({*counts[0], *counts[1]}) != 1 or not counts[0][0]:
+            x, y = (", ".join(map(str, dict.fromkeys(each))) for each in counts)
             raise DataError(
-                f"{what}: x_{name} has {len(part.x)} examples and y_{name} {len(part.y)}; they must have the same "
-                "number, at least one."
+                f"{what}: x_{name} has {x} examples and y_{name} {y}; they must have the same number, at least one."
             )
-    for name, query, support in (("x", task.query.x, task.support.x), ("y", task.query.y, task.support.y)):
+    for name, query, support in _pairs(task.query, task.support):
         if query.shape[1:] != support.shape[1:] or query.dtype != support.dtype:
             raise DataError(f"{what}: {name}_query is {describe(query)} and that of the support {describe(support)}.")
 
 
 def _padded(batch: Batch, most: int, what: str) -> Batch:
     """The batch with as many examples as `most`: its first one again, of weight 0."""
-    count = len(batch.y)
+    count = batch.count
     if count > most:
         raise DataError(f"{what} has a set of {count} examples, more than the {most} of most=.")
     places = np.where(np.arange(most) < count, np.arange(most), 0)
-    weights = (np.arange(most) < count).astype(np.float32)
-    return Batch(batch.x[places], batch.y[places], weights)  # type: ignore[arg-type]
+    return batch.take(places)._replace(weights=(np.arange(most) < count).astype(np.float32))  # type: ignore[arg-type]
 
 
 def _check_like(task: Task, first: Any, what: str) -> None:
     """Raises DataError where a task differs from the first one in shape or type."""
+    for part in ("support", "query"):
+        names = [f"{name}_{part}" for name in "xy"]
+        of_task, of_first = getattr(task, part), getattr(first, part)
+        pairs = zip(names, (of_task.x, of_task.y), (of_first.x, of_first.y), strict=True)
+        for name, each, like in pairs:
+            if jax.tree.structure(each) != jax.tree.structure(like):
+                raise DataError(
+                    f"{what}: {name} is {describe(each)} and that of the first training task {describe(like)}; all "
+                    "tasks must have the same form."
+                )
     for (name, leaf), like in zip(_named(task).items(), _named(first).values(), strict=True):
         if leaf.shape != like.shape or leaf.dtype != like.dtype:
             raise DataError(
