@@ -175,7 +175,7 @@ def adaptation(model: Model, method: str, steps: int = STEPS, **options: Any) ->
 
     @jax.jit
     def loop(*args: Any) -> Any:
-        return adapt_at(inner, *args, training=training, probe=lambda params, state: params)
+        return adapt_at(inner, *args, training=training, probe=lambda params, state, seen: params)
 
     return loop
 

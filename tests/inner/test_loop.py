@@ -221,7 +221,7 @@ def test_statistics_of_the_support_set_are_those_at_the_adapted_weights() -> Non
 
     @jax.jit
     def loop(meta, *args):
-        return adapt_at(inner, meta, *args, probe=lambda params, state: (params, state))
+        return adapt_at(inner, meta, *args, probe=lambda params, state, seen: (params, state))
 
     result = loop(meta, state, INNER_LR, support, KEY)
     params, states = result.probed

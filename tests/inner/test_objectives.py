@@ -40,7 +40,7 @@ def task(name: str, weights: bool = False) -> Task:
     def batch(shape) -> Batch:
         n, x = shape[0], RANDOM.normal(size=shape)
         y = RANDOM.normal(size=(n, 2))
-        kind = LOSSES.get(name, None)
+        kind = LOSSES.get(name)
         if kind is not None and kind.targets == "labels":
             y = RANDOM.integers(0, 3, n)
         elif name == "poisson":
@@ -128,7 +128,7 @@ def outputs_for(name: str) -> int:
 
 
 @pytest.mark.parametrize("weights", [False, True], ids=["alike", "padded"])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_losses_that_ship(name: str, weights: bool) -> None:
     def loss(predict, batch):
         return mean(FORMULAS[name](predict(batch.x), batch.y), batch)

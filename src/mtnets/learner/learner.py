@@ -156,8 +156,8 @@ class Learner:
         return self.method.head_start is not None and not self.inputs.shared_classes
 
     def ways_of(self, labels: ArrayLike) -> int:
-        """Units of a head for any number of classes, for tasks with these labels: a few more than there are, so that few
-        programs are compiled."""
+        """Units of a head for any number of classes, for tasks with these labels: a few more than there are, so that
+        few programs are compiled."""
         return padded_size(max(2, int(np.max(labels)) + 1))
 
     @functools.cached_property
