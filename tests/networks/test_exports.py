@@ -104,6 +104,33 @@ def test_pooling_in_onnx(pool, tmp_path) -> None:
     np.testing.assert_allclose(prediction, network(x), rtol=1e-5, atol=1e-5)
 
 
+def backwards(x):
+    """Means of each place and those after it, and the last of them."""
+
+    def step(mean, place):
+        mean = (mean + place) / 2
+        return mean, mean
+
+    first, means = jax.lax.scan(step, x[:, 0], x.T, reverse=True)
+    return means.T + first[:, None]
+
+
+def test_loops_that_run_backwards_in_onnx(tmp_path) -> None:
+    pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
+    runtime = pytest.importorskip("onnxruntime")
+    export_onnx(backwards, (3,), jnp.float32, tmp_path / "model.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (prediction,) = session.run(None, {session.get_inputs()[0].name: inputs(4)})
+    np.testing.assert_allclose(prediction, backwards(inputs(4)), rtol=1e-5, atol=1e-6)
+
+
+def test_the_operation_that_onnx_does_not_have_is_named(tmp_path) -> None:
+    pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
+    with pytest.raises(OptionError, match=r"cannot be written as ONNX: its operation rem cannot be converted \(.*\)"):
+        export_onnx(lambda x: jnp.remainder(x, 0.7), (3,), jnp.float32, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
 EXPORTS = [(export_stablehlo, "flatbuffers"), (export_onnx, "onnxruntime")]
 
 

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mtnets.compat import sub_programs
+from mtnets.compat import scanned, sub_programs
 from mtnets.errors import OptionError, first_line, warn
 from mtnets.files import replacing
 from mtnets.networks.programs import CALLS
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 BATCHES = (1, 2, 5)  # with which a program is compared
+FATAL = 4  # of ONNX Runtime's severities: it would print errors of forms that another one replaces
 POOLING: dict[str, tuple[Callable[..., Array], float]] = {
     "reduce_window_max": (jnp.maximum, -jnp.inf),
     "reduce_window_sum": (jnp.add, 0),
@@ -117,7 +118,9 @@ def export_onnx(
             import onnxruntime  # pyright: ignore[reportMissingImports]
         except ImportError:
             return None
-        session: Any = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        options: Any = onnxruntime.SessionOptions()
+        options.log_severity_level = FATAL
+        session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda x: session.run(None, {name: np.asarray(x)})[0]
 
@@ -167,13 +170,23 @@ def _equal_to(
                 return data
             difference = max(_difference(run, reference, input_shape, input_dtype, count) for count in BATCHES)
         except Exception as error:  # of many kinds, depending on the library
-            reasons.append(first_line(error))
+            reasons.append(_reason(error))
             continue
         if difference <= _tolerance(reference, input_shape, input_dtype):
             return data
         reasons.append(f"its predictions differ from the network's by {difference:.2g} of the largest")
     other = "ONNX: adapted.export_onnx(path)" if kind == "StableHLO" else "StableHLO: adapted.export(path)"
     raise OptionError(f"The network cannot be written as {kind}: {reasons[-1]}. Write {other}.")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, with the operation of JAX that was being converted, if it does not say it."""
+    name, trace = "", error.__traceback__
+    while trace is not None:  # converters name the equation so
+        name = getattr(getattr(trace.tb_frame.f_locals.get("eqn"), "primitive", None), "name", name)
+        trace = trace.tb_next
+    reason = first_line(error)
+    return reason if name in reason else f"its operation {name} cannot be converted ({reason})"
 
 
 def _difference(
@@ -207,7 +220,8 @@ def _one_by_one(function: Function) -> Function:
 
 def _primitive(function: Function, inputs: Any) -> Function:
     """The same function as the primitive operations of JAX that it consists of, with pooling made of maxima and sums of
-    slices, and padding of concatenations: converters to ONNX know these for any number of examples."""
+    slices, padding of concatenations, and backward loops of forward ones: converters to ONNX know these for any number
+    of examples."""
     closed = jax.make_jaxpr(function)(inputs)  # before the converter replaces functions
 
     def run(x: Array) -> Array:
@@ -230,6 +244,8 @@ def _primitive(function: Function, inputs: Any) -> Function:
                 for axis, (before, after, _) in enumerate(eqn.params["padding_config"]):
                     x = _padded(x, value, axis, before, after)
                 results = [x]
+            elif name == "scan" and eqn.params["reverse"]:
+                results = _forwards(operands, eqn, programs[0])
             else:
                 results = eqn.primitive.bind(*operands, **eqn.params)
                 results = results if eqn.primitive.multiple_results else [results]
@@ -237,6 +253,14 @@ def _primitive(function: Function, inputs: Any) -> Function:
         return [var.val if hasattr(var, "val") else values[var] for var in jaxpr.outvars]
 
     return run
+
+
+def _forwards(operands: list[Any], eqn: Any, body: Any) -> list[Any]:
+    """A loop that runs backwards, as one that runs forwards over flipped slices."""
+    flipped = [jnp.flip(x, 0) if slices else x for x, slices in zip(operands, scanned(eqn, body), strict=True)]
+    results = eqn.primitive.bind(*flipped, **eqn.params | {"reverse": False})
+    inside = (len(var.aval.shape) for var in body.outvars)
+    return [jnp.flip(y, 0) if y.ndim != ndim else y for y, ndim in zip(results, inside, strict=True)]
 
 
 def _pooled(x: Array, combine: Callable[[Array, Array], Array], neutral: float, params: Any) -> Array:

@@ -321,6 +321,7 @@ def linear_algebra(x):
     return (
         torch.linalg.inv(square)
         + torch.linalg.solve(square, x[..., :6])
+        + torch.linalg.solve(square, x[..., 0])[..., None]
         + torch.linalg.cholesky(square)
         + torch.logdet(square)[:, None, None]
     )

@@ -99,7 +99,8 @@ def _triangular_solve(a: Array, b: Array, *, upper: bool, left: bool = True, uni
 def _solve(a: Array, b: Array, *, left: bool = True, check_errors: bool = False) -> tuple[Array, None, None, None]:
     if not left:
         a, b = jnp.swapaxes(a, -1, -2), jnp.swapaxes(b, -1, -2)
-    x = jnp.linalg.solve(a, b[..., None])[..., 0] if b.ndim == 1 else jnp.linalg.solve(a, b)
+    vectors = b.ndim == 1 or b.shape == a.shape[:-1]
+    x = jnp.linalg.solve(a, b[..., None])[..., 0] if vectors else jnp.linalg.solve(a, b)
     return (x if left else jnp.swapaxes(x, -1, -2)), None, None, None
 
 
