@@ -51,6 +51,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     repositories: ClassVar[dict] = {}
     asked: ClassVar[list] = []
+    says_sizes = True
 
     def log_message(self, format, *args):
         pass
@@ -65,19 +66,21 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.partition("?")[0]
-        listing = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(revision|tree)/(\w+)", path)
+        listing = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(\w+))?", path)
         file = re.fullmatch(rf"/([^/]+/[^/]+)/resolve/{COMMIT}/(.+)", path)
         name = (listing or file)[1] if listing or file else ""
         if name not in self.repositories:
             return self.answer(404, X_Error_Code="RepoNotFound")
         folder = self.repositories[name]
         if listing:
-            if listing[3] not in ("main", COMMIT):
+            if listing[3] not in (None, "main", COMMIT):
                 return self.answer(404, X_Error_Code="RevisionNotFound")
             files = sorted(p for p in folder.iterdir())
-            revision = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": p.name} for p in files]}
+            sizes = {p.name: {"size": p.stat().st_size} if "blobs=" in self.path else {} for p in files}
+            siblings = [{"rfilename": file} | (size if self.says_sizes else {}) for file, size in sizes.items()]
+            revision = {"id": name, "sha": COMMIT, "siblings": siblings}
             tree = [{"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "0"} for p in files]
-            body = json.dumps(revision if listing[2] == "revision" else tree).encode()
+            body = json.dumps(tree if listing[2] == "tree" else revision).encode()
             return self.answer(200, body, Content_Type="application/json")
         if self.command == "GET":
             self.asked.append(file[2])
@@ -97,6 +100,12 @@ def hub(monkeypatch, tmp_path):
     thread.start()
     options = {"endpoint": f"http://127.0.0.1:{server.server_port}", "cache_dir": tmp_path / "cache"}
     monkeypatch.setattr(library, "snapshot_download", functools.partial(library.snapshot_download, **options))
+
+    class Api(library.HfApi):
+        def __init__(self, endpoint=options["endpoint"], **others):
+            super().__init__(endpoint, **others)
+
+    monkeypatch.setattr(library, "HfApi", Api)
     monkeypatch.setattr(Hub, "repositories", {})
     monkeypatch.setattr(Hub, "asked", [])
     yield library
@@ -143,12 +152,33 @@ def test_what_is_not_there_is_named(hub, learner, tmp_path) -> None:
             load_from_hub(f"someone/{number}")
 
 
+def test_what_is_too_large_is_not_fetched(hub, learner, monkeypatch, tmp_path) -> None:
+    learner.save(tmp_path / "there")
+    (tmp_path / "there" / "pytorch_model.bin").write_bytes(bytes(10_000))  # not fetched, and so not counted
+    Hub.repositories["someone/sine"] = tmp_path / "there"
+    size = sum((tmp_path / "there" / name).stat().st_size for name in ("learner.json", "learner.safetensors"))
+    with pytest.raises(RunError, match=rf"someone/sine has {size} bytes, and at most {size - 1} .*most_bytes={size}"):
+        load_from_hub("someone/sine", most_bytes=size - 1)
+    assert Hub.asked == []
+    same(load_from_hub("someone/sine", most_bytes=size), learner)
+    for bad in (0, 1.5, "all"):
+        with pytest.raises(OptionError, match=r"most_bytes is .*; it must be a whole number above 0"):
+            load_from_hub("someone/sine", most_bytes=bad)
+    monkeypatch.setattr(Hub, "says_sizes", False)
+    with pytest.raises(RunError, match=r"not say how large learner\.json of someone/sine is; download it yourself"):
+        load_from_hub("someone/sine")
+
+
 def test_no_network(hub, learner, monkeypatch, tmp_path) -> None:
     closed = {"endpoint": "http://127.0.0.1:9", "cache_dir": tmp_path / "none"}
+    monkeypatch.setattr(hub, "HfApi", functools.partial(hub.HfApi, endpoint=closed["endpoint"]))
+    learner.save(tmp_path / "there")
+    Hub.repositories["someone/sine"] = tmp_path / "there"
+    hub.snapshot_download("someone/sine")
+    same(load_from_hub("someone/sine"), learner)  # from the cache
     monkeypatch.setattr(hub, "snapshot_download", functools.partial(hub.snapshot_download.func, **closed))
     with pytest.raises(RunError, match=r"The Hub cannot be reached and someone/sine is not in its cache"):
         load_from_hub("someone/sine")
-    monkeypatch.setattr(hub, "HfApi", functools.partial(hub.HfApi, endpoint="http://127.0.0.1:9"))
     with pytest.raises(RunError, match=r"The Hub did not serve someone/sine: .*Check the network"):
         push_to_hub(learner, "someone/sine", token="hf_none")
 
@@ -157,9 +187,10 @@ def test_what_is_pushed(hub, learner, monkeypatch, tmp_path) -> None:
     """Into a repository that is then read again."""
     calls = []
 
-    class Api:
+    class Api(hub.HfApi):
         def __init__(self, **options):
             calls.append(options)
+            super().__init__(**options)
 
         def create_repo(self, repo_id, **options):
             calls.append(options)
@@ -198,7 +229,5 @@ def test_answers_of_the_hub(hub, learner, monkeypatch, status, code, message) ->
         self.answer(status, **({} if code is None else {"X_Error_Code": code}))
 
     monkeypatch.setattr(Hub, "do_POST", refuse, raising=False)
-    endpoint = hub.snapshot_download.keywords["endpoint"]
-    monkeypatch.setattr(hub, "HfApi", functools.partial(hub.HfApi, endpoint=endpoint))
     with pytest.raises(RunError, match=message):
         push_to_hub(learner, "someone/sine", token="hf_none")

@@ -8,9 +8,9 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from mtnets.arguments import checked_arguments
+from mtnets.arguments import Such, checked_arguments
 from mtnets.errors import OptionError, RunError, first_line
 from mtnets.files import replacing
 from mtnets.inner import Method
@@ -20,6 +20,7 @@ from mtnets.networks.model import Model
 
 README = "README.md"
 FILES = (WEIGHTS, CARD, README)
+MOST_BYTES = 4 << 30  # far above learners of usual networks
 
 
 @checked_arguments
@@ -30,6 +31,7 @@ def load_from_hub(
     model: Model | None = None,
     method: Method | None = None,
     token: str | None = None,
+    most_bytes: Annotated[int, Such(lambda most: most > 0, "a whole number above 0")] = MOST_BYTES,
 ) -> Learner:
     """Reads a learner from a repository of the Hub.
 
@@ -39,18 +41,17 @@ def load_from_hub(
       model: the network, if it is not a built-in one.
       method: the method, if it is not one of `mtnets.METHODS`.
       token: for a private repository. Defaults to the token that `hf auth login` stores.
+      most_bytes: how large the files of the learner may be in all; the Hub says it before anything is downloaded.
 
     Raises:
-      OptionError: without the extra `mtnets[hub]`.
-      RunError: if there is no such repository or revision, it holds no learner, or the Hub cannot be reached; and as
-        `mtnets.load`.
+      OptionError: without the extra `mtnets[hub]`, and for fewer than 1 byte.
+      RunError: if there is no such repository or revision, it holds no learner or a larger one, or the Hub cannot be
+        reached; and as `mtnets.load`.
     """
     hub = _library()
     with _plain_errors(repo_id, revision):
-        folder = hub.snapshot_download(
-            repo_id, revision=revision, token=token, allow_patterns=list(FILES), library_name=LIBRARY
-        )
-    if not (Path(folder) / WEIGHTS).is_file():
+        folder = _snapshot(hub, repo_id, revision, token, most_bytes)
+    if not (folder / WEIGHTS).is_file():
         raise RunError(f"The repository {repo_id} has no {WEIGHTS}, so it holds no learner; name another one.")
     return load(folder, model=model, method=method)
 
@@ -101,6 +102,42 @@ def _library() -> Any:
     except ImportError as error:
         raise OptionError("The Hugging Face Hub needs one more package: pip install 'mtnets[hub]'.") from error
     return huggingface_hub
+
+
+def _snapshot(hub: Any, repo_id: str, revision: str | None, token: str | None, most_bytes: int) -> Path:
+    """The folder with the files of a learner; from the cache alone where the Hub does not answer."""
+    from huggingface_hub import errors
+
+    options = {"revision": revision, "token": token, "allow_patterns": list(FILES), "library_name": LIBRARY}
+    try:
+        info = hub.HfApi(token=token, library_name=LIBRARY).model_info(repo_id, revision=revision, files_metadata=True)
+    except errors.RevisionNotFoundError:
+        raise
+    except (*errors.HfHubHTTPError.__bases__, OSError) as error:  # pyright: ignore[reportGeneralTypeIssues]
+        try:
+            return Path(hub.snapshot_download(repo_id, local_files_only=True, **options))
+        except errors.LocalEntryNotFoundError:
+            if isinstance(error, errors.RepositoryNotFoundError):
+                raise error from None
+            raise
+    _check_size(repo_id, info, most_bytes)
+    return Path(hub.snapshot_download(repo_id, **options))
+
+
+def _check_size(repo_id: str, info: Any, most_bytes: int) -> None:
+    """Raises RunError for files that are larger in all than `most_bytes`, or whose sizes the Hub does not say."""
+    sizes = {file.rfilename: file.size for file in info.siblings if file.rfilename in FILES}
+    for name, size in sizes.items():
+        if size is None:
+            raise RunError(
+                f"The Hub does not say how large {name} of {repo_id} is; download it yourself, and load the folder: "
+                "mtnets.load(folder)."
+            )
+    if (total := sum(sizes.values())) > most_bytes:
+        raise RunError(
+            f"The learner in {repo_id} has {total} bytes, and at most {most_bytes} are downloaded; if you trust it, "
+            f"load_from_hub(..., most_bytes={total})."
+        )
 
 
 @contextlib.contextmanager
