@@ -1,6 +1,7 @@
 """The learners that ship: they are what their cards say, load anywhere, and name nothing of where they were made."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -81,6 +82,41 @@ def test_names_that_are_not_there() -> None:
             read("sine")
     with pytest.raises(mtnets.OptionError, match=r"There is no recipe 'sine'; there are .*sine-10shot-learner"):
         recipes.read("sine")
+
+
+@pytest.mark.parametrize("damage", ["cut", "[1]", "{}", '{"about": 3}', "\xff", "gone"])
+@pytest.mark.parametrize("kind", [learners, recipes])
+def test_a_damaged_installation_is_one_sentence(kind, damage, tmp_path, monkeypatch, capsys) -> None:
+    name, command = ("sine-10shot", "learners") if kind is learners else ("sine-10shot-learner", "recipes")
+    read = learners.card if kind is learners else recipes.read
+    whole = learners.path(name) / learners.CARD if kind is learners else recipes.FOLDER / f"{name}.json"
+    path = tmp_path.joinpath(*([name, learners.CARD] if kind is learners else [f"{name}.json"]))
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(str(whole), path)
+    monkeypatch.setattr(kind, "FOLDER", tmp_path)
+    assert read(name)["about"]  # whole
+    text = path.read_text("utf-8")
+    if damage == "gone":
+        monkeypatch.setattr(kind, "names", lambda: [name])
+        path.unlink()
+    else:
+        path.write_bytes((text[: len(text) // 2] if damage == "cut" else damage).encode("latin-1", "replace"))
+    message = "This installation of mtnets is damaged, at "
+    with pytest.raises(mtnets.RunError, match=rf"{message}.*{path.name} \(.+\); install it anew: pip install") as error:
+        read(name)
+    assert "\n" not in str(error.value)
+    for arguments in ([command], *([["train", "sinusoid", "--config", name]] if kind is recipes else [])):
+        assert main(arguments) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_changed_card_is_noticed(tmp_path, monkeypatch) -> None:
+    shutil.copytree(learners.path("sine-10shot"), tmp_path / "sine-10shot")
+    monkeypatch.setattr(learners, "FOLDER", tmp_path)
+    path = tmp_path / "sine-10shot" / learners.CARD
+    path.write_text(path.read_text("utf-8").replace('"meta_steps": 30000', '"meta_steps": 10000'), "utf-8")
+    with pytest.raises(mtnets.RunError, match=r"damaged, at .* \(its checksum is not that of its contents"):
+        learners.card("sine-10shot")
 
 
 def test_lists(capsys) -> None:

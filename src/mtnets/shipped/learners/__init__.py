@@ -7,15 +7,16 @@ Each is a folder with `learner.safetensors` (everything that was learned, and it
 statistics of the support set, so that a prediction does not depend on the other inputs of its batch.
 """
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from mtnets.errors import OptionError
+from mtnets.shipped.objects import read_object
 
 FOLDER = resources.files(__name__)
 CARD = "card.json"
+FORM = {name: str for name in ("name", "about", "input", "output", "data", "score", "licence", "command")}
 
 
 def names() -> list[str]:
@@ -39,5 +40,6 @@ def card(name: str) -> dict[str, Any]:
 
     Raises:
       OptionError: if none of this name ships.
+      RunError: if the card is damaged.
     """
-    return json.loads((path(name) / CARD).read_text("utf-8"))
+    return read_object(path(name) / CARD, FORM)

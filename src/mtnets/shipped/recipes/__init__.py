@@ -3,14 +3,15 @@
 `mtnets train FAMILY --config NAME` repeats one; `mtnets recipes` lists them.
 """
 
-import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from mtnets.errors import OptionError
+from mtnets.shipped.objects import read_object
 
 FOLDER = resources.files(__name__)
+FORM = {"about": str, "tasks": {"family": str}, "method": {"name": str}, "training": {}}
 
 
 def names() -> list[str]:
@@ -23,7 +24,8 @@ def read(name: str) -> dict[str, Any]:
 
     Raises:
       OptionError: if there is none of this name.
+      RunError: if the recipe is damaged.
     """
     if name not in names():
         raise OptionError(f"There is no recipe {name!r}; there are {', '.join(names())}.")
-    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    return read_object(Path(str(FOLDER / f"{name}.json")), FORM)
