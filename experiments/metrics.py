@@ -1,14 +1,19 @@
 """How a training went, from the metrics.jsonl of its run folder."""
 
-import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mtnets.errors import RunError
+from mtnets.files import checked, parse_json
+
 
 def read_lines(metrics: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl."""
-    return [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    """The lines of a run's metrics.jsonl. Raises RunError for a damaged one."""
+    try:
+        return [checked(parse_json(line)) for line in metrics.read_bytes().splitlines()]
+    except ValueError as error:
+        raise RunError(f"{metrics} is damaged ({error}); run the experiment again.") from error
 
 
 def skipped(metrics: Path) -> int:

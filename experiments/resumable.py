@@ -14,7 +14,7 @@ import jax
 
 import mtnets
 from mtnets import METHODS, OptionError, RunError
-from mtnets.files import finite, write_json
+from mtnets.files import finite, read_json, write_json
 
 Part = Mapping[str, Any]
 PATHS = ("out", "root", "runs", "cache")  # fields of experiments that no result depends on
@@ -75,7 +75,7 @@ def command(experiment: str) -> str:
 def read_part(path: Path) -> dict[str, Any]:
     """Reads a part. Raises RunError if the file is damaged or is not a part."""
     try:
-        part = json.loads(path.read_text("utf-8"))
+        part = read_json(path)
     except ValueError as error:
         raise RunError(f"{path} is damaged ({error}); remove it and run the experiment again.") from error
     if not isinstance(part, dict) or "command" not in part:

@@ -1,6 +1,7 @@
 """Files that are either there whole or not at all."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,25 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows syncs no folders")
+def test_file_and_folder_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file before it takes its place, and the folder after it."""
+    calls, sync, rename = [], os.fsync, os.replace
+
+    def note_sync(handle: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        sync(handle)
+
+    def note_rename(*paths: str) -> None:
+        calls.append("rename")
+        rename(*paths)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_rename)
+    write_json(tmp_path / "file", {})
+    assert calls == ["file", "rename", "folder"]
 
 
 def test_json_holds_finite_numbers(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import mtnets
+from mtnets.cli import main
+from mtnets.outer.loop import Logged
+from mtnets.outer.run import RunFolder
 from mtnets.stopping import Terminated, stopping
 from mtnets.trees import leaves_by_path
 
@@ -25,6 +28,47 @@ def test_a_signal_is_noted_and_the_second_one_acts() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_training_without_a_folder_stops_where_it_is() -> None:
+    reached = []
+
+    def callback(step: int, _: list[mtnets.Learner]) -> None:
+        reached.append(step)
+        os.kill(os.getpid(), signal.SIGINT)
+        reached.append("after the signal")
+
+    tasks, model = mtnets.tasks.sinusoid(shots=2), mtnets.models.mlp(1, 4, 1)
+    with pytest.raises(KeyboardInterrupt):
+        mtnets.meta_train(model, mtnets.maml(), tasks, **{**SETTINGS, "validate_every": 4, "callback": callback})
+    assert reached == [4]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_status_on_the_command_line(
+    tmp_path: Path, number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def logged(self: RunFolder, event: object) -> None:
+        record(self, event)
+        if isinstance(event, Logged):
+            os.kill(os.getpid(), number)
+
+    record = RunFolder.record
+    monkeypatch.setattr(RunFolder, "record", logged)
+    arguments = [
+        "train",
+        "sinusoid",
+        "--out",
+        str(tmp_path / "run"),
+        "--meta-steps",
+        "4",
+        "--log-every",
+        "2",
+        "--quiet",
+    ]
+    assert main([*arguments, "--meta-batch", "2", "--validation-tasks", "2", "--test-tasks", "2"]) == status
+    assert "mtnets: Stopped at meta-step " in capsys.readouterr().err
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])

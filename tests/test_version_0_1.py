@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mtnets
+from mtnets.cli.configuration import read_config
 
 GOLDEN = Path(__file__).parent / "golden" / "0.1"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())
@@ -60,6 +61,13 @@ def test_adapted_models_and_task_files(name: str) -> None:
     other = mtnets.load(GOLDEN / "learners" / "maml")
     with pytest.raises(mtnets.RunError, match="belongs to another learner"):
         other.with_task(GOLDEN / f"{name}.task")
+
+
+def test_configurations() -> None:
+    config = read_config("sinusoid", str(GOLDEN / "run" / "config.json"))
+    assert config.tasks == mtnets.tasks.Sinusoid(shots=5, queries=10, network=mtnets.models.Mlp((4,), init_std=0.5))
+    assert config.method == mtnets.mt_net(0.05, sides=2, inner_clip="off")
+    assert (config.training["meta_steps"], config.training["validate_every"], config.seed) == (30, 10, 0)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from experiments.images import CifarFs, ImageExperiment, MiniImageNet, Omniglot
 from experiments.metrics import course, skipped
 from experiments.report.images import OMNIGLOT, images
 from mtnets import DataError, OptionError, RunError
+from mtnets.files import CHECKSUM, checksum
 from mtnets.inner import method_from_json
 from mtnets.outer.settings import settle
 from mtnets.shipped import recipes
@@ -77,6 +78,13 @@ def test_the_course_of_a_training_is_that_of_its_lines(tmp_path) -> None:
     assert skipped(tmp_path / "metrics.jsonl") == 0
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "skipped": 2}\n{"step": 1, "validation": [0.1]}\n')
     assert skipped(tmp_path / "metrics.jsonl") == 2
+    line = {"step": 1, "skipped": 2}
+    sealed = json.dumps({**line, CHECKSUM: checksum(line, "crc32")})
+    (tmp_path / "metrics.jsonl").write_text(sealed)
+    assert skipped(tmp_path / "metrics.jsonl") == 2
+    (tmp_path / "metrics.jsonl").write_text(sealed.replace('"skipped": 2', '"skipped": 3'))
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged \(its checksum"):
+        skipped(tmp_path / "metrics.jsonl")
 
 
 @pytest.mark.slow

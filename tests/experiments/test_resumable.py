@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from experiments.report import Report
-from experiments.resumable import make_parts
+from experiments.resumable import make_parts, read_part
 from mtnets import RunError
 
 
@@ -50,6 +50,14 @@ def test_files_that_are_no_parts(tmp_path, text, expected) -> None:
         make_parts("sine", folder, ["a"], lambda name: {})
     with pytest.raises(RunError, match=expected):
         Report(results=str(tmp_path))()
+
+
+def test_a_changed_number_is_noticed(tmp_path) -> None:
+    make_parts("sine", tmp_path, ["a"], lambda name: {"loss": 0.25})
+    path = tmp_path / "a.json"
+    path.write_text(path.read_text().replace("0.25", "0.35"))
+    with pytest.raises(RunError, match=r"a\.json is damaged \(its checksum is not that of its contents"):
+        read_part(path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="claims need locks that Windows does not know")

@@ -98,6 +98,19 @@ def test_a_saved_model_is_the_model(characters, ways, tmp_path) -> None:
         again.save_task(tmp_path / "task")
 
 
+def test_a_saved_model_is_read_without_this_library(learner, tmp_path) -> None:
+    model = learner.adapt(X, Y)
+    model.save(tmp_path / "model.safetensors")
+    arrays = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    names = [f"params.layers.{i}.{kind}" for i in range(3) for kind in ("bias", "kernel")]
+    assert sorted(arrays) == names
+    x = X
+    for i in range(3):
+        x = np.maximum(x, 0) if i else x
+        x = x @ arrays[f"params.layers.{i}.kernel"] + arrays[f"params.layers.{i}.bias"]
+    np.testing.assert_allclose(x, model(X), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("ways", [pytest.param(4, marks=pytest.mark.slow), 2])
 def test_a_task_file_is_the_task(characters, ways, tmp_path) -> None:
     x, y = examples(ways)

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 
 import jax
 import numpy as np
@@ -196,6 +197,24 @@ def test_saved_scores(learner, tasks, tmp_path):
     estimate.save(tmp_path / "scores.npz")
     with np.load(tmp_path / "scores.npz") as saved:
         np.testing.assert_array_equal(saved["scores"], estimate.scores)
+
+
+def test_damaged_scores_are_never_other_numbers(tmp_path):
+    """NumPy compares the CRC-32 of each entry of the archive."""
+    scores = np.linspace(0, 1, 18).reshape(9, 2)
+    Estimate("loss", scores, scores).save(tmp_path / "scores.npz")
+    whole, noticed = (tmp_path / "scores.npz").read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        changed = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        try:
+            with np.load(io.BytesIO(changed)) as saved:
+                arrays = [saved["scores"], saved["losses"]]
+        except Exception:  # of many kinds
+            noticed += 1
+            continue
+        for array in arrays:
+            np.testing.assert_array_equal(array, scores)
+    assert noticed
 
 
 def test_bad_options(learner, tasks):
