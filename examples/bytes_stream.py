@@ -3,8 +3,8 @@
 python examples/bytes_stream.py        (about four minutes on two cores)
 
 A task is a passage of one file of Python's standard library: 5 × 4 lines of 32 bytes. Each inner step sees the next
-four lines, predicts every byte from those before it in its line, and then learns them. What meta-training makes small is
-the loss along the way, so that the network learns to learn from what it has just read. Files of training, validation
+four lines, predicts every byte from those before it in its line, and then learns them. What meta-training makes small
+is the loss along the way, so that the network learns to learn from what it has just read. Files of training, validation
 and test are different ones.
 """
 
