@@ -90,19 +90,25 @@ class AdaptedModel:
 
     @checked_arguments
     def update(
-        self, x: Any, y: Any = None, *, inner_steps: Steps | None = None, key: Key | None = None
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        weights: Any = None,
+        inner_steps: Steps | None = None,
+        key: Key | None = None,
     ) -> "AdaptedModel":
         """Goes on adapting, from where it is, with these examples: all that are to count, old ones too.
 
         Args:
-          x, y, inner_steps, key: as in `Learner.adapt`; the same key draws the same masks. Features are scaled as they
-            were.
+          x, y, weights, inner_steps, key: as in `Learner.adapt`; the same key draws the same masks. Features are
+            scaled as they were.
 
         Raises:
           RunError: for a model that was read from a file of its own, without its learner; and as `Learner.adapt`.
         """
         learner, _ = self._origin("adapt anew: learner.adapt(x, y), or keep a task file: learner.with_task(path)")
-        return learner.adapt(x, y, inner_steps=inner_steps, key=key, start=self)
+        return learner.adapt(x, y, weights=weights, inner_steps=inner_steps, key=key, start=self)
 
     # --- files
 

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from mtnets.errors import DataError
 from mtnets.forks import check_process
 from mtnets.inner import Batch
 from mtnets.networks.model import Model
 from mtnets.networks.several import shapes_in_words
-from mtnets.raw_arrays import WHOLE, is_several, narrowed, read_array, reading_array
+from mtnets.raw_arrays import WHOLE, check_real, is_several, narrowed, read_array, read_arrays, reading_array
 from mtnets.tasks import Inputs
 from mtnets.trees import path_of
 
@@ -143,9 +144,10 @@ def to_labels(
     examples: int,
     shape: tuple[int, ...] | None,
     outputs: int | Callable[[Any], int],
+    weights: np.ndarray | None = None,
 ) -> tuple[Array, Array | None]:
-    """Labels `[examples, *shape]`, and which outputs occur among them, `[outputs]`; None where outputs mean the same
-    classes in all tasks. How many outputs there are may be a function of the labels.
+    """Labels `[examples, *shape]`, and which outputs occur among those of a weight above 0, `[outputs]`; None where
+    outputs mean the same classes in all tasks. How many outputs there are may be a function of the labels.
 
     Raises:
       DataError: if shapes or types do not fit, or a label is out of range.
@@ -162,8 +164,42 @@ def to_labels(
             f"y has labels from {labels.min()} to {labels.max()}; this learner tells {outputs} classes apart, labelled "
             f"0 to {outputs - 1}."
         )
-    occur = np.isin(np.arange(outputs), labels)  # by NumPy, which compiles nothing
+    counted = labels if weights is None else labels[weights > 0]
+    occur = np.isin(np.arange(outputs), counted)  # by NumPy, which compiles nothing
     return jnp.asarray(labels, jnp.int32), None if inputs.shared_classes else jnp.asarray(occur)
+
+
+def to_counts(weights: Any, y: Any, name: str = "weights") -> NDArray[np.float64]:
+    """For how many examples each counts, `[examples]`: the weights themselves, or, where all are below 1, as many times
+    them as make the largest 1.
+
+    Args:
+      weights: of the examples.
+      y: their targets, which are as many.
+      name: what to call the weights in an error.
+
+    Raises:
+      DataError: for weights that are not one number for each example, finite and at least 0, or that are all 0.
+    """
+    counts, targets = read_array(weights, name), jax.tree.leaves(read_arrays(y, "y"))[0]
+    check_real(counts, name)
+    if counts.shape != targets.shape[:1]:
+        raise DataError(
+            f"{name} has shape {counts.shape} and y {targets.shape}; there must be one weight for each example."
+        )
+    narrowed(counts, np.float32, name)
+    counts = counts.astype(np.float64)
+    if (counts < 0).any():
+        place = int(np.argmax(counts < 0))
+        raise DataError(f"{name} is {counts[place]:g} at {place}; a weight must be at least 0, and 0 leaves it out.")
+    if not counts.any():
+        raise DataError(f"All of {name} are zero, which leaves no example to learn from; make one of them larger.")
+    return counts / min(1.0, counts.max())
+
+
+def to_weights(counts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Weights of a batch, of which the largest is 1, so that no sum of them is beyond single precision."""
+    return (counts / counts.max()).astype(np.float32)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from mtnets.errors import OptionError
 from mtnets.files import replacing
 from mtnets.inner import LOSS, Batch, Distribution, Inner, Learned, Method, MetricLike, Task, adapt, criterion, judged
 from mtnets.inner.rules import MaskUse
-from mtnets.learner.data import of_task
+from mtnets.learner.data import of_task, to_counts
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
 from mtnets.learner.meeting import drawn as example
 from mtnets.learner.meeting import fitted
@@ -250,9 +250,9 @@ def _converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
     for i in range(len(keys)):
         task = jax.tree.map(lambda leaf, i=i: leaf[i], raw)
         with of_task(i):
-            weights = task.support.weights
-            x, y, *_ = task.support if weights is None else task.support.take(weights > 0)
-            inputs = learner.inputs.for_task(x, y)
+            x, y, weights, _ = task.support
+            counts = None if weights is None else to_counts(weights, y)
+            inputs = learner.inputs.for_task(x, y, counts)
             batches = [learner.batch(part.x, part.y, inputs) for part in task]
             kept = [part._replace(x=made.x, y=made.y) for made, part in zip(batches, task, strict=True)]
             converted.append(Task(*kept))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from mtnets.arguments import Key, Steps, check, check_fields, checked_arguments
 from mtnets.devices import AtOnce, chosen_at_once
@@ -39,13 +40,23 @@ from mtnets.inner import (
 from mtnets.inner.records import CUSTOM
 from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
-from mtnets.learner.data import of_task, padded, padded_size, to_inputs, to_labels, to_targets
+from mtnets.learner.data import (
+    of_task,
+    padded,
+    padded_size,
+    to_counts,
+    to_inputs,
+    to_labels,
+    to_targets,
+    to_weights,
+)
+from mtnets.learner.meeting import check_weighs
 from mtnets.learner.start import start_of
 from mtnets.learner.task_files import fingerprint, read_task
 from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
 from mtnets.networks.model import NETWORKS, Model, outputs_of, shape_of_output, with_classes
 from mtnets.networks.models import model_from_config
-from mtnets.raw_arrays import read_arrays, reading_array
+from mtnets.raw_arrays import read_array, read_arrays, reading_array
 from mtnets.shipped import learners
 from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path, replace_leaves
@@ -178,6 +189,7 @@ class Learner:
         x: Any,
         y: Any = None,
         *,
+        weights: Any = None,
         inner_steps: Steps | None = None,
         key: Key | None = None,
         start: AdaptedModel | Mapping[str, Array] | None = None,
@@ -191,6 +203,8 @@ class Learner:
           y: targets `[examples, outputs]` in regression (or `[examples]` for a single output); integer labels
             `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked. For a
             table, the target column: numbers, or the classes of training. Defaults to the target column of x.
+          weights: for how many examples each counts, `[examples]`, at least 0; 0 leaves an example out. Only their
+            proportions enter losses; the scale of rows that a task standardises is that of so many rows. Defaults to 1.
           inner_steps: gradient steps. Defaults to those of training.
           key: for masks and everything else that is random. Defaults to a fixed one.
           start: a model to go on from, whose scale of features is kept; or weights alone (`AdaptedModel.moved`).
@@ -200,8 +214,9 @@ class Learner:
           A plain network with adapted weights.
 
         Raises:
-          DataError: if shapes do not fit, a number is not finite or beyond single precision, or a label is out of
-            range.
+          DataError: if shapes do not fit, a number is not finite or beyond single precision, a label is out of range,
+            or a weight is below 0 or all are 0.
+          OptionError: for weights where the network's batch norm counts all examples alike.
           RunError: if adaptation diverges, or for a start that is of another network or says no weights.
         """
         self._warn_of_batches()
@@ -209,12 +224,13 @@ class Learner:
         y = self.inputs.target_of(x) if y is None else y
         ways = self._ways_of_start(start)
         moved = start_of(start, leaves_by_path(self._params_for(ways)), self.inner.moving)
+        counts = None if weights is None else to_counts(weights, y)
         if isinstance(start, AdaptedModel):
             inputs = start.inputs
         else:
             with reading_array(x, "x"):
-                inputs = self.inputs.for_task(x, y)
-        support = self.batch(x, y, inputs, ways)
+                inputs = self.inputs.for_task(x, y, counts)
+        support = self.batch(x, y, inputs, counts, ways)
         return self.adapt_batch(support, inputs, inner_steps=inner_steps, key=key, start=moved)
 
     def adapt_batch(
@@ -254,6 +270,7 @@ class Learner:
         x: Any,
         y: Any,
         *,
+        weights: ArrayLike | None = None,
         inner_steps: Steps | None = None,
         key: Key | None = None,
         tasks_at_once: AtOnce = "auto",
@@ -266,23 +283,30 @@ class Learner:
         Args:
           x: inputs, `[tasks, examples, ...]`.
           y: targets `[tasks, examples, outputs]`, or labels `[tasks, examples]`.
+          weights: as in `adapt`, `[tasks, examples]`; 0 for what fills up a task of fewer examples than others.
           inner_steps, key: as in `adapt`; each task draws its own masks.
           tasks_at_once: tasks that are learned at the same time; see `mtnets.devices.default_at_once`.
 
         Raises:
-          DataError: if shapes do not fit, a number is not finite, or a label is out of range; naming the task.
+          DataError: if shapes do not fit, a number is not finite, a label is out of range, or weights are not
+            possible; naming the task.
+          OptionError: for weights where the network's batch norm counts all examples alike.
           RunError: if adaptation diverges, naming the tasks.
         """
         self._warn_of_batches()
         x, y = _tasks_of(x, y)
         count, examples = jax.tree.leaves(y)[0].shape[:2]
+        given = None if weights is None else read_array(weights, "weights")
+        if given is not None and given.shape != (count, examples):
+            raise DataError(f"weights has shape {given.shape}; it must be {(count, examples)}: [tasks, examples].")
         inputs, batches, ways = [], [], self.ways_of(y) if self.any_ways else None
         inner = self.inner_of(examples, inner_steps, ways)
         for i in range(count):
             task = jax.tree.map(lambda leaf, i=i: leaf[i], (x, y))
             with of_task(i):
-                inputs.append(self.inputs.for_task(*task))
-                batches.append(self.batch(*task, inputs[-1], ways))
+                counts = None if given is None else to_counts(given[i], task[1])
+                inputs.append(self.inputs.for_task(*task, counts))
+                batches.append(self.batch(*task, inputs[-1], counts, ways))
         support = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)  # JAX would compile for this many tasks
         keys = jax.random.split(jax.random.key(0) if key is None else key, count)
         at_once = chosen_at_once(tasks_at_once, self.meta.params, count, most=MOST_AT_ONCE)
@@ -336,16 +360,19 @@ class Learner:
         """The network's parameters, or their shapes, with a head of so many classes."""
         return self.meta.params if ways is None else with_classes(self.model, self.meta.params, ways)
 
-    def batch(self, x: Any, y: Any, inputs: Inputs, ways: int | None = None) -> Batch:
+    def batch(
+        self, x: Any, y: Any, inputs: Inputs, counts: NDArray[np.float64] | None = None, ways: int | None = None
+    ) -> Batch:
         """Raw examples and targets as a batch of the network, with the outputs that the task uses.
 
         Args:
           x, y: as in `adapt`.
           inputs: of the task.
+          counts: for how many examples each counts, as `to_counts` returns them. Defaults to one.
           ways: units of a head that does not fix the number of classes. Defaults to what the labels need.
 
         Raises:
-          DataError: as in `adapt`.
+          DataError, OptionError: as in `adapt`.
         """
         examples = to_inputs(self.model, x, inputs, "x")
         count = len(jax.tree.leaves(examples)[0])
@@ -353,11 +380,16 @@ class Learner:
         shape = loss.shape_of_targets(self.output_shape)
         if shape is None and self.record.get("target_shape") is not None:
             shape = tuple(self.record["target_shape"])
+        weights, used = None if counts is None else to_weights(counts), None
         if loss.labels:
             outputs = (ways or self.ways_of) if self.any_ways else self.outputs
-            labels, used = to_labels(y, inputs, count, shape, outputs)
-            return Batch(examples, labels, outputs=used)
-        return Batch(examples, to_targets(y, inputs, count, shape, other=loss.targets == "any"))
+            targets, used = to_labels(y, inputs, count, shape, outputs, weights)
+        else:
+            targets = to_targets(y, inputs, count, shape, other=loss.targets == "any")
+        batch = Batch(examples, targets, weights, used)  # type: ignore[arg-type]
+        if weights is not None:
+            check_weighs(self.model, batch, "The examples")
+        return batch
 
     # --- files
 

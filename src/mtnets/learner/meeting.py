@@ -215,17 +215,22 @@ def _check_batch(model: Model, loss: Loss, batch: Batch, what: str, any_ways: bo
         )
     _check_value(model, loss, batch)
     if batch.weights is not None:
-        _check_weights(model, batch, what)
+        _check_weights(batch, what)
+        check_weighs(model, batch, what)
 
 
-def _check_weights(model: Model, batch: Batch, what: str) -> None:
-    """Raises DataError for weights that say nothing, OptionError for a network to which padding would count."""
+def _check_weights(batch: Batch, what: str) -> None:
+    """Raises DataError for weights that say nothing."""
     weights = np.asarray(batch.weights)
     if weights.shape != (batch.count,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise DataError(
             f"{what} have weights {list(weights.shape)} from {weights.min():g} to {weights.max():g}; there must be one "
             "for each example, at least 0, and one of them above 0."
         )
+
+
+def check_weighs(model: Model, batch: Batch, what: str) -> None:
+    """Raises OptionError for a network to which all examples of a batch with weights would count alike."""
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     if model.norm != "transductive" and not jax.tree.leaves(state):  # no batch norm, whatever norm says
         return
@@ -233,8 +238,9 @@ def _check_weights(model: Model, batch: Batch, what: str) -> None:
         jax.eval_shape(lambda params, state: model.apply(params, state, batch.x, jax.random.key(0)), params, state)
     if present is not None and not present.used:
         raise OptionError(
-            f"{what} have examples with weights, for padding, and the network's batch norm counts all alike; "
-            "build it with mtnets.models.BatchNorm, take tasks of one size, or a network without batch norm."
+            f"{what} have weights, as those that fill up a task have, and the network's batch norm counts all alike; "
+            "build it with mtnets.models.BatchNorm, leave the weights out (take tasks of one size), or take a network "
+            "without batch norm."
         )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtnets.errors import DataError, OptionError
+from mtnets.errors import DataError
 from mtnets.tasks import inputs_from_json
 from mtnets.tasks.inputs import TableInputs
 from mtnets.tasks.inputs.cells import Cells, cells_of
@@ -55,9 +55,7 @@ def test_whole_numbers_with_gaps_name_the_same_category() -> None:
     np.testing.assert_array_equal(column.encode(cells_of({"code": [3, 10]})), [[0, 1], [1, 0]])
 
 
-def test_rows_without_names_are_refused() -> None:
-    with pytest.raises(OptionError, match="needs a table with named columns"):
-        learned().from_rows(np.zeros((2, 4)), (4,))
+def test_columns_of_different_length_are_refused() -> None:
     with pytest.raises(DataError, match="The columns of the table have 1 to 2 rows"):
         cells_of({"a": [1], "b": [1, 2]})
 

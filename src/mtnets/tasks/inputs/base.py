@@ -42,10 +42,12 @@ class Inputs:
       kind: name in saved learners; None for this class, of which nothing is saved.
       shared_classes: whether an output means the same class in every task. Otherwise the classes of each task are
         numbered from 0, and outputs without a class in its support set are masked.
+      named: whether raw data are tables with named columns; `prepare` makes rows of numbers of them.
       rows_dtype: type in which scikit-learn reads arrays for these inputs; `"numeric"` keeps that of the array.
     """
 
     kind: ClassVar[str | None] = None
+    named: ClassVar[bool] = False
     rows_dtype: ClassVar[Any] = np.float64
     shared_classes: bool = False
 
@@ -61,12 +63,13 @@ class Inputs:
 
     # --- from raw data to a network, and back
 
-    def for_task(self, x: Any, y: Any) -> "Inputs":
+    def for_task(self, x: Any, y: Any, weights: NDArray[np.float64] | None = None) -> "Inputs":
         """The inputs of one task, where they depend on its support set; otherwise these.
 
         Args:
           x: raw examples of the support set.
           y: their targets or labels.
+          weights: for how many examples each counts, `[examples]`. Defaults to one.
         """
         return self
 
@@ -133,7 +136,6 @@ class Inputs:
 
         Raises:
           DataError: for another number of columns than the network has inputs.
-          OptionError: for a kind that rows of numbers cannot hold.
         """
         if rows.shape[1] != math.prod(shape):
             sides = " × ".join(map(str, shape))

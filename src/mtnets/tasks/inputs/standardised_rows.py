@@ -37,7 +37,7 @@ def scale_of(x: Any, weights: Any = None) -> Scale:
 
     Args:
       x: the table, `[rows, columns]` (NumPy or JAX).
-      weights: 1 for each row that counts and 0 for the others, `[rows]`. Defaults to all rows.
+      weights: for how many rows each counts, `[rows]`; 0 leaves it out. Defaults to one.
     """
     xp = x.__array_namespace__()
     weights = (xp.ones(len(x), dtype=x.dtype) if weights is None else weights)[:, None]
@@ -110,12 +110,13 @@ class StandardisedRows(Inputs):
             if scale is not None and len(scale.mean) > most:
                 raise DataError(f"The scale has {len(scale.mean)} {name} and the network {most}.")
 
-    def for_task(self, x: Any, y: Any) -> "StandardisedRows":
+    def for_task(self, x: Any, y: Any, weights: NDArray[np.float64] | None = None) -> "StandardisedRows":
         """The same with the scale of a support set; unchanged where a scale is known.
 
         Args:
           x: rows, `[rows, columns]`.
           y: their targets, `[rows]` or `[rows, outputs]`, or labels, which are not looked at.
+          weights: for how many rows each counts, `[rows]`. Defaults to one.
 
         Raises:
           DataError: for rows wider than the network, or without a number.
@@ -132,12 +133,15 @@ class StandardisedRows(Inputs):
                 raise DataError(f"x has {len(rows)} examples and y has shape {targets.shape}; they must have as many.")
         with np.errstate(all="ignore"):  # as above, for numbers that are not finite
             scaled = None if targets is None else targets.astype(np.float64).reshape(len(rows), -1)
-            return self.with_scale(rows.astype(np.float64), scaled)
+            return self.with_scale(rows.astype(np.float64), scaled, weights)
 
-    def with_scale(self, rows: NDArray[Any], targets: NDArray[Any] | None = None) -> "StandardisedRows":
-        """The same with the scale of these rows `[rows, columns]` and targets `[rows, outputs]`."""
-        target_scale = None if targets is None else _constant(scale_of(targets))
-        return dataclasses.replace(self, row_scale=_constant(scale_of(rows)), target_scale=target_scale)
+    def with_scale(
+        self, rows: NDArray[Any], targets: NDArray[Any] | None = None, weights: NDArray[np.float64] | None = None
+    ) -> "StandardisedRows":
+        """The same with the scale of these rows `[rows, columns]` and targets `[rows, outputs]`, of which each counts
+        by its weight."""
+        target_scale = None if targets is None else _constant(scale_of(targets, weights))
+        return dataclasses.replace(self, row_scale=_constant(scale_of(rows, weights)), target_scale=target_scale)
 
     def check_single_precision(self) -> None:
         """Raises OptionError for a column that single precision cannot tell apart."""

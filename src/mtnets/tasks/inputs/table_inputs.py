@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from mtnets.arguments import check_fields
-from mtnets.errors import DataError, OptionError, listed
+from mtnets.errors import DataError, listed
 from mtnets.tasks.inputs.base import Inputs, Usage, check_digits
 from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, read_cells
 from mtnets.tasks.inputs.columns import Column, column_from_json, column_of
@@ -31,6 +31,7 @@ class TableInputs(Inputs):
     """
 
     kind: ClassVar[str | None] = "table"
+    named: ClassVar[bool] = True
     shared_classes = True  # those of the whole table
 
     columns: tuple[Column, ...]
@@ -129,7 +130,7 @@ class TableInputs(Inputs):
             if spread != 1:  # which stands for a constant too
                 check_digits(f"Column {name}", mean, spread)
 
-    def for_task(self, x: Any, y: Any) -> "TableInputs":
+    def for_task(self, x: Any, y: Any, weights: NDArray[np.float64] | None = None) -> "TableInputs":
         """These, which do not depend on the task.
 
         Raises:
@@ -217,10 +218,6 @@ class TableInputs(Inputs):
                 f"The support has no rows of task {listed(absent)}; add some, or leave those out of the query."
             )
         return support, query
-
-    def from_rows(self, rows: NDArray[Any], shape: tuple[int, ...]) -> Any:
-        """Refused: rows of numbers have no column names."""
-        raise OptionError("This learner needs a table with named columns; use learner.adapt, or meta_fit here.")
 
     @property
     def learned(self) -> bool:
