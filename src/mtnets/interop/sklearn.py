@@ -8,10 +8,11 @@
 Needs scikit-learn: pip install 'mtnets[sklearn]'.
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack
 
@@ -21,30 +22,33 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mtnets.arguments import check
-from mtnets.errors import DataError, OptionError, RunError
+from mtnets.errors import DataError, MtnetsError, OptionError, RunError
 from mtnets.inner import Batch, Method, as_loss, t_net
 from mtnets.inner.losses import Gaussian
 from mtnets.learner import AdaptedModel, Learner, load
 from mtnets.learner.compiled import support_loss
-from mtnets.learner.data import padded, to_inputs
+from mtnets.learner.data import padded, to_counts, to_inputs, to_weights
+from mtnets.learner.meeting import check_weighs
 from mtnets.networks.models import mlp
 from mtnets.outer import TrainingOptions, meta_train
 from mtnets.raw_arrays import check_unmasked, narrowed, read_array
-from mtnets.tasks import Family, Recipe, Rows, StandardisedRows
+from mtnets.tasks import Family, Inputs, Recipe, Rows, StandardisedRows
+from mtnets.tasks.inputs.cells import is_table
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-    from sklearn.utils import check_random_state
+    from sklearn.utils import check_random_state, check_X_y
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise OptionError("These estimators need scikit-learn 1.6 or later: pip install 'mtnets[sklearn]'.") from error
 
 MOST_BLOCKS = 50
+ABSENT = "no_validation"  # what scikit-learn calls targets that a method does not take
 CHUNK = 128  # rows predicted at once, always as many, so that a prediction does not depend on its neighbours at all
 
 
-def checked(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
+def checked(estimator: Any, X: Any, y: Any = ABSENT, **options: Any) -> Any:
     """`validate_data`, which would lose the mask of a masked array."""
     check_unmasked(X, "X")
     check_unmasked(y, "y")
@@ -87,7 +91,7 @@ class _FewShot(BaseEstimator):
 
         Args:
           X: features, `[rows, features]`.
-          y: targets or labels, `[rows]`. Labels mean the same in all tasks.
+          y: targets, `[rows]` or `[rows, outputs]`, or labels, `[rows]`. Labels mean the same in all tasks.
           tasks: which task each row belongs to, `[rows]`; names or numbers.
           shots: rows that a task is learned from in training.
           queries: rows that it is judged by.
@@ -98,7 +102,8 @@ class _FewShot(BaseEstimator):
         Raises:
           DataError: for tasks with fewer rows than shots + queries, or lengths that differ.
         """
-        table, values = checked(self, X, y, dtype=np.float64, y_numeric=self._loss == "mse")
+        numbers = self._loss == "mse"
+        table, values = checked(self, X, y, dtype=np.float64, y_numeric=numbers, multi_output=numbers)
         narrowed(table, np.float32, "X")  # a number beyond single precision would hide all others when scaled
         names = _task_names(tasks, len(table))
         inputs, targets, outputs = self._meta_targets(table, values)
@@ -123,7 +128,7 @@ class _FewShot(BaseEstimator):
         return self
 
     def _meta_targets(self, table: NDArray, y: NDArray) -> tuple[StandardisedRows, NDArray, int]:
-        """Inputs with the scale of the rows of all tasks, targets `[rows, 1]` or labels `[rows]`, and outputs."""
+        """Inputs with the scale of the rows of all tasks, targets `[rows, outputs]` or labels `[rows]`, and outputs."""
         raise NotImplementedError
 
     # --- learning
@@ -142,31 +147,84 @@ class _FewShot(BaseEstimator):
             )
         return learner
 
-    def _begin(self, X: NDArray, y: NDArray, *, more_rows: bool = False) -> None:
+    def _rows(self, inputs: Inputs, X: Any, y: Any = ABSENT, *, reset: bool, **of_y: Any) -> Any:
+        """Rows `[rows, numbers]`, which for a learner of tables are the features of a data frame; with y, both.
+
+        Args:
+          inputs: of the learner.
+          X: what the user gave.
+          y: the targets, if there are any.
+          reset: whether columns are met for the first time.
+          **of_y: what `validate_data` is to know of y.
+
+        Raises:
+          DataError: where a learner of tables gets no data frame, rows of several tasks, or cells that do not fit.
+        """
+        if not inputs.named:
+            return checked(self, X, y, dtype=inputs.rows_dtype, reset=reset, **of_y)
+        if not is_table(X) or isinstance(X, Mapping):
+            raise DataError(
+                f"X is of type {type(X).__name__}, and the learner was trained on tables; pass a data frame with the "
+                "columns of its training."
+            )
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        cells = inputs.collected(X)
+        if not len(cells):
+            raise DataError("X has 0 rows; give at least one.")
+        if isinstance(y, str):
+            return inputs.prepare(cells)
+        check_unmasked(y, "y")
+        _, targets = check_X_y(np.zeros((len(cells), 1)), y, **of_y)
+        inputs.for_task(cells, targets)  # refuses rows of several tasks
+        return inputs.prepare(cells), targets
+
+    def _weighed(self, rows: NDArray, targets: NDArray, sample_weight: Any) -> tuple[NDArray, NDArray, NDArray]:
+        """The rows of a weight above 0 with their targets, and for how many each counts, `[rows]`.
+
+        Equal rows become one that counts for all, in an order that does not depend on the given one: so a row of weight
+        2 is the same as that row twice, to the last bit. Batch norm may count all rows alike, and gets them as they
+        are.
+        """
+        each = np.full(len(rows), sample_weight) if isinstance(sample_weight, Number) else sample_weight
+        counts = np.ones(len(rows)) if each is None else to_counts(each, targets, "sample_weight")
+        kept = np.flatnonzero(counts)
+        rows, targets, counts = rows[kept], targets[kept], counts[kept]
+        if self._resolved().model.norm != "none":
+            return rows, targets, counts
+        numbers = targets if targets.ndim > 1 else np.unique(targets, return_inverse=True)[1]
+        both = np.column_stack([rows, numbers])
+        _, first, which = np.unique(both, axis=0, return_index=True, return_inverse=True)
+        return rows[first], targets[first], np.bincount(which.ravel(), counts)
+
+    def _begin(self, X: NDArray, y: NDArray, counts: NDArray, *, more_rows: bool = False) -> None:
         """Chooses the learner of a new task and how its rows are scaled.
 
         Args:
           X: the first rows.
           y: their targets; labels are not looked at.
+          counts: for how many rows each counts.
           more_rows: whether others follow, which these first ones scale too.
         """
         learner = self._resolved()
         self.learner_ = learner
-        self.inputs_ = learner.inputs.for_task(learner.inputs.from_rows(X, learner.model.input_shape), y)
-        if more_rows and self.inputs_ != learner.inputs and len(X) < 2:
+        self.inputs_ = learner.inputs.for_task(learner.inputs.from_rows(X, learner.model.input_shape), y, counts)
+        if more_rows and self.inputs_ != learner.inputs and len(X) < 2 and counts.sum() < 2:
             raise DataError(
                 "The first rows of partial_fit say how features are scaled from then on, and X has 1; give two or more."
             )
 
-    def _learn(self, X: NDArray, targets: NDArray, used: NDArray | None, *, again: bool) -> Self:
+    def _learn(self, X: NDArray, targets: NDArray, counts: NDArray, used: NDArray | None, *, again: bool) -> Self:
         """Adapts the learner to a task, from where it starts or, again, from where it is."""
         learner = self.learner_
         if not (self.inner_steps is None or (isinstance(self.inner_steps, Integral) and self.inner_steps >= 0)):
             raise OptionError(f"inner_steps is {self.inner_steps!r}; it must be a whole number of at least 0, or None.")
         blocks = 1
         if self.inner_steps is None and not again:
-            blocks = min(math.ceil(len(X) / self._rows_of_training()), MOST_BLOCKS)
-        support = Batch(self._network_inputs(X), targets, outputs=used)  # type: ignore[arg-type]
+            blocks = min(math.ceil(counts.sum() / self._rows_of_training()), MOST_BLOCKS)
+        weights = to_weights(counts) if np.ptp(counts) else None
+        support = Batch(self._network_inputs(X), targets, weights, used)  # type: ignore[arg-type]
+        if weights is not None:
+            check_weighs(learner.model, support, "The rows")
         support = padded(support) if learner.model.norm == "none" else support
         seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
         adapted, best, n_iter = None, math.inf, self.n_iter_ if again else 0
@@ -214,7 +272,7 @@ class _FewShot(BaseEstimator):
         """What the adapted network says of each row, `[rows, outputs]`."""
         check_is_fitted(self, "adapted_")
         model = self.learner_.model
-        table = checked(self, X, dtype=self.learner_.inputs.rows_dtype, reset=False)
+        table = self._rows(self.learner_.inputs, X, reset=False)
         size = CHUNK if model.norm != "transductive" else len(table)
         predictions = []
         for first in range(0, len(table), size):
@@ -223,6 +281,16 @@ class _FewShot(BaseEstimator):
             chunk = self.adapted_(self.inputs_.from_rows(filled, model.input_shape))
             predictions.append(np.asarray(chunk, np.float64)[: len(rows)])
         return np.concatenate(predictions)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        with contextlib.suppress(MtnetsError):  # fit tells what is wrong with the learner
+            learner = self._resolved()
+            several = learner.loss.targets == "numbers" and _targets(learner) > 1
+            tags.target_tags.multi_output, tags.target_tags.single_output = several, not several
+            of_cells = tags.input_tags
+            of_cells.allow_nan = of_cells.string = of_cells.categorical = learner.inputs.named
+        return tags
 
     def __sklearn_clone__(self) -> Self:
         parameters: Any = {name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()}
@@ -263,25 +331,40 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
 
     classes_: NDArray
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learns a task from its examples: features `[rows, features]`, labels `[rows]` of any kind."""
-        table, labels = self._table(X, y, reset=True)
-        self._begin(table, labels)
-        self._name(np.unique(labels))
-        return self._teach(table, labels, again=False)
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Learns a task from its examples.
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
+        Args:
+          X: features `[rows, features]`; for a learner of tables, a data frame with the columns of its training.
+          y: labels `[rows]` of any kind; for a learner of tables, classes of its training.
+          sample_weight: for how many rows each counts, `[rows]`, at least 0; 0 leaves a row out. Defaults to 1.
+
+        Raises:
+          DataError: for what does not fit the learner, and for weights that are below 0, or all 0.
+        """
+        table, labels, counts = self._table(X, y, sample_weight, reset=True)
+        self._begin(table, labels, counts)
+        self._name(np.unique(labels))
+        return self._teach(table, labels, counts, again=False)
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Goes on learning from where it is, with these examples, by `inner_steps` more steps. The rows of the
         first call say how features are scaled from then on.
 
         Args:
-          X, y: as in `fit`.
+          X, y, sample_weight: as in `fit`.
           classes: all labels that will ever come, in the first call. Defaults to those of y.
         """
         first = not hasattr(self, "adapted_")
-        table, labels = self._table(X, y, reset=first)
+        table, labels, counts = self._table(X, y, sample_weight, reset=first)
         if first:
-            self._begin(table, labels, more_rows=True)
+            self._begin(table, labels, counts, more_rows=True)
             self._name(np.unique(labels if classes is None else np.asarray(classes)))
         elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
             raise DataError(
@@ -290,7 +373,7 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
         unknown = np.setdiff1d(labels, self.classes_)
         if len(unknown):
             raise DataError(f"y has the label {unknown[0]}, which is not among classes; name all in the first call.")
-        return self._teach(table, labels, again=not first)
+        return self._teach(table, labels, counts, again=not first)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Probabilities of the classes, `[rows, classes]`, in the order of `classes_`."""
@@ -303,18 +386,21 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
-    def _table(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[NDArray, NDArray]:
-        table, labels = checked(self, X, y, dtype=self._resolved().inputs.rows_dtype, reset=reset)
+    def _table(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: Any, *, reset: bool
+    ) -> tuple[NDArray, NDArray, NDArray]:
+        table, labels = self._rows(self._resolved().inputs, X, y, reset=reset)
         check_classification_targets(labels)
-        return table, labels
+        return self._weighed(table, labels, sample_weight)
 
     def _name(self, classes: NDArray) -> None:
-        """Says which output stands for which class: those of meta_fit as they were, others in order."""
+        """Says which output stands for which class: those of meta_fit or of a table as they were, others in order."""
         known = getattr(self, "meta_classes_", classes)
         if not np.isin(classes, known).all():
             new = np.setdiff1d(classes, known)[0]
             raise DataError(f"y has the label {new!r}, which meta_fit did not have; call meta_fit with it too.")
-        places = np.searchsorted(known, classes)
+        named = self.inputs_.named
+        places = self.inputs_.prepare_targets(classes) if named else np.searchsorted(known, classes)
         if len(classes) > self.learner_.outputs:
             raise DataError(
                 f"y has {len(classes)} classes, more than the {self.learner_.outputs} that this learner tells apart; "
@@ -322,11 +408,11 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
             )
         self.classes_, self.places_ = classes, places
 
-    def _teach(self, table: NDArray, labels: NDArray, *, again: bool) -> Self:
+    def _teach(self, table: NDArray, labels: NDArray, counts: NDArray, *, again: bool) -> Self:
         # outputs without a class are masked, as `Learner.adapt` does, where classes are numbered anew in every task
         used = np.isin(np.arange(self.learner_.outputs), self.places_)
         targets = self.places_[np.searchsorted(self.classes_, labels)].astype(np.int32)
-        return self._learn(table, targets, None if self.inputs_.shared_classes else used, again=again)
+        return self._learn(table, targets, counts, None if self.inputs_.shared_classes else used, again=again)
 
     def _meta_targets(self, table: NDArray, y: NDArray) -> tuple[StandardisedRows, NDArray, int]:
         check_classification_targets(y)
@@ -362,21 +448,29 @@ class FewShotRegressor(RegressorMixin, _FewShot):
     _loss = "mse"
     _shipped = "tabular-regression"
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Learns a task from its examples: features `[rows, features]`, targets `[rows]`, or `[rows, outputs]` for a
-        learner of as many outputs."""
-        table, targets = self._table(X, y, reset=True)
-        self._begin(table, targets)
-        return self._teach(table, targets, again=False)
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Learns a task from its examples.
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        Args:
+          X: features `[rows, features]`; for a learner of tables, a data frame with the columns of its training.
+          y: targets `[rows]`, or `[rows, outputs]` for a learner of as many outputs.
+          sample_weight: for how many rows each counts, `[rows]`, at least 0; 0 leaves a row out. Defaults to 1.
+
+        Raises:
+          DataError: for what does not fit the learner, and for weights that are below 0, or all 0.
+        """
+        table, targets, counts = self._table(X, y, sample_weight, reset=True)
+        self._begin(table, targets, counts)
+        return self._teach(table, targets, counts, again=False)
+
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Goes on learning from where it is, with these examples, by `inner_steps` more steps. The rows of the
-        first call say how features are scaled from then on."""
+        first call say how features are scaled from then on. Arguments are those of `fit`."""
         first = not hasattr(self, "adapted_")
-        table, targets = self._table(X, y, reset=first)
+        table, targets, counts = self._table(X, y, sample_weight, reset=first)
         if first:
-            self._begin(table, targets, more_rows=True)
-        return self._teach(table, targets, again=not first)
+            self._begin(table, targets, counts, more_rows=True)
+        return self._teach(table, targets, counts, again=not first)
 
     def predict(self, X: ArrayLike, return_std: bool = False) -> Any:
         """Targets `[rows]`, or `[rows, targets]` for a learner of several.
@@ -414,26 +508,28 @@ class FewShotRegressor(RegressorMixin, _FewShot):
         low, high = self.learner_.loss.interval(self._outputs(X), coverage)
         return _flat(np.stack([np.asarray(low), np.asarray(high)], axis=-1))
 
-    def _table(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[NDArray, NDArray]:
+    def _table(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: Any, *, reset: bool
+    ) -> tuple[NDArray, NDArray, NDArray]:
         learner = self._resolved()
-        options = {"dtype": learner.inputs.rows_dtype, "y_numeric": True, "multi_output": _targets(learner) > 1}
-        table, targets = checked(self, X, y, **options, reset=reset)
-        return table, np.asarray(targets, np.float64).reshape(len(table), -1)
+        several = _targets(learner) > 1
+        table, targets = self._rows(learner.inputs, X, y, reset=reset, y_numeric=True, multi_output=several)
+        return self._weighed(table, np.asarray(targets, np.float64).reshape(len(table), -1), sample_weight)
 
-    def _teach(self, table: NDArray, targets: NDArray, *, again: bool) -> Self:
+    def _teach(self, table: NDArray, targets: NDArray, counts: NDArray, *, again: bool) -> Self:
         count = _targets(self.learner_)
         if targets.shape[1] != count:
             raise DataError(
                 f"y has {targets.shape[1]} columns and this learner predicts {count} numbers; give as many."
             )
-        scaled = narrowed(self.inputs_.prepare_targets(targets), np.float32, "y")
-        return self._learn(table, scaled, None, again=again)
+        scaled = narrowed(self.inputs_.prepare_targets(_flat(targets)), np.float32, "y")
+        return self._learn(table, scaled.reshape(len(table), -1), counts, None, again=again)
 
     def _meta_targets(self, table: NDArray, y: NDArray) -> tuple[StandardisedRows, NDArray, int]:
-        targets = np.asarray(y, np.float64)[:, None]
+        targets = np.asarray(y, np.float64).reshape(len(table), -1)
         narrowed(targets, np.float32, "y")
         inputs = StandardisedRows(table.shape[1], scales_targets=True).with_scale(table, targets)
-        return inputs, inputs.prepare_targets(targets), 1
+        return inputs, inputs.prepare_targets(targets), targets.shape[1]
 
 
 def _task_names(tasks: ArrayLike, rows: int) -> NDArray[np.str_]:
