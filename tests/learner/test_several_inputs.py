@@ -175,7 +175,55 @@ class TestBadInput:
         with pytest.raises(mtnets.OptionError, match="input_shape"):
             mtnets.wrap(Two, shape)
 
-    def test_exports_say_that_they_take_one_array(self, learner, tmp_path) -> None:
-        adapted = learner.adapt(inputs(3), np.ones((3, 1)))
-        with pytest.raises(mtnets.OptionError, match="exports write programs of one"):
-            adapted.export(tmp_path / "network")
+
+@pytest.mark.parametrize("form", ["keywords", "positions", "dictionary"])
+def test_pytorch(form) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch modules need torch")
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.picture, self.head = torch.nn.Linear(16, 3), torch.nn.Linear(5, 1)
+
+        def both(self, image, age):
+            return self.head(torch.cat([torch.relu(self.picture(image.flatten(1))), age], 1))
+
+    class Keywords(Module):
+        def forward(self, image, age):
+            return self.both(image, age)
+
+    class Dictionary(Module):
+        def forward(self, x):
+            return self.both(x["image"], x["age"])
+
+    module = Dictionary() if form == "dictionary" else Keywords()
+    x = inputs(4)
+    tensors = {name: torch.tensor(part) for name, part in x.items()}
+    shapes = tuple(SHAPES.values()) if form == "positions" else SHAPES
+    model = mtnets.wrap(module, shapes)
+    params, state = model.init(jax.random.key(0))
+    given = tuple(x[name] for name in SHAPES) if form == "positions" else x
+    expected = module(tensors) if form == "dictionary" else module(**tensors)
+    found, _ = model.apply(params, state, given, None)
+    np.testing.assert_allclose(found, expected.detach().numpy(), 1e-5, 1e-6)
+
+
+def test_exports_take_the_same_inputs(learner, tmp_path) -> None:
+    pytest.importorskip("flatbuffers", reason="writing StableHLO needs flatbuffers")
+    x = inputs(3)
+    adapted = learner.adapt(x, targets(x))
+    adapted.export(tmp_path / "network.stablehlo", platforms=("cpu",))
+    program = jax.export.deserialize(bytearray((tmp_path / "network.stablehlo").read_bytes()))
+    np.testing.assert_allclose(program.call(x), adapted(x), 1e-5, 1e-6)
+
+
+def test_onnx_takes_the_same_inputs(learner, tmp_path) -> None:
+    pytest.importorskip("jax2onnx", reason="writing ONNX needs jax2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="running ONNX needs onnxruntime")
+    x = inputs(3)
+    adapted = learner.adapt(x, targets(x))
+    adapted.export_onnx(tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
+    names = [given.name for given in session.get_inputs()]
+    found = session.run(None, dict(zip(names, (x[name] for name in sorted(x)), strict=True)))[0]
+    np.testing.assert_allclose(found, adapted(x), 1e-4, 1e-5)

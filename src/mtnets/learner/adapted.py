@@ -191,11 +191,6 @@ class AdaptedModel:
     @property
     def _program(self) -> tuple[Callable[[Array], Array], tuple[int, ...], Any]:
         self.inputs.check_single_precision()
-        if self.model.takes_several:
-            raise OptionError(
-                "The network takes several inputs, and exports write programs of one; save it with save(path), or let "
-                "the network take its inputs as one array."
-            )
         return self._function, self.model.input_shape, self.model.input_dtype
 
     @property
@@ -203,7 +198,9 @@ class AdaptedModel:
         """With what an exported program is compared: the predictions of the model, for inputs of the network."""
 
         def predictions(x: Array) -> Array:
-            scaled = jnp.asarray(self.inputs.scale(x), self.model.input_dtype)
+            scaled = jax.tree.map(
+                lambda part, like: jnp.asarray(self.inputs.scale(part), like.dtype), x, self.model.inputs
+            )
             prediction = self._unscaled(predict(self.model, self.params, self.state, scaled), self.inputs)
             return prediction if self.used is None else jnp.where(self.used, prediction, MASKED)
 
@@ -214,7 +211,7 @@ class AdaptedModel:
         return inputs.unscale(outputs) if self.loss is None else self.loss.unscaled(outputs, inputs.unscale)
 
     def _function(self, x: Array) -> Array:
-        scaled = self.inputs.scale(x)  # tables: features come in units of their own
+        scaled = jax.tree.map(self.inputs.scale, x)  # tables: features come in units of their own
         prediction = self._unscaled(self.model.apply(self.params, self.state, scaled, None)[0], self.inputs)
         # finite, since some runtimes turn −∞ to NaN
         return prediction if self.used is None else jnp.where(self.used, prediction, MASKED)

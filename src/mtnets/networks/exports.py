@@ -17,6 +17,7 @@ from mtnets.compat import scanned, sub_programs
 from mtnets.errors import OptionError, first_line, warn
 from mtnets.files import replacing
 from mtnets.networks.programs import CALLS
+from mtnets.networks.several import Shapes, batch_like, inputs_like
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 BATCHES = (1, 2, 5)  # with which a program is compared
@@ -25,12 +26,12 @@ POOLING: dict[str, tuple[Callable[..., Array], float]] = {
     "reduce_window_max": (jnp.maximum, -jnp.inf),
     "reduce_window_sum": (jnp.add, 0),
 }
-Function = Callable[[Array], Array]
+Function = Callable[[Any], Array]
 
 
 def export_stablehlo(
     function: Function,
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     input_dtype: Any,
     path: str | Path,
     platforms: tuple[str, ...] = PLATFORMS,
@@ -45,7 +46,7 @@ def export_stablehlo(
 
     Args:
       function: from inputs `[examples, *input_shape]` to predictions `[examples, outputs]`.
-      input_shape: shape of one input.
+      input_shape: shape of one input, or of several, as a network has them.
       input_dtype: type of the inputs.
       path: of the file.
       platforms: where the program will run, of `cpu`, `cuda`, `rocm` and `tpu`.
@@ -61,8 +62,10 @@ def export_stablehlo(
     except ImportError as error:
         raise OptionError("Writing StableHLO needs one more package: pip install 'mtnets[export]'.") from error
 
+    like = inputs_like(input_shape, input_dtype)
+
     def written(form: Function) -> bytes:
-        exported = jax.export.export(jax.jit(form), platforms=platforms)(_any_number(input_shape, input_dtype))
+        exported = jax.export.export(jax.jit(form), platforms=platforms)(_any_number(like))
         return bytes(exported.serialize())
 
     def runnable(data: bytes) -> Function | None:
@@ -70,14 +73,14 @@ def export_stablehlo(
         return jax.export.deserialize(bytearray(data)).call if set(here) & set(platforms) else None
 
     forms = [lambda: function, *([lambda: _one_by_one(function)] if alone else [])]
-    data = _equal_to(reference or function, forms, written, runnable, input_shape, input_dtype, "StableHLO")
+    data = _equal_to(reference or function, forms, written, runnable, like, "StableHLO")
     with replacing(path) as file:
         file.write(data)
 
 
 def export_onnx(
     function: Function,
-    input_shape: tuple[int, ...],
+    input_shape: Shapes,
     input_dtype: Any,
     path: str | Path,
     *,
@@ -99,7 +102,9 @@ def export_onnx(
         import jax2onnx  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise OptionError("ONNX needs more packages: pip install 'mtnets[onnx]'.") from error
-    inputs = _any_number(input_shape, input_dtype)
+    like = inputs_like(input_shape, input_dtype)
+    inputs = _any_number(like)
+    leaves, structure = jax.tree.flatten(inputs)
 
     def written(form: Function) -> bytes:
         logger = logging.getLogger("onnx_ir")
@@ -108,7 +113,7 @@ def export_onnx(
             warnings.simplefilter("ignore")  # from other libraries, about each other
             logger.setLevel(logging.ERROR)
             try:
-                model: Any = jax2onnx.to_onnx(form, [inputs])
+                model: Any = jax2onnx.to_onnx(lambda *parts: form(structure.unflatten(parts)), leaves)
             finally:
                 logger.setLevel(level)
         return model.SerializeToString()
@@ -121,21 +126,22 @@ def export_onnx(
         options: Any = onnxruntime.SessionOptions()
         options.log_severity_level = FATAL
         session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        return lambda x: session.run(None, {name: np.asarray(x)})[0]
+        names = [given.name for given in session.get_inputs()]
+        return lambda x: session.run(None, dict(zip(names, map(np.asarray, jax.tree.leaves(x)), strict=True)))[0]
 
     # jax2onnx replaces functions of other libraries while it traces, and not all that take the same arguments.
     forms = [lambda: function, lambda: _primitive(function, inputs)]
     if alone:
         forms.append(lambda: _primitive(_one_by_one(function), inputs))
-    data = _equal_to(reference or function, forms, written, runnable, input_shape, input_dtype, "ONNX")
+    data = _equal_to(reference or function, forms, written, runnable, like, "ONNX")
     with replacing(path) as file:
         file.write(data)
 
 
-def _any_number(input_shape: tuple[int, ...], input_dtype: Any) -> jax.ShapeDtypeStruct:
+def _any_number(like: Any) -> Any:
     """Inputs of any number of examples."""
-    return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("examples"), *input_shape), input_dtype)
+    (examples,) = jax.export.symbolic_shape("examples")
+    return batch_like(like, examples, jax.ShapeDtypeStruct)
 
 
 def _equal_to(
@@ -143,8 +149,7 @@ def _equal_to(
     forms: list[Callable[[], Function]],
     written: Callable[[Function], bytes],
     runnable: Callable[[bytes], Function | None],
-    input_shape: tuple[int, ...],
-    input_dtype: Any,
+    like: Any,
     kind: str,
 ) -> bytes:
     """The first of several forms of a function that can be written, and whose predictions are those of the reference.
@@ -154,7 +159,7 @@ def _equal_to(
       forms: functions that make it, written in other ways.
       written: `written(form)`, its bytes.
       runnable: `runnable(bytes)`, a function that runs them; None where they cannot be run here.
-      input_shape, input_dtype: of one input.
+      like: shapes and types of one input.
       kind: for messages.
     """
     reasons: list[str] = []
@@ -168,11 +173,11 @@ def _equal_to(
                     + (": pip install onnxruntime." if kind == "ONNX" else "."),
                 )
                 return data
-            difference = max(_difference(run, reference, input_shape, input_dtype, count) for count in BATCHES)
+            difference = max(_difference(run, reference, like, count) for count in BATCHES)
         except Exception as error:  # of many kinds, depending on the library
             reasons.append(_reason(error))
             continue
-        if difference <= _tolerance(reference, input_shape, input_dtype):
+        if difference <= _tolerance(reference, like):
             return data
         reasons.append(f"its predictions differ from the network's by {difference:.2g} of the largest")
     other = "ONNX: adapted.export_onnx(path)" if kind == "StableHLO" else "StableHLO: adapted.export(path)"
@@ -189,33 +194,33 @@ def _reason(error: Exception) -> str:
     return reason if name in reason else f"its operation {name} cannot be converted ({reason})"
 
 
-def _difference(
-    run: Function, reference: Function, input_shape: tuple[int, ...], input_dtype: Any, count: int
-) -> float:
+def _difference(run: Function, reference: Function, like: Any, count: int) -> float:
     """The largest difference of two functions on random inputs, relative to their values."""
     random = np.random.default_rng(count)
-    if jnp.issubdtype(input_dtype, jnp.integer):
-        x = random.integers(0, 2, (count, *input_shape)).astype(input_dtype)
-    else:
-        x = random.normal(size=(count, *input_shape)).astype(input_dtype)
-    a, b = (np.asarray(f(jnp.asarray(x)), np.float64) for f in (run, reference))
+
+    def make(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        whole = jnp.issubdtype(dtype, jnp.integer)
+        return (random.integers(0, 2, shape) if whole else random.normal(size=shape)).astype(dtype)
+
+    x = batch_like(like, count, make)
+    a, b = (np.asarray(f(jax.tree.map(jnp.asarray, x)), np.float64) for f in (run, reference))
     if a.shape != b.shape:
-        raise OptionError(f"for inputs {list(x.shape)} it returns {list(a.shape)} and the network {list(b.shape)}")
+        raise OptionError(f"for {count} examples it returns {list(a.shape)} and the network {list(b.shape)}")
     ordinary = b[np.abs(b) < 1e8]  # masked outputs are far beyond
     size = np.abs(ordinary).max(initial=1e-30)
     return float(np.nan_to_num(np.abs(a - b) / np.maximum(np.abs(b), size), nan=np.inf).max(initial=0.0))
 
 
-def _tolerance(reference: Function, input_shape: tuple[int, ...], input_dtype: Any) -> float:
+def _tolerance(reference: Function, like: Any) -> float:
     """How far rounding may move predictions, relative to the largest."""
-    result = jax.eval_shape(reference, jax.ShapeDtypeStruct((1, *input_shape), input_dtype))
+    result = jax.eval_shape(reference, batch_like(like, 1, jax.ShapeDtypeStruct))
     exact = jax.default_backend() == "cpu" and jnp.finfo(result.dtype).bits >= 32
     return 1e-3 if exact else 3e-2  # a GPU multiplies in a precision of its own
 
 
 def _one_by_one(function: Function) -> Function:
     """The same function of independent examples, which sees one of them at a time and so may ask how many there are."""
-    return jax.vmap(lambda x: function(x[None])[0])
+    return jax.vmap(lambda x: function(jax.tree.map(lambda part: part[None], x))[0])
 
 
 def _primitive(function: Function, inputs: Any) -> Function:
@@ -224,8 +229,8 @@ def _primitive(function: Function, inputs: Any) -> Function:
     of examples."""
     closed = jax.make_jaxpr(function)(inputs)  # before the converter replaces functions
 
-    def run(x: Array) -> Array:
-        return evaluated(closed.jaxpr, closed.consts, [x])[0]
+    def run(x: Any) -> Array:
+        return evaluated(closed.jaxpr, closed.consts, jax.tree.leaves(x))[0]
 
     def evaluated(jaxpr: Any, consts: Any, args: Any) -> list[Any]:
         values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
