@@ -50,8 +50,10 @@ class Passages:
         file, place = jax.random.randint(key, (2,), 0, jnp.array([len(self.files), LEAST - lines * LINE]))
         read = jax.lax.dynamic_slice(self.files[file], (place,), (lines * LINE + 1,)).astype(jnp.int32)
         x, y = (part.reshape(lines, LINE) for part in (read[:-1], read[1:]))
-        cut = LINES * SLICES
-        return mtnets.Task(mtnets.Batch(x[:cut], y[:cut]), mtnets.Batch(x[cut:], y[cut:]))
+        cut, all_bytes = LINES * SLICES, jnp.ones(BYTES, bool)  # which are the same in all passages
+        return mtnets.Task(
+            mtnets.Batch(x[:cut], y[:cut], outputs=all_bytes), mtnets.Batch(x[cut:], y[cut:], outputs=all_bytes)
+        )
 
 
 class Transformer(nnx.Module):

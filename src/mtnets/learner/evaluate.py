@@ -21,8 +21,8 @@ from mtnets.inner import LOSS, Batch, Distribution, Inner, Learned, Method, Metr
 from mtnets.inner.rules import MaskUse
 from mtnets.learner.data import of_task, to_counts
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
+from mtnets.learner.meeting import check_seen, fitted
 from mtnets.learner.meeting import drawn as example
-from mtnets.learner.meeting import fitted
 from mtnets.tasks import AS_THEY_ARE, Family, inputs_of
 from mtnets.tasks.sampling import surfacing
 
@@ -200,10 +200,12 @@ def evaluate(
     else:
         judges = inner.criterion
         distribution = fitted(learner.model, judges, distribution, "The tasks", any_ways=learner.any_ways)
-    if inner.view.stream or learner.any_ways:
+    masked = inner.criterion.labels and not learner.inputs.shared_classes
+    if masked or inner.view.stream:
         one = example(distribution, "The tasks") if drawn is None else jax.tree.map(lambda leaf: leaf[0], drawn)
         inner = _of_task(learner, inner, one, inner_steps)
-    masked = inner.criterion.labels and not learner.inputs.shared_classes
+    if masked:
+        check_seen(one, "The tasks")
     with surfacing():
         mesh = task_mesh(min(present(devices), num_tasks))
         outputs = (inner.ways or learner.outputs) if masked else None

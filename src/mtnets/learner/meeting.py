@@ -138,6 +138,24 @@ def check_labels(labels: np.ndarray, outputs: float, what: str) -> None:
         )
 
 
+def check_seen(task: Task, what: str) -> None:
+    """Raises DataError for a task whose query set has a label that the support set has not: such outputs are no classes
+    of the task, so that no prediction could be right."""
+    support, query = (np.unique(np.asarray(part.y)[_counts(part)]) for part in task)
+    if task.support.outputs is None and not set(query) <= set(support):
+        unseen = sorted(set(query.tolist()) - set(support.tolist()))
+        raise DataError(
+            f"{what} (query set) have the label {unseen[0]}, of which their support set has no example; draw every "
+            "class into the support set, or, where labels mean the same classes in all tasks, say so: "
+            "from_function(..., same_classes=True), or Batch(x, y, outputs=jnp.ones(classes, bool))."
+        )
+
+
+def _counts(batch: Batch) -> Any:
+    """Which examples of a batch count."""
+    return slice(None) if batch.weights is None else np.asarray(batch.weights) > 0
+
+
 def drawn(tasks: Distribution, what: str) -> Task:
     """One task, always the same.
 

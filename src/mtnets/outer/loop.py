@@ -19,7 +19,6 @@ from mtnets.learner.meeting import drawn
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan
 from mtnets.outer.program import Outer
-from mtnets.tasks import AS_THEY_ARE, inputs_of
 
 VALIDATION_SEED = 20180606
 DISPLAY_SECONDS = 1.0  # a chunk of meta-steps takes about this long
@@ -184,7 +183,7 @@ def learners(plan: Plan, best: Best, failed: Array | None = None) -> list[Learne
                 Learned(meta, state, inner_lr),
                 plan.training.inner_steps,
                 plan.criterion,
-                inputs_of(plan.train if family is None else family) or AS_THEY_ARE,
+                plan.inputs,
                 record,
                 plan.view,
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -27,11 +28,11 @@ from mtnets.inner import (
     method_to_json,
     slice_size,
 )
-from mtnets.learner.meeting import check_head, drawn, fitted
+from mtnets.learner.meeting import check_head, check_seen, drawn, fitted
 from mtnets.networks.model import Model
 from mtnets.outer.program import Program
 from mtnets.outer.settings import Training, settle
-from mtnets.tasks import Family, options_to_record
+from mtnets.tasks import AS_THEY_ARE, SAME_CLASSES, Family, Inputs, inputs_of, options_to_record
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,6 +81,16 @@ class Plan:
     def inner_lr(self) -> Array:
         """α of each run, `[runs]`."""
         return jnp.asarray(self.inner_lrs, jnp.float32)
+
+    @functools.cached_property
+    def inputs(self) -> Inputs:
+        """How raw data become inputs: what the tasks say; classes are the same in all of them where every output is
+        said to be a class of the task."""
+        said = inputs_of(self.train if self.family is None else self.family)
+        if said is not None or not self.criterion.labels:
+            return said or AS_THEY_ARE
+        outputs = drawn(self.train, "The training tasks").support.outputs
+        return AS_THEY_ARE if outputs is None or not np.all(outputs) else SAME_CLASSES
 
     @functools.cached_property
     def devices(self) -> int:
@@ -188,7 +199,7 @@ def make_plan(
         check_head(network, judges, drawn(train, "The training tasks").support.x)
     _warn_of_unmoved(network, method)
     view = _view(training, network, method, train)
-    return Plan(
+    plan = Plan(
         network,
         method,
         judges,
@@ -203,6 +214,9 @@ def make_plan(
         optimiser is not None,
         view,
     )
+    if training.validate_every and judges.labels and not plan.inputs.shared_classes:
+        check_seen(drawn(validation, "The validation tasks"), "The validation tasks")
+    return plan
 
 
 def _view(training: Training, model: Model, method: Method, tasks: Distribution) -> View:

@@ -24,7 +24,7 @@ from mtnets.tasks.families.arrays import arrays
 from mtnets.tasks.families.hugging_face import hugging_face
 from mtnets.tasks.families.table import table
 from mtnets.tasks.family import FAMILIES, Family, Options, Recipe, inputs_of
-from mtnets.tasks.inputs import AS_THEY_ARE, Images, Inputs, StandardisedRows, TableInputs
+from mtnets.tasks.inputs import AS_THEY_ARE, SAME_CLASSES, Images, Inputs, StandardisedRows, TableInputs
 from mtnets.tasks.records import family_from_record, inputs_from_json, options_from_record, options_to_record
 from mtnets.tasks.sampling import Episodes, Mixture, Rows, from_function, from_sequence
 from mtnets.tasks.sampling.mixture import mixture
@@ -54,6 +54,7 @@ random_tables = _builder(RandomTables, "random_tables")
 __all__ = [
     "AS_THEY_ARE",
     "FAMILIES",
+    "SAME_CLASSES",
     "Episodes",
     "Family",
     "Folder",

@@ -197,4 +197,16 @@ def check_digits(name: str, mean: float, spread: float) -> None:
         )
 
 
+class SameClasses(Inputs):
+    """The same where outputs mean the same classes in all tasks: letters of a text, parts of an image."""
+
+    kind: ClassVar[str | None] = "same-classes"
+    shared_classes = True
+
+    def to_json(self) -> dict[str, Any] | None:
+        """See `Inputs.to_json`."""
+        return {"kind": self.kind}
+
+
 AS_THEY_ARE = Inputs()
+SAME_CLASSES = SameClasses()

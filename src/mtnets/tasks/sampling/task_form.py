@@ -17,7 +17,7 @@ from mtnets.networks.model import Model
 from mtnets.networks.models import mlp
 from mtnets.raw_arrays import REAL, WHOLE, is_several, narrowed, read_array
 from mtnets.tasks.family import Family, Recipe
-from mtnets.tasks.inputs.base import AS_THEY_ARE
+from mtnets.tasks.inputs.base import AS_THEY_ARE, SAME_CLASSES
 from mtnets.tasks.inputs.images import Images
 from mtnets.trees import path_of
 
@@ -36,6 +36,7 @@ class TaskForm:
       images: how x become inputs; None where they are inputs already.
       most: examples that support and query set are padded to; None where all tasks have as many.
       like: shapes and types of the first task; None until it is known.
+      same_classes: whether labels mean the same classes in all tasks.
     """
 
     loss: LossLike
@@ -43,9 +44,15 @@ class TaskForm:
     images: Images | None
     most: tuple[int, int] | None = None
     like: Any = None
+    same_classes: bool = False
 
     def __post_init__(self) -> None:
         as_loss(self.loss)
+        if self.same_classes and self.images is not None:
+            raise OptionError(
+                "same_classes is True, and classes of images are numbered anew in each task; leave out same_classes or "
+                "inputs."
+            )
         if self.ways is not None and self.ways < 2:
             raise OptionError(f"ways is {self.ways}; it must be at least 2.")
         if self.most is not None and min(self.most) < 1:
@@ -96,7 +103,7 @@ class TaskForm:
     def family(self, distributions: Mapping[str, Distribution]) -> Family:
         """The family of these distributions, by split."""
         train, validation, test = (distributions[split] for split in ("train", "validation", "test"))
-        inputs = self.images or AS_THEY_ARE
+        inputs = self.images or (SAME_CLASSES if self.same_classes else AS_THEY_ARE)
         recipe = OF_LABELS if self.judge.labels else OF_NUMBERS
         return Family(train, validation, test, self.loss, recipe, self._network, inputs=inputs)
 

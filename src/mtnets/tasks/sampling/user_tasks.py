@@ -35,6 +35,7 @@ def from_function(
     ways: int | None = None,
     inputs: Images | None = None,
     most: tuple[int, int] | None = None,
+    same_classes: bool = False,
 ) -> Family:
     """Tasks that a function makes on the host from a random generator.
 
@@ -56,13 +57,15 @@ def from_function(
       inputs: how uint8 images `[examples, size, size, channels]` become inputs. By default, x are inputs already.
       most: examples that a support set and a query set have at most, where their numbers differ from task to task. They
         are padded to this, with examples of weight 0, which do not count. By default, all must have as many.
+      same_classes: whether labels mean the same classes in all tasks: letters of a text, parts of an image. By default
+        each task numbers its own, and outputs that its support set has no label of are left out.
 
     Raises:
       OptionError: for another loss, ways below 2, or sizes below 1.
       DataError: for a function that makes no task, or a different one when called again with the same generator.
         Training raises it for a task unlike the first one in shape or type, or with a number that is not finite.
     """
-    form = TaskForm(loss, ways, inputs, most)
+    form = TaskForm(loss, ways, inputs, most, same_classes=same_classes)
     distributions: dict[str, Distribution] = {}
     for split, function in {"train": train, "validation": validation or train, "test": test or train}.items():
         task = functools.partial(_task_of_function, function, split)
@@ -88,6 +91,7 @@ def from_sequence(
     ways: int | None = None,
     inputs: Images | None = None,
     most: tuple[int, int] | None = None,
+    same_classes: bool = False,
     limit: int = 10_000,
 ) -> Family:
     """Tasks from sequences of them: each task of a training is drawn from `train`, with replacement.
@@ -99,7 +103,8 @@ def from_sequence(
     Args:
       train, validation, test: tasks `((x_support, y_support), (x_query, y_query))` as for `from_function`, all of the
         same shapes. A task that is fetched must be the same each time, and be made without JAX.
-      loss, ways, inputs, most: as for `from_function`; tasks of a list or tuple are padded to the largest by default.
+      loss, ways, inputs, most, same_classes: as for `from_function`; tasks of a list or tuple are padded to the largest
+        by default.
       limit: tasks to read of each argument that can only be iterated over.
 
     Raises:
@@ -113,7 +118,7 @@ def from_sequence(
         split: _sequence(tasks, split, limit)
         for split, tasks in {"train": train, "validation": validation, "test": test}.items()
     }
-    form = TaskForm(loss, ways, inputs, most or _most(sequences))
+    form = TaskForm(loss, ways, inputs, most or _most(sequences), same_classes=same_classes)
     distributions: dict[str, Distribution] = {}
     for split, sequence in sequences.items():
         task = functools.partial(_task_of_sequence, sequence, split)
