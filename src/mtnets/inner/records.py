@@ -15,7 +15,10 @@ CUSTOM = "custom"  # a value of the user's that cannot be written down, such as 
 
 def method_to_json(method: Method) -> dict[str, Any]:
     """The name and the fields of a method as plain values."""
-    return {"name": method.name} | _plain_fields(method) | {"estimator": estimator_to_json(method.estimator)}
+    record = {"name": method.name} | _plain_fields(method) | {"estimator": estimator_to_json(method.estimator)}
+    if record["head"] == "fixed":  # as records were before there were others: fingerprints stay the same
+        del record["head"]
+    return record
 
 
 def estimator_to_json(estimator: Estimator) -> Any:

@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
+from mtnets.arguments import check
 from mtnets.errors import OptionError
 
 Shapes = Any  # sizes of one input, or a dictionary or tuple of such: `{"image": (28, 28, 1), "age": (1,)}`
@@ -45,13 +47,15 @@ def inputs_like(input_shape: Shapes, input_dtype: Any) -> Any:
       input_dtype: one type for all arrays, or a dictionary or tuple of types like that of shapes.
 
     Raises:
-      OptionError: for types that are not as many as there are shapes.
+      OptionError: for what is no type, or types that are not as many as there are shapes.
     """
     shapes, structure = jax.tree.flatten(input_shape, is_leaf=is_sizes)
     several = isinstance(input_dtype, Mapping | tuple | list)
-    dtypes = jax.tree.leaves(input_dtype) if several else [input_dtype] * len(shapes)
+    dtypes = jax.tree.leaves(input_dtype, is_leaf=lambda leaf: leaf is None) if several else [input_dtype] * len(shapes)
     if len(dtypes) != len(shapes):
         raise OptionError(f"input_dtype has {len(dtypes)} types and input_shape {len(shapes)} shapes; name one each.")
+    for dtype in dtypes:
+        check("input_dtype", dtype, DTypeLike)
     return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*each) for each in zip(shapes, dtypes, strict=True)])
 
 
