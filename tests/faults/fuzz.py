@@ -26,7 +26,7 @@ from typing import Any
 
 from mtnets.files import write_json
 
-SECONDS_EACH = 20  # an input that takes longer is a fault
+SECONDS_EACH = 20  # of computing; an input that takes longer is a fault
 EVERY = 500  # inputs between two reports
 
 
@@ -60,12 +60,12 @@ class Campaign:
 
     def __call__(self, data: bytes) -> None:
         """Reads one input."""
-        start = time.monotonic()
+        start = time.process_time()  # a busy machine is not the reader's fault
         try:
             self.reader.read(data)
         except Exception as error:
             self._keep(data, error)
-        taken = time.monotonic() - start
+        taken = time.process_time() - start
         if taken > SECONDS_EACH:
             self._keep(data, TimeoutError(f"{taken:.0f} seconds"))
         self.slowest = max(self.slowest, taken)
