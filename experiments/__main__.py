@@ -8,6 +8,7 @@ import tyro
 from experiments.complexity import Complexity
 from experiments.image_recipes import ImageRecipes
 from experiments.images import CifarFs, MiniImageNet, Omniglot
+from experiments.intervals.experiment import Intervals
 from experiments.learners import Learners
 from experiments.methods_on_sine import MethodsOnSine
 from experiments.report import Report
@@ -32,6 +33,7 @@ EXPERIMENTS: dict[str, Callable[..., Callable[[], None]]] = {
     "methods-on-sine": MethodsOnSine,
     "image-recipes": ImageRecipes,
     "tabular": Tabular,
+    "intervals": Intervals,
     "learners": Learners,
     "report": Report,
 }

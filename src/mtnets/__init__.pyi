@@ -50,7 +50,19 @@ from .inner import (
     warp_grad,
 )
 from .interop import load_from_hub, model_card, push_to_hub
-from .learner import AdaptedModel, AdaptedModels, Estimate, Learner, evaluate, load, load_adapted
+from .learner import (
+    AdaptedEnsemble,
+    AdaptedModel,
+    AdaptedModels,
+    Conformal,
+    Ensemble,
+    Estimate,
+    Learner,
+    conformal,
+    evaluate,
+    load,
+    load_adapted,
+)
 from .networks import (
     Model,
     from_equinox,
@@ -74,13 +86,16 @@ __all__ = [
     "LOSSES",
     "METHODS",
     "METRICS",
+    "AdaptedEnsemble",
     "AdaptedModel",
     "AdaptedModels",
     "Batch",
+    "Conformal",
     "DataError",
     "Diagnosis",
     "Displacement",
     "Distribution",
+    "Ensemble",
     "Estimate",
     "Estimator",
     "Exact",
@@ -114,6 +129,7 @@ __all__ = [
     "boil",
     "catalogue",
     "cavia",
+    "conformal",
     "diagnose",
     "evaluate",
     "fomaml",

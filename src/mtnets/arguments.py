@@ -55,6 +55,7 @@ Seed = Annotated[int, Such(lambda seed: 0 <= seed < 2**32, f"a whole number from
 Key = Annotated[Array, Such(_is_key, "one random key, such as jax.random.key(0)")]
 # JAX counts the rounds of a loop in 32 bits
 Steps = Annotated[int, Such(lambda steps: 0 <= steps < 2**31, f"a whole number from 0 to {2**31 - 1}")]
+Coverage = Annotated[float, Such(lambda share: 0 < share < 1, "a number between 0 and 1")]
 
 ANY_VALUE = {Any, ArrayLike, np.typing.ArrayLike, inspect.Parameter.empty}
 WORDS: dict[Any, str] = {
@@ -247,6 +248,7 @@ def _evaluated(hint: Any, names: dict[str, Any]) -> Any:
 
 
 __all__: Sequence[str] = [
+    "Coverage",
     "Key",
     "Seed",
     "Steps",

@@ -166,6 +166,38 @@ def test_what_outputs_stand_for() -> None:
         mtnets.losses.Quantile().shape_of_targets((5,))
 
 
+def test_intervals_in_small_units() -> None:
+    """The bound of a log-variance is in the units in which the network predicts, not in those of the targets."""
+    gaussian = mtnets.losses.Gaussian(smallest=-4.0)
+    outputs = gaussian.unscaled(np.array([[1.0, -9.0]]), lambda z: 1e-3 * z)
+    low, high = gaussian.interval(outputs, 0.95)
+    np.testing.assert_allclose(high - low, 2 * 1.959964 * 1e-3 * np.exp(-2.0), rtol=1e-4)
+    np.testing.assert_allclose(np.sqrt(gaussian.variance(np.asarray(outputs))), 1e-3 * np.exp(-2.0), rtol=1e-4)
+
+
+def test_what_a_mixture_of_networks_stands_for() -> None:
+    """By moments and probabilities; logits may be −∞ or large."""
+    outputs = RANDOM.normal(size=(3, 5, 4))
+    np.testing.assert_allclose(LOSSES["mse"]().mixed(outputs), outputs.mean(0))
+    assert LOSSES["mse"]().variance(outputs) is None
+    mean, variance = outputs[..., :2], np.exp(outputs[..., 2:])
+    total = (variance + mean**2).mean(0) - mean.mean(0) ** 2
+    mixed = LOSSES["gaussian"]().mixed(outputs)
+    np.testing.assert_allclose(mixed, np.concatenate([mean.mean(0), np.log(total)], -1), rtol=1e-12)
+    poisson = LOSSES["poisson"]()
+    np.testing.assert_allclose(poisson.point(poisson.mixed(outputs)), np.exp(outputs).mean(0), rtol=1e-12)
+    np.testing.assert_array_equal(poisson.variance(outputs), poisson.point(outputs))
+    logits = np.concatenate([outputs[..., :3], np.full((3, 5, 1), -np.inf)], -1)
+    for name in ("cross-entropy", "focal"):
+        log_p = LOSSES[name]().mixed(logits)
+        np.testing.assert_allclose(np.exp(log_p), special.softmax(logits, -1).mean(0), rtol=1e-12)
+    for name in ("binary", "dice"):
+        np.testing.assert_allclose(special.expit(LOSSES[name]().mixed(outputs)), special.expit(outputs).mean(0))
+    far = np.array([[[800.0, -800.0]], [[-800.0, 800.0]]])
+    np.testing.assert_allclose(LOSSES["cross-entropy"]().mixed(far), np.log([[0.5, 0.5]]))
+    np.testing.assert_allclose(LOSSES["binary"]().mixed(far), 0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

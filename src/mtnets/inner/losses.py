@@ -113,13 +113,24 @@ class Gaussian(Shipped):
         """Ends of the interval of the normal distribution."""
         if not 0 < coverage < 1:
             raise OptionError(f"coverage is {coverage}; it must be between 0 and 1.")
-        mean, v = self.moments(jnp.asarray(outputs))
+        mean, v = jnp.split(jnp.asarray(outputs), 2, axis=-1)  # models return them with the bound of v, in its units
         half = statistics.NormalDist().inv_cdf((1 + coverage) / 2) * jnp.exp(v / 2)
         return mean - half, mean + half
 
     def point(self, outputs: Any) -> Any:
         """The means."""
         return outputs[..., : outputs.shape[-1] // 2]
+
+    def variance(self, outputs: Any) -> Any:
+        """`eᵛ`."""
+        return np.exp(outputs[..., outputs.shape[-1] // 2 :])
+
+    def mixed(self, outputs: Any) -> Any:
+        """Mean and log-variance of the mixture, by the law of total variance (Lakshminarayanan, Pritzel & Blundell
+        2017, arXiv 1612.01474, section 2.4)."""
+        means, variance = self.point(outputs), self.variance(outputs)
+        total = np.mean(variance, axis=0) + np.var(means, axis=0)
+        return np.concatenate([np.mean(means, axis=0), np.log(total)], axis=-1)
 
     @property
     def outputs_per_target(self) -> int:
@@ -200,6 +211,18 @@ class Poisson(Shipped):
         """Mean over outputs, `[examples]`, for outputs of the shape of the targets."""
         return _mean(jnp.exp(prediction) - batch.y * prediction)
 
+    def point(self, outputs: Any) -> Any:
+        """The rates."""
+        return np.exp(outputs)
+
+    def variance(self, outputs: Any) -> Any:
+        """The rates too."""
+        return np.exp(outputs)
+
+    def mixed(self, outputs: Any) -> Any:
+        """Logarithm of the mean rate."""
+        return _log_mean_exp(outputs)
+
 
 # --- classes
 
@@ -242,6 +265,10 @@ class CrossEntropy(Shipped):
             uniform = -log_likelihoods.sum(-1) / used.sum()
             loss = (1 - self.smoothing) * loss + self.smoothing * uniform
         return _mean(loss * _weights_of(self.class_weights, batch.y, loss.dtype))
+
+    def mixed(self, outputs: Any) -> Any:
+        """Logarithm of the mean of the probabilities."""
+        return _log_mean_exp(outputs - np.logaddexp.reduce(outputs, axis=-1, keepdims=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,6 +321,10 @@ class Binary(Shipped):
         yes, no = jax.nn.softplus(-prediction), jax.nn.softplus(prediction)
         return _mean(weights * batch.y * yes + (1 - batch.y) * no)
 
+    def mixed(self, outputs: Any) -> Any:
+        """Logit of the mean of the probabilities."""
+        return _logit_of_mean(outputs)
+
 
 @dataclasses.dataclass(frozen=True)
 class Dice(Shipped):
@@ -319,6 +350,10 @@ class Dice(Shipped):
         p = jax.nn.sigmoid(prediction)
         both, each = jnp.sum(p * batch.y, places), jnp.sum(p, places) + jnp.sum(batch.y, places)
         return 1 - (2 * both + self.smooth) / (each + self.smooth)
+
+    def mixed(self, outputs: Any) -> Any:
+        """Logit of the mean of the probabilities."""
+        return _logit_of_mean(outputs)
 
 
 # --- learned
@@ -398,6 +433,16 @@ def _used(outputs: int, batch: Batch) -> Array | None:
 def _mean(values: Array) -> Array:
     """Mean over all axes but that of examples."""
     return jnp.mean(values, axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
+
+
+def _log_mean_exp(values: Any) -> Any:
+    """Logarithm of the mean of the exponentials over the first axis, which does not overflow."""
+    return np.logaddexp.reduce(values, axis=0) - np.log(np.asarray(len(values), values.dtype))
+
+
+def _logit_of_mean(logits: Any) -> Any:
+    """Logit of the mean over the first axis of the probabilities that these are logits of."""
+    return _log_mean_exp(-np.logaddexp(0, -logits)) - _log_mean_exp(-np.logaddexp(0, logits))
 
 
 def _weights_of(class_weights: tuple[float, ...] | None, labels: Array, dtype: np.dtype) -> Array | float:

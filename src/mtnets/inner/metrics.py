@@ -119,7 +119,8 @@ def interval(prediction: Array, targets: int) -> tuple[Array, Array]:
     """Lower and upper ends, `[examples, targets]` each."""
     each = prediction.shape[-1] // targets
     if each == 2:
-        return Gaussian().interval(prediction, 0.9)
+        gaussian = Gaussian()
+        return gaussian.interval(jnp.concatenate(gaussian.moments(prediction), axis=-1), 0.9)
     quantiles = prediction.reshape(*prediction.shape[:-1], targets, each)
     return quantiles.min(-1), quantiles.max(-1)
 

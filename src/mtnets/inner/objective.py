@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from mtnets.errors import OptionError
@@ -83,6 +84,15 @@ class Loss(abc.ABC):
           OptionError: for a loss that says none of this coverage.
         """
         raise OptionError(f"The loss {self.name} says no intervals; train with 'gaussian' or 'quantile'.")
+
+    def variance(self, outputs: Any) -> Any | None:
+        """Variance of each target that outputs of a model say, `[..., targets]`; None for a loss that says none."""
+        return None
+
+    def mixed(self, outputs: Any) -> Any:
+        """Outputs that stand for the equal mixture of several networks, `[..., outputs]`, from those of each,
+        `[networks, ..., outputs]`: here the mean."""
+        return np.mean(outputs, axis=0)
 
     def unscaled(self, outputs: Any, unscale: Callable[[Any], Any]) -> Any:
         """Outputs in units of the targets, from outputs in those of standardised targets."""

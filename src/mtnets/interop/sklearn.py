@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, Self, Unpack
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -490,8 +489,7 @@ class FewShotRegressor(RegressorMixin, _FewShot):
                 f"The learner was trained with {loss.name}, which says no standard deviation; train one with the loss "
                 "'gaussian', or use predict_interval."
             )
-        mean, v = loss.moments(jnp.asarray(outputs))
-        return _flat(np.asarray(mean)), _flat(np.exp(np.asarray(v) / 2))
+        return _flat(loss.point(outputs)), _flat(np.sqrt(loss.variance(outputs)))
 
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> NDArray[np.float64]:
         """Lower and upper ends of central intervals, `[rows, 2]` or `[rows, targets, 2]`.

@@ -12,12 +12,13 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from mtnets.arguments import Key, Steps, check, checked_arguments
+from mtnets.arguments import Coverage, Key, Steps, check, checked_arguments
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner import Loss, loss_from_json, loss_to_json
 from mtnets.inner.losses import MASKED
 from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import check_predictions, of_task, to_inputs, to_queries
+from mtnets.learner.spread import check_numbers, interval_of, std_of
 from mtnets.learner.task_files import write_task
 from mtnets.learner.tensors import fill, read_tensors, reading, used_outputs, write_tensors
 from mtnets.networks.adapters import to_torch
@@ -87,6 +88,30 @@ class AdaptedModel:
                 "itself: model(x)."
             )
         return jax.nn.softmax(self(x), axis=-1)
+
+    def std(self, x: Any) -> np.ndarray:
+        """Standard deviations of the targets, `[examples, targets]`, as the loss `gaussian` predicts them.
+
+        Raises:
+          OptionError: for a model whose loss says none.
+        """
+        check_numbers(self.loss)
+        return std_of(self.loss, np.asarray(self(x))[None])  # type: ignore[arg-type]
+
+    @checked_arguments
+    def interval(self, x: Any, coverage: Coverage = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends of central intervals, `[examples, targets]` each, as the losses `gaussian` and
+        `quantile` predict them.
+
+        Args:
+          x: inputs, as for a prediction.
+          coverage: the share of targets that are to lie within; with `quantile` that of two of its levels.
+
+        Raises:
+          OptionError: for a model whose loss says no interval of this coverage.
+        """
+        check_numbers(self.loss)
+        return interval_of(self.loss, np.asarray(self(x))[None], coverage)  # type: ignore[arg-type]
 
     @checked_arguments
     def update(

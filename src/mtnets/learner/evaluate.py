@@ -196,7 +196,7 @@ def evaluate(
     at_once = chosen_at_once(tasks_at_once, learner.meta.params, num_tasks, most=MOST_AT_ONCE)
     drawn = None
     if given == AS_THEY_ARE != learner.inputs:
-        drawn = _converted(learner, distribution, keys)
+        drawn = converted(learner, distribution, keys)
     else:
         judges = inner.criterion
         distribution = fitted(learner.model, judges, distribution, "The tasks", any_ways=learner.any_ways)
@@ -240,14 +240,15 @@ def _draw(tasks: Distribution, key: Array) -> Task:
 
 
 @compiled()
-def _draw_each(tasks: Distribution, keys: Array) -> Task:
+def draw_each(tasks: Distribution, keys: Array) -> Task:
+    """The tasks of these keys, `[tasks, ...]`."""
     return jax.lax.map(functools.partial(_draw, tasks), keys)
 
 
-def _converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
+def converted(learner: Learner, tasks: Distribution, keys: Array) -> Task:
     """The tasks of these keys, `[tasks, ...]`, whose raw data the learner converts as in `adapt`."""
     with surfacing():
-        raw = jax.tree.map(np.asarray, _draw_each(tasks, keys))
+        raw = jax.tree.map(np.asarray, draw_each(tasks, keys))
     converted = []
     for i in range(len(keys)):
         task = jax.tree.map(lambda leaf, i=i: leaf[i], raw)
@@ -293,7 +294,7 @@ def score_tasks(
         key, task = each
         task = _draw(tasks, key) if task is None else task
         if outputs is not None:
-            task = _masked(task, outputs)
+            task = masked_by_support(task, outputs)
 
         judges, loss_key = inner.criterion, inner.key_of_loss(key)
 
@@ -308,7 +309,7 @@ def score_tasks(
     return map_over(one, (learned, tasks), (keys, drawn), at_once=at_once, mesh=mesh)
 
 
-def _masked(task: Task, outputs: int) -> Task:
+def masked_by_support(task: Task, outputs: int) -> Task:
     """The task with the outputs that its support set has labels of, unless it says itself which are classes."""
     support, query = task
     if support.outputs is not None:

@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from mtnets.arguments import Key, Steps, check, check_fields, checked_arguments
+from mtnets.arguments import Key, Steps, Such, check, check_fields, checked_arguments
 from mtnets.devices import AtOnce, chosen_at_once
 from mtnets.errors import DataError, OptionError, RunError, warn
 from mtnets.files import write_json
@@ -40,6 +40,7 @@ from mtnets.inner import (
 from mtnets.inner.records import CUSTOM
 from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
+from mtnets.learner.adapted_ensemble import AdaptedEnsemble
 from mtnets.learner.data import (
     of_task,
     padded,
@@ -70,6 +71,8 @@ RECORD = {
     "target_shape": list | None,
 }
 MOST_AT_ONCE = 1000  # tasks of one call that a device runs at the same time
+# one would be no ensemble; more than a thousand say no more, and are held in memory
+Masks = Annotated[int, Such(lambda masks: 2 <= masks <= 1000, "a whole number from 2 to 1000")]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -183,6 +186,29 @@ class Learner:
 
     # --- use
 
+    @overload
+    def adapt(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        weights: Any = None,
+        inner_steps: Steps | None = None,
+        key: Key | None = None,
+        start: AdaptedModel | Mapping[str, Array] | None = None,
+        masks: None = None,
+    ) -> AdaptedModel: ...
+    @overload
+    def adapt(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        weights: Any = None,
+        inner_steps: Steps | None = None,
+        key: Key | None = None,
+        masks: int,
+    ) -> AdaptedEnsemble: ...
     @checked_arguments
     def adapt(
         self,
@@ -193,7 +219,8 @@ class Learner:
         inner_steps: Steps | None = None,
         key: Key | None = None,
         start: AdaptedModel | Mapping[str, Array] | None = None,
-    ) -> AdaptedModel:
+        masks: Masks | None = None,
+    ) -> AdaptedModel | AdaptedEnsemble:
         """Learns a task from its examples.
 
         Args:
@@ -209,16 +236,21 @@ class Learner:
           key: for masks and everything else that is random. Defaults to a fixed one.
           start: a model to go on from, whose scale of features is kept; or weights alone (`AdaptedModel.moved`).
             Defaults to what was meta-learned.
+          masks: how many times it is learned, with masks of their own, in one compiled program: for methods that draw
+            masks (`mt_net`, `mt_net_full`, `m_net`). What the networks disagree on is not sure.
 
         Returns:
-          A plain network with adapted weights.
+          A plain network with adapted weights; with `masks`, an ensemble of so many.
 
         Raises:
           DataError: if shapes do not fit, a number is not finite or beyond single precision, a label is out of range,
             or a weight is below 0 or all are 0.
-          OptionError: for weights where the network's batch norm counts all examples alike.
+          OptionError: for weights where the network's batch norm counts all examples alike; for `masks` below 2, with a
+            start, without an inner step, or with a method that draws none.
           RunError: if adaptation diverges, or for a start that is of another network or says no weights.
         """
+        if masks is not None:
+            self.check_masks(masks, inner_steps, start)
         self._warn_of_batches()
         x = self.inputs.collected(x)
         y = self.inputs.target_of(x) if y is None else y
@@ -231,6 +263,8 @@ class Learner:
             with reading_array(x, "x"):
                 inputs = self.inputs.for_task(x, y, counts)
         support = self.batch(x, y, inputs, counts, ways)
+        if masks is not None:
+            return self._adapt_masks(support, masks, inputs, inner_steps, key)
         return self.adapt_batch(support, inputs, inner_steps=inner_steps, key=key, start=moved)
 
     def adapt_batch(
@@ -300,7 +334,6 @@ class Learner:
         if given is not None and given.shape != (count, examples):
             raise DataError(f"weights has shape {given.shape}; it must be {(count, examples)}: [tasks, examples].")
         inputs, batches, ways = [], [], self.ways_of(y) if self.any_ways else None
-        inner = self.inner_of(examples, inner_steps, ways)
         for i in range(count):
             task = jax.tree.map(lambda leaf, i=i: leaf[i], (x, y))
             with of_task(i):
@@ -309,16 +342,40 @@ class Learner:
                 batches.append(self.batch(*task, inputs[-1], counts, ways))
         support = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)  # JAX would compile for this many tasks
         keys = jax.random.split(jax.random.key(0) if key is None else key, count)
-        at_once = chosen_at_once(tasks_at_once, self.meta.params, count, most=MOST_AT_ONCE)
-        moved, state, finite = compiled.adapt_each(inner, at_once, self.learned, support, keys)
+        return self.adapt_batches(support, keys, tuple(inputs), inner_steps=inner_steps, tasks_at_once=tasks_at_once)
+
+    def adapt_batches(
+        self,
+        supports: Batch,
+        keys: Array,
+        inputs: tuple[Inputs, ...],
+        *,
+        inner_steps: int | None = None,
+        tasks_at_once: AtOnce = "auto",
+    ) -> AdaptedModels:
+        """The same for a stack of batches of inputs and targets of the network.
+
+        Args:
+          supports: `[tasks, examples, ...]`.
+          keys: of the tasks, `[tasks]`.
+          inputs: how each adapted model converts raw data.
+          inner_steps, tasks_at_once: as in `adapt_many`.
+
+        Raises:
+          RunError: if adaptation diverges, naming the tasks.
+        """
+        ways = None if supports.outputs is None or not self.any_ways else supports.outputs.shape[-1]
+        inner = self.inner_of(jax.tree.leaves(supports.y)[0].shape[1], inner_steps, ways)
+        at_once = chosen_at_once(tasks_at_once, self.meta.params, len(keys), most=MOST_AT_ONCE)
+        moved, state, finite = compiled.adapt_each(inner, at_once, self.learned, supports, keys)
         if not np.all(finite):
             which = np.flatnonzero(~np.asarray(finite))
             some = ", ".join(map(str, which[:10])) + " …" * (len(which) > 10)
-            first, first_key = jax.tree.map(lambda leaf: leaf[which[0]], (support, keys))
+            first, first_key = jax.tree.map(lambda leaf: leaf[which[0]], (supports, keys))
             raise RunError(f"Adaptation failed for task {some}. {self._cause(inner, None, first, first_key)}")
         params = compiled.fold_each(inner, self.meta, moved)
         like = AdaptedModel(self.model, None, None, None, self.inputs, self, None, inner.steps, self.loss)
-        return AdaptedModels(like, params, state, moved, tuple(inputs), support.outputs)
+        return AdaptedModels(like, params, state, moved, inputs, supports.outputs)
 
     @checked_arguments
     def with_task(self, path: str | Path) -> AdaptedModel:
@@ -333,6 +390,34 @@ class Learner:
         return AdaptedModel(
             self.model, params, task.state, task.used, task.inputs, self, task.moved, task.inner_steps, self.loss
         )
+
+    def _adapt_masks(
+        self, support: Batch, masks: int, inputs: Inputs, inner_steps: int | None, key: Array | None
+    ) -> AdaptedEnsemble:
+        """Adapts to the same task several times, each with a mask of its own."""
+        support = padded(support) if self.model.norm == "none" and not self.view.stream else support
+        supports = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (masks, *np.shape(leaf))), support)
+        many = self.adapt_batches(supports, keys_of_masks(key, masks), (inputs,) * masks, inner_steps=inner_steps)
+        params, state, moved = jax.device_get((many.params, many.state, many.moved))  # parts of which cost nothing
+        return AdaptedEnsemble(tuple(dataclasses.replace(many, params=params, state=state, moved=moved)))
+
+    def check_masks(self, masks: int, inner_steps: int | None, start: Any = None) -> None:
+        """Raises OptionError where several masks would give the same network several times, or go on from one."""
+        use = getattr(self.method, "mask", None)
+        if use is None:
+            raise OptionError(
+                f"{self.method.name} draws no masks, and masks is {masks}; leave it out, or take the learners of "
+                "several seeds: mtnets.Ensemble(learners)."
+            )
+        if use != "sample":
+            raise OptionError(
+                f"mask is {use!r}, which is the same each time, and masks is {masks}; use the method with "
+                "mask='sample'."
+            )
+        if (self.inner_steps if inner_steps is None else inner_steps) == 0:
+            raise OptionError(f"inner_steps is 0, where no mask counts, and masks is {masks}; take a step or more.")
+        if start is not None:
+            raise OptionError(f"start is one model, and masks is {masks}, for several; leave out one of the two.")
 
     def _warn_of_batches(self) -> None:
         if self.model.norm == "transductive":
@@ -439,6 +524,11 @@ def _tasks_of(x: Any, y: Any) -> tuple[Any, Any]:
         targets = ", ".join(str(array.shape) for array in jax.tree.leaves(y))
         raise DataError(f"x has shape {shapes} and y {targets}; they must be [tasks, examples, ...] alike.")
     return x, y
+
+
+def keys_of_masks(key: Array | None, masks: int) -> Array:
+    """The keys of several masks for one task, `[masks]`; of the fixed key by default."""
+    return jax.random.split(jax.random.key(0) if key is None else key, masks)
 
 
 @checked_arguments
