@@ -1,9 +1,10 @@
 """The errors that a user can mend: one sentence with the value, what was expected, and the remedy. Warnings too."""
 
+import difflib
 import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 HERE = str(Path(__file__).parent)
@@ -48,6 +49,14 @@ def listed(values: Sequence[str], most: int = 12) -> str:
     """Values for an error, the first ones where there are many."""
     more = f" and {len(values) - most} more" if len(values) > most else ""
     return ", ".join(values[:most]) + more if values else "none"
+
+
+def one_of(name: str, known: Iterable[str]) -> str:
+    """The end of an error about a name that does not exist: the one that may be meant, and those that there are."""
+    names = list(known)
+    similar = difflib.get_close_matches(name, names, 1)
+    meant = f"perhaps {similar[0]!r} is meant; " if similar else ""
+    return f"{meant}choose one of {', '.join(names)}."
 
 
 def warn(message: str) -> None:

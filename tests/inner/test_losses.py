@@ -1,6 +1,7 @@
 """Losses, against their formulas in NumPy and SciPy."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from sklearn.metrics import log_loss, mean_absolute_error, mean_pinball_loss
 
 import mtnets
 from mtnets.errors import OptionError
-from mtnets.inner import LOSSES, Batch, LearnedLoss, PerExample, criterion
+from mtnets.inner import LOSSES, Batch, LearnedLoss, PerExample, criterion, loss_to_text
 from mtnets.inner.losses import MASKED
 from mtnets.inner.objective import Function, Objective, loss_of
 
@@ -206,7 +207,14 @@ def test_what_a_mixture_of_networks_stands_for() -> None:
         (lambda: mtnets.losses.CrossEntropy(smoothing=1.0), "smoothing is 1.0"),
         (lambda: mtnets.losses.CrossEntropy(class_weights=(0.0, 0.0)), "not all 0"),
         (lambda: mtnets.losses.Focal(gamma=-1.0), "gamma is -1.0"),
-        (lambda: criterion("msee"), "There is no loss 'msee'; choose one of mse, mae"),
+        (lambda: criterion("msee"), "There is no loss 'msee'; perhaps 'mse' is meant; choose one of mse, mae"),
+        (
+            lambda: criterion("mse", metrics={"a": "accuracy"}),
+            "The metric 'a' is of labels, and the loss mse of numbers",
+        ),
+        (lambda: criterion("focal", metrics={"r2": "r2"}), "'r2' is of numbers, and the loss focal of labels; .*f1"),
+        (lambda: criterion("huber(delta=2.0, 3)"), "cannot be read; write its options as name=value"),
+        (lambda: criterion("huber(size=2.0)"), "The loss huber has no option 'size'; choose one of delta"),
         (lambda: criterion(mtnets.losses.Huber), r"The loss is the class Huber; call it: Huber\(\)"),
         (lambda: criterion(3), "loss is 3; it must be a name"),
         (lambda: criterion(lambda a: a), "cannot be called as loss"),
@@ -226,6 +234,30 @@ def test_functions_are_told_apart_by_their_arguments() -> None:
     assert isinstance(loss_of(lambda prediction, batch: prediction), Function)
     assert isinstance(loss_of(lambda predict, batch, key: 0.0), Objective)
     assert isinstance(loss_of(lambda prediction, batch, weight=1.0: prediction), Function)
+
+
+@pytest.mark.parametrize(
+    ("text", "loss"),
+    [
+        ("huber", mtnets.losses.Huber()),
+        ("huber()", mtnets.losses.Huber()),
+        ("huber(delta=2.0)", mtnets.losses.Huber(delta=2.0)),
+        ("quantile(levels=(0.1, 0.9))", mtnets.losses.Quantile(levels=(0.1, 0.9))),
+        (
+            "cross-entropy(smoothing=0.1, class_weights=(1.0, 2.0))",
+            mtnets.losses.CrossEntropy(smoothing=0.1, class_weights=(1.0, 2.0)),
+        ),
+        ("focal(gamma=1.0)", mtnets.losses.Focal(gamma=1.0)),
+    ],
+)
+def test_losses_as_text(text: str, loss: Any) -> None:
+    assert criterion(text).loss == loss
+    assert criterion(loss_to_text(loss)).loss == loss
+    assert loss_to_text(loss) == text.removesuffix("()")
+
+
+def test_lists_will_do_for_tuples_in_text() -> None:
+    assert criterion(" quantile( levels=[0.1, 0.9] ) ").loss == mtnets.losses.Quantile(levels=(0.1, 0.9))
 
 
 def test_losses_are_values() -> None:

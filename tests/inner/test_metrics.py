@@ -1,10 +1,11 @@
 """Metrics, against scikit-learn's."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import metrics as theirs
 
-from mtnets.inner import METRICS, Batch, Metric
+from mtnets.inner import METRICS, Batch, Metric, criterion
 
 RANDOM = np.random.default_rng(0)
 pytestmark = pytest.mark.usefixtures("float64")
@@ -101,3 +102,15 @@ def test_a_function_may_return_one_number_or_one_for_each_example() -> None:
     batch = Batch(None, np.arange(4.0), np.array([1.0, 1, 1, 0]))
     assert float(Metric(lambda prediction, batch: batch.y)(None, batch)) == 1
     assert float(Metric(lambda prediction, batch: batch.y.max())(None, batch)) == 3
+
+
+@pytest.mark.parametrize(("loss", "point"), [("gaussian", 0), ("quantile(levels=(0.1, 0.6))", 1), ("huber", 0)])
+def test_scores_of_one_number_take_what_the_outputs_stand_for(loss, point) -> None:
+    """Beside a mean stands its log-variance, beside one quantile another."""
+    judges = criterion(loss, metrics={"mae": "mae", "r2": "r2"})
+    outputs = np.random.default_rng(0).normal(size=(8, judges.loss.outputs_per_target))
+    batch = Batch(np.zeros((8, 1)), np.random.default_rng(1).normal(size=(8, 1)))
+    expected = outputs[:, point : point + 1]
+    scores = judges.scores(lambda: jnp.asarray(outputs), batch)
+    np.testing.assert_allclose(scores["mae"], abs(expected - batch.y).mean(), rtol=1e-5)
+    np.testing.assert_allclose(scores["r2"], theirs.r2_score(batch.y, expected), rtol=1e-5)

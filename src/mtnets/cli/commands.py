@@ -30,6 +30,8 @@ class Evaluate:
       queries: query examples (of each class). Defaults to those of training.
       data: where the data are now. Defaults to where they were in training.
       mask: how masks are used: sample, mean or threshold. Defaults to the learner's own choice.
+      metrics: scores beside the loss (`mtnets losses`), of which the first is told for each step. Defaults to those of
+        training.
       seed: of the tasks; the default is one fixed stream, the same for all methods.
       devices: CPU devices that share the tasks.
       json: print one JSON object.
@@ -43,6 +45,7 @@ class Evaluate:
     queries: int | None = None
     data: str | None = None
     mask: MaskUse | None = None
+    metrics: tuple[str, ...] | None = None
     seed: int = TEST_SEED
     devices: Devices = "all"
     json: bool = False
@@ -65,6 +68,7 @@ class Evaluate:
             self.tasks,
             inner_steps=self.inner_steps,
             mask=self.mask,
+            metrics=None if self.metrics is None else {name: name for name in self.metrics},
             seed=self.seed,
             devices=self.devices,
         )
@@ -234,6 +238,35 @@ class Methods:
 
 
 @dataclasses.dataclass(frozen=True)
+class Losses:
+    """Lists losses and metrics: `mtnets train FAMILY --loss NAME --metrics NAME NAME`.
+
+    Attributes:
+      json: print one JSON object.
+    """
+
+    json: bool = False
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.analysis import losses_and_metrics
+
+        losses, metrics = losses_and_metrics()
+        if self.json:
+            lists = {"losses": losses, "metrics": metrics}
+            plain = {name: [entry._asdict() for entry in entries] for name, entries in lists.items()}
+            print(json.dumps(plain, indent=2, ensure_ascii=False))
+            return
+        _print_table(
+            ("loss", "for one example", "targets", "options"), [(e.name, e.about, e.targets, e.options) for e in losses]
+        )
+        print()
+        _print_table(
+            ("metric", "what it is", "targets", "better"), [(e.name, e.about, e.targets, e.better) for e in metrics]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Learners:
     """Lists the learners that ship: `mtnets adapt NAME`, `mtnets evaluate NAME`, `mtnets.load("NAME")`.
 
@@ -305,6 +338,7 @@ COMMANDS: dict[str, type] = {
     "doctor": Doctor,
     "summary": Summary,
     "methods": Methods,
+    "losses": Losses,
     "learners": Learners,
     "recipes": Recipes,
     "data": Data,

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtnets.arguments import check, check_fields
-from mtnets.cli.options import training_options
+from mtnets.cli.options import CriterionOptions, training_options
 from mtnets.errors import MtnetsError, OptionError, RunError
 from mtnets.files import read_json
-from mtnets.inner import METHODS, Method, criterion, method_from_json
+from mtnets.inner import METHODS, Method, loss_from_json, loss_to_text, method_from_json
 from mtnets.networks.models import model_from_config
 from mtnets.outer import Training
 from mtnets.outer.settings import training_from_json
@@ -30,7 +30,7 @@ class Configuration(NamedTuple):
       training: settings of the outer loop; None leaves a choice to the family.
       seed: of the starting weights and of all tasks.
       network: what builds it, see `Model.config`; empty for a recipe, which has none.
-      loss: its record; None for a recipe.
+      criterion: what tasks are learned by and judged by.
     """
 
     path: str
@@ -39,21 +39,18 @@ class Configuration(NamedTuple):
     training: Mapping[str, Any]
     seed: int
     network: Mapping[str, Any]
-    loss: Any
+    criterion: CriterionOptions
 
     def check_repeats(self, tasks: Family) -> None:
-        """Compares the network and the loss, which the command line takes from the family, with those of the run.
+        """Compares the network, which the command line takes from the family, with that of the run.
 
         Raises:
-          OptionError: for others.
+          OptionError: for another.
         """
-        if self.loss is not None and self.loss != criterion(tasks.loss).to_json()["loss"]:
-            raise OptionError(
-                f"{self.path} is of a run with the loss {self.loss!r}, and that of the family is {tasks.loss!r}; "
-                "repeat it in Python."
-            )
         # options that the user changes may be those of the network
-        if self.network and tasks.options == self.tasks and tasks.model().config != self.network:
+        if not self.network or tasks.options != self.tasks:
+            return
+        if tasks.network(self.criterion.loss or tasks.loss).config != self.network:
             raise OptionError(f"{self.path} is of a run with a network of its own; repeat it in Python.")
 
 
@@ -116,4 +113,26 @@ def _configuration(family: str, path: str, config: Mapping[str, Any]) -> Configu
     check_fields(training_options()(**training))
     check("seed", seed, int)
     method = method_from_json(config["method"])
-    return Configuration(path, tasks, method, training, seed, network, config.get("loss"))
+    return Configuration(path, tasks, method, training, seed, network, _criterion(config))
+
+
+def _criterion(config: Mapping[str, Any]) -> CriterionOptions:
+    """What the tasks of a run were learned by and judged by.
+
+    Raises:
+      OptionError, RunError: for what is none, or of the user's own.
+    """
+    texts: dict[str, str] = {}
+    for name in ("loss", "inner_loss"):
+        record = config.get(name)
+        if isinstance(record, Mapping) and "custom" in record:
+            raise RunError("it is of a run with a loss of its own, which only Python can repeat.")
+        if record is not None:
+            texts[name] = loss_to_text(loss_from_json(record, name))
+    metrics, best = config.get("metrics"), config.get("best")
+    check("metrics", metrics, Mapping | None)
+    check("best", best, str | None)
+    own = [name for name, record in (metrics or {}).items() if name != record]
+    if own:
+        raise RunError(f"it is of a run with a metric of its own, {own[0]!r}, which only Python can repeat.")
+    return CriterionOptions(**texts, metrics=None if metrics is None else tuple(metrics), best=best)

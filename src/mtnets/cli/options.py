@@ -38,6 +38,28 @@ class RunOptions:
     quiet: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class CriterionOptions:
+    """What tasks are learned by and judged by; `mtnets losses` lists losses and metrics.
+
+    Attributes:
+      loss: on the query sets, a name, or with options in quotes: 'huber(delta=2.0)'. Defaults to that of the family.
+      inner_loss: the same on the support sets. Defaults to the loss.
+      metrics: scores beside the loss. Defaults to the accuracy for labels of classes, and to none for numbers.
+      best: which of the metrics chooses the best learner, or loss. Defaults to the first of them.
+    """
+
+    loss: str | None = None
+    inner_loss: str | None = None
+    metrics: tuple[str, ...] | None = None
+    best: str | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `meta_train` that these are."""
+        metrics = None if self.metrics is None else {name: name for name in self.metrics}
+        return {"loss": self.loss, "inner_loss": self.inner_loss, "metrics": metrics, "best": self.best}
+
+
 def method_options(name: str, estimator: str | None = None) -> type:
     """The options of a method and of its estimator as one dataclass.
 

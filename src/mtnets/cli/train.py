@@ -7,6 +7,7 @@ from typing import Any
 from mtnets.cli.commands import FLAT
 from mtnets.cli.configuration import Configuration, read_config
 from mtnets.cli.options import (
+    CriterionOptions,
     RunOptions,
     build_method,
     build_tasks,
@@ -52,6 +53,7 @@ def train(family: str, args: list[str]) -> None:
         resume=options.run.resume,
         overwrite=options.run.overwrite,
         progress=not options.run.quiet,
+        **options.criterion.arguments(),
         **dataclasses.asdict(options.training),
     )
     test, learner = result.test.to_json(), result.learner
@@ -106,7 +108,8 @@ def options_kind(
         values = {"inner_lr": config.method.inner_lr}
     of_method, of_training = method_options(method or "mt_net", estimator), training_options()
     of_tasks = task_options(FAMILIES[family])
-    kinds = {"tasks": of_tasks, "method": of_method, "training": of_training, "run": RunOptions}
+    kinds = {"tasks": of_tasks, "method": of_method, "criterion": CriterionOptions}
+    kinds |= {"training": of_training, "run": RunOptions}
     fields = [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in kinds.items()]
     options = dataclasses.make_dataclass("Train", fields, frozen=True)
     options.__doc__ = f"Meta-trains a learner on {family} tasks."
@@ -119,6 +122,7 @@ def options_kind(
     return options, options(
         tasks=of_tasks(**{f.name: getattr(config.tasks, f.name) for f in dataclasses.fields(of_tasks)}),
         method=of_method(**values),
+        criterion=config.criterion,
         training=of_training(**config.training),
         run=RunOptions(seed=config.seed),
     )

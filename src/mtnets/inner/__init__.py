@@ -16,6 +16,7 @@ from mtnets.inner.criterion import (
     criterion_from_json,
     loss_from_json,
     loss_to_json,
+    loss_to_text,
 )
 from mtnets.inner.episode import TaskEpisode
 from mtnets.inner.estimators import Displacement, Exact, FirstOrder, Implicit, Trajectory, Truncated
@@ -143,6 +144,7 @@ __all__ = [
     "layer_step_rates",
     "loss_from_json",
     "loss_to_json",
+    "loss_to_text",
     "losses",
     "m_net",
     "maml",

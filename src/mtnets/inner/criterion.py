@@ -1,18 +1,24 @@
 """What a training learns by and judges by, in one value, and its record."""
 
+import ast
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jax import Array
+
 from mtnets.arguments import check
-from mtnets.errors import OptionError
+from mtnets.errors import OptionError, one_of
 from mtnets.inner.losses import LOSSES, CrossEntropy, Gaussian, Quantile
 from mtnets.inner.metrics import METRICS
 from mtnets.inner.objective import LearnedLoss, Loss, Metric, import_path, loss_of
+from mtnets.inner.task import Batch
 
 LossLike = str | Loss | Callable[..., Any]
 MetricLike = str | Metric | Callable[..., Any]
 LOSS = "loss"  # the score that is the loss itself
+TEXT = re.compile(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)  # of a loss: its name, and options in brackets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +47,13 @@ class Criterion:
         """Whether a larger value of the score that chooses is better."""
         return self.best != LOSS and bool(dict(self.metrics)[self.best].higher_is_better)
 
+    def scores(self, predict: Callable[[], Array], batch: Batch) -> dict[str, Array]:
+        """The metrics of the outputs of a network for a batch, by name, scalars."""
+        return {
+            name: metric(self.loss.point(predict()) if metric.of_points else predict(), batch)
+            for name, metric in self.metrics
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The record: names, options, and import paths of what is the user's; only what is not the default."""
         record = {"loss": loss_to_json(self.loss)}
@@ -61,7 +74,8 @@ def criterion(
     """Settles what the user gave.
 
     Args:
-      loss: a name, one of the losses that ship, or a function of the user's.
+      loss: a name, with options or without (`"huber(delta=2.0)"`), one of the losses that ship, or a function of the
+        user's.
       inner_loss: the same, on the support set. Defaults to the loss.
       metrics: by name: names of metrics that ship, metrics, or functions. Defaults to the accuracy for a loss of labels
         and to none for others.
@@ -69,13 +83,15 @@ def criterion(
         higher is better, and to the loss without any.
 
     Raises:
-      OptionError: for a name that does not exist, or a `best` that does not say whether higher is better.
+      OptionError: for a name that does not exist, a metric of other targets than the loss has, or a `best` that does
+        not say whether higher is better.
     """
     outer = as_loss(loss)
     if metrics is None:
         metrics = {"accuracy": "accuracy"} if isinstance(outer, CrossEntropy) else {}
     known = {name: as_metric(name, metric) for name, metric in metrics.items()}
     for name, metric in known.items():
+        _check_targets(outer, name, metric)
         _check_interval(outer, name, metric)
     if isinstance(outer, LearnedLoss):
         raise OptionError(
@@ -95,6 +111,17 @@ def criterion(
                 f"metrics={{{best!r}: mtnets.Metric(function, higher_is_better=True)}}."
             )
     return Criterion(outer, outer if inner_loss is None else as_loss(inner_loss), tuple(known.items()), best)
+
+
+def _check_targets(loss: Loss, name: str, metric: Metric) -> None:
+    """Raises OptionError for a metric of labels beside a loss of numbers, or the reverse."""
+    if loss.targets == metric.targets or "any" in (loss.targets, metric.targets):
+        return
+    fitting = [each for each, shipped in METRICS.items() if shipped.targets in (loss.targets, "any")]
+    raise OptionError(
+        f"The metric {name!r} is of {metric.targets}, and the loss {loss.name} of {loss.targets}; choose among "
+        f"{', '.join(fitting)}."
+    )
 
 
 def _check_interval(loss: Loss, name: str, metric: Metric) -> None:
@@ -119,9 +146,7 @@ def as_loss(loss: LossLike) -> Loss:
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise OptionError(f"The loss is the class {loss.__name__}; call it: {loss.__name__}().")
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise OptionError(f"There is no loss {loss!r}; choose one of {', '.join(LOSSES)}.")
-        return LOSSES[loss]()
+        return loss_from_text(loss)
     if callable(loss):
         return loss_of(loss)
     raise OptionError(f"loss is {loss!r}; it must be a name, a loss such as mtnets.losses.Huber(), or a function.")
@@ -137,7 +162,7 @@ def as_metric(name: str, metric: MetricLike) -> Metric:
         return metric
     if isinstance(metric, str):
         if metric not in METRICS:
-            raise OptionError(f"There is no metric {metric!r}; choose one of {', '.join(METRICS)}.")
+            raise OptionError(f"There is no metric {metric!r}; {one_of(metric, METRICS)}")
         return METRICS[metric]
     if callable(metric):
         return Metric(metric)
@@ -183,6 +208,55 @@ def _metric_to_json(metric: Metric) -> Any:
     return shipped or {"custom": import_path(metric.function)}
 
 
+def loss_from_text(text: str) -> Loss:
+    """The loss of a name, or of a name with options in brackets: `huber`, `quantile(levels=(0.1, 0.5, 0.9))`.
+
+    Options are literals of Python, which are read and never evaluated.
+
+    Raises:
+      OptionError: for a name or an option that does not exist, or text of another form.
+    """
+    match = TEXT.fullmatch(text)
+    name, options = match.groups() if match else (text, None)
+    if name not in LOSSES:
+        raise OptionError(f"There is no loss {name!r}; {one_of(name, LOSSES)}")
+    return _shipped(name, _options(text, options or ""))
+
+
+def loss_to_text(loss: Loss) -> str:
+    """A loss that ships as `loss_from_text` reads it, without options that have their usual values."""
+    usual, name = LOSSES[loss.name](), loss.name
+    options = {field.name: getattr(loss, field.name) for field in dataclasses.fields(usual)}  # type: ignore[arg-type]
+    chosen = [f"{option}={value!r}" for option, value in options.items() if value != getattr(usual, option)]
+    return f"{name}({', '.join(chosen)})" if chosen else name
+
+
+def _options(text: str, options: str) -> dict[str, Any]:
+    """The options between the brackets of a loss in text."""
+    try:
+        call = ast.parse(f"loss({options})", mode="eval").body
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
+            raise ValueError
+        values = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords if each.arg}
+        if len(values) < len(call.keywords):
+            raise ValueError
+        return values
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
+        raise OptionError(
+            f"The loss {text!r} cannot be read; write its options as name=value, such as huber(delta=2.0)."
+        ) from None
+
+
+def _shipped(name: str, options: Mapping[str, Any]) -> Loss:
+    """The loss that ships under a name, with these options."""
+    known = [field.name for field in dataclasses.fields(LOSSES[name])]  # type: ignore[arg-type]
+    for option in options:
+        if option not in known:
+            has = one_of(option, known) if known else "it has none."
+            raise OptionError(f"The loss {name} has no option {option!r}; {has}")
+    return LOSSES[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+
+
 def loss_from_json(record: Any, argument: str = "loss") -> Loss:
     """The loss of a record. Never imports what a file names: that would execute it."""
     check(argument, record, str | Mapping)
@@ -195,9 +269,5 @@ def loss_from_json(record: Any, argument: str = "loss") -> Loss:
         )
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in LOSSES:
-        raise OptionError(f"There is no loss {name!r}; choose one of {', '.join(LOSSES)}.")
-    known = [field.name for field in dataclasses.fields(LOSSES[name])]  # type: ignore[arg-type]
-    for option in options:
-        if option not in known:
-            raise OptionError(f"The loss {name} has no option {option!r}; it has {', '.join(known) or 'none'}.")
-    return LOSSES[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+        raise OptionError(f"There is no loss {name!r}; {one_of(str(name), LOSSES)}")
+    return _shipped(name, options)

@@ -126,18 +126,18 @@ def interval(prediction: Array, targets: int) -> tuple[Array, Array]:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric(accuracy, True),
-    "balanced-accuracy": Metric(balanced_accuracy, True),
-    "f1": Metric(f1, True),
+    "accuracy": Metric(accuracy, True, "labels"),
+    "balanced-accuracy": Metric(balanced_accuracy, True, "labels"),
+    "f1": Metric(f1, True, "labels"),
     "auroc": Metric(auroc, True),
     "auprc": Metric(auprc, True),
-    "log-score": Metric(log_score, False),
-    "calibration-error": Metric(calibration_error, False),
-    "r2": Metric(r2, True),
-    "mae": Metric(mae, False),
-    "psnr": Metric(psnr, True),
-    "coverage": Metric(coverage),
-    "width": Metric(width, False),
+    "log-score": Metric(log_score, False, "labels"),
+    "calibration-error": Metric(calibration_error, False, "labels"),
+    "r2": Metric(r2, True, "numbers", of_points=True),
+    "mae": Metric(mae, False, "numbers", of_points=True),
+    "psnr": Metric(psnr, True, "numbers", of_points=True),
+    "coverage": Metric(coverage, None, "numbers"),
+    "width": Metric(width, False, "numbers"),
 }
 
 

@@ -175,10 +175,15 @@ class Metric:
       function: `function(prediction, batch)`, which returns one number per example, `[examples]`, whose weighted mean
         is the score, or the score itself, a scalar. JAX must be able to trace it.
       higher_is_better: whether a larger score is better. It has to be said of the metric that chooses the best learner.
+      targets: what it compares predictions with, as for a loss.
+      of_points: whether it takes the one number for each target that outputs stand for (`Loss.point`) in the place of
+        the outputs, which may be several for each.
     """
 
     function: Callable[[Array, Batch], Array]
     higher_is_better: bool | None = None
+    targets: Targets = "any"
+    of_points: bool = False
 
     def __call__(self, prediction: Array, batch: Batch) -> Array:
         """The score on a batch, a scalar."""

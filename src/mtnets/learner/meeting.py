@@ -282,7 +282,8 @@ def _check_metrics(model: Model, criterion: Criterion, batch: Batch) -> None:
     for name, metric in criterion.metrics:
 
         def value(params: Any, state: Any, metric: Any = metric) -> Any:
-            return metric.function(model.apply(params, state, batch.x, None)[0], batch)
+            outputs = model.apply(params, state, batch.x, None)[0]
+            return metric.function(criterion.loss.point(outputs) if metric.of_points else outputs, batch)
 
         expected = "one number per example, or one number"
         _check_returned(model, value, {(), (batch.count,)}, f"The metric {name!r}", expected)

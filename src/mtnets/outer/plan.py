@@ -188,7 +188,7 @@ def make_plan(
     train, validation, test = (
         (tasks.train, tasks.validation, tasks.test) if isinstance(tasks, Family) else (tasks, tasks, tasks)
     )
-    network = model if model is not None else family.model()  # type: ignore[union-attr]
+    network = model if model is not None else family.network(judges.loss)  # type: ignore[union-attr]
     splits = {"training": train, "validation": validation, "test": test}
     own_heads = method.head_start is not None
     train, validation, test = (

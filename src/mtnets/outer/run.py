@@ -24,7 +24,7 @@ from mtnets.files import (
     replacing,
     write_json,
 )
-from mtnets.inner import METHODS, method_from_json, method_to_json
+from mtnets.inner import METHODS, loss_from_json, loss_to_text, method_from_json, method_to_json
 from mtnets.learner.evaluate import Estimate
 from mtnets.learner.learner import Learner
 from mtnets.networks.models import model_from_config
@@ -283,7 +283,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
 def _compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     """Raises RunError where two configurations differ in what a run depends on."""
     free = FREE if new["training"]["schedule"] == "constant" else FREE - {"training.meta_steps"}
-    flat_old, flat_new = _flat(_completed(old)), _flat(new)
+    flat_old, flat_new = _flat(_completed(old) | _losses(old)), _flat({**new, **_losses(new)})
     for name in sorted(flat_old.keys() | flat_new.keys(), key=lambda name: (not name.endswith("name"), name)):
         a, b = flat_old.get(name), flat_new.get(name)
         if a != b and name not in free:
@@ -307,6 +307,15 @@ def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
         if config["tasks"].get("family") is not None:
             complete["tasks"] = options_to_record(options_from_record(config["tasks"]))
     return json.loads(json.dumps(complete, default=str))
+
+
+def _losses(config: Mapping[str, Any]) -> dict[str, str]:
+    """The losses of a configuration that ship, as people write them."""
+    texts: dict[str, str] = {}
+    for name in ("loss", "inner_loss"):
+        with contextlib.suppress(OptionError, TypeError):  # there is none, it is the user's, or damaged
+            texts[name] = loss_to_text(loss_from_json(config.get(name)))
+    return texts
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

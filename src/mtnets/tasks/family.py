@@ -1,13 +1,14 @@
 """A task family: the distributions to train, validate and test on, and what goes with them."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
-from mtnets.inner.criterion import LossLike
+from mtnets.inner.criterion import LossLike, as_loss
 from mtnets.inner.task import Distribution
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 
@@ -47,7 +48,8 @@ class Family:
       loss: what is small for a good prediction: `"mse"` (regression), `"cross-entropy"` (classification), or another,
         as for `meta_train`.
       recipe: the usual settings of this family.
-      model: builds the usual network of this family.
+      model: builds the usual network of this family; where targets are numbers, `model(2)` builds one with two outputs
+        for each, as some losses take.
       options: what the family was built from, which is recorded with every run; None if that cannot be recorded.
       inputs: how raw data, such as images or tables, become inputs of the network.
       classes: the names of the classes of each split, where they have names.
@@ -58,10 +60,28 @@ class Family:
     test: Distribution
     loss: LossLike
     recipe: Recipe
-    model: "Callable[[], Model]"
+    model: "Callable[..., Model]"
     options: "Options | None" = None
     inputs: Inputs = AS_THEY_ARE
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def network(self, loss: LossLike) -> "Model":
+        """The usual network, with as many outputs for each number to predict as a loss takes.
+
+        Raises:
+          OptionError: for a family whose network is fixed, and a loss that takes another number.
+        """
+        each = as_loss(loss).outputs_per_target
+        if each == as_loss(self.loss).outputs_per_target:
+            return self.model()
+        try:
+            inspect.signature(self.model).bind(each)
+        except TypeError:
+            raise OptionError(
+                f"The loss {as_loss(loss).name} takes {each} outputs for each number to predict, and the tasks have a "
+                "network of their own; pass one with as many: meta_train(model, ...)."
+            ) from None
+        return self.model(each)
 
 
 def inputs_of(tasks: Family | Distribution) -> Inputs | None:

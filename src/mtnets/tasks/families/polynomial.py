@@ -60,4 +60,4 @@ class Polynomial(Options):
         if self.order < 0:
             raise OptionError(f"order is {self.order}; it must be at least 0 (a constant).")
         recipe = Recipe(inner_lr=1e-3, inner_steps=1, meta_batch=4, meta_steps=60_000)
-        return Family(self, self, self, "mse", recipe, lambda: self.network.build(1, 1), options=self)
+        return Family(self, self, self, "mse", recipe, lambda each=1: self.network.build(1, each), options=self)

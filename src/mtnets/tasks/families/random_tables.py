@@ -174,8 +174,8 @@ class RandomTables(Options):
         """How a table becomes inputs of a learner that was trained on these tasks."""
         return StandardisedRows(self.features, scales_targets=self.kind == "regression")
 
-    def _model(self) -> Model:
-        return mlp(self.features, *self.hidden, 1 if self.kind == "regression" else self.classes, init_std=0.1)
+    def _model(self, each: int = 1) -> Model:
+        return mlp(self.features, *self.hidden, each if self.kind == "regression" else self.classes, init_std=0.1)
 
 
 def _log_uniform(key: Array, least: int, most: int) -> Array:

@@ -63,4 +63,4 @@ class Sinusoid(Options):
         """
         check_counts(shots=self.shots, queries=self.queries)
         recipe = Recipe(inner_lr=0.01, inner_steps=1, meta_batch=4, meta_steps=60_000)
-        return Family(self, self, self, "mse", recipe, lambda: self.network.build(1, 1), options=self)
+        return Family(self, self, self, "mse", recipe, lambda each=1: self.network.build(1, each), options=self)

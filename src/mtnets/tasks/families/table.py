@@ -125,7 +125,7 @@ def table_family(cells: Cells, options: Table) -> Family:
     )  # fmt: skip
     return Family(
         train, validation, test, "cross-entropy" if inputs.classes else "mse", RECIPE,
-        lambda: options.network.build(len(inputs.features), len(inputs.classes) or 1),
+        lambda each=1: options.network.build(len(inputs.features), len(inputs.classes) or each),
         options=options, inputs=inputs, classes={part: tuple(names) for part, names in split.items()},
     )  # fmt: skip
 

@@ -107,11 +107,11 @@ class TaskForm:
         recipe = OF_LABELS if self.judge.labels else OF_NUMBERS
         return Family(train, validation, test, self.loss, recipe, self._network, inputs=inputs)
 
-    def _network(self) -> Model:
+    def _network(self, each: int | None = None) -> Model:
         x, y = self.like.support.x, self.like.support.y
         if not hasattr(x, "shape") or len(x.shape) != 2 or x.dtype != np.float32 or not hasattr(y, "shape"):
             raise OptionError(f"Examples {describe(x)} need a network of yours: meta_train(mtnets.wrap(...), ...).")
-        outputs = self.ways or self.judge.outputs_per_target * y.shape[-1]
+        outputs = self.ways or (each or self.judge.outputs_per_target) * y.shape[-1]
         return mlp(x.shape[1], 64, 64, outputs, init_std=0.1)
 
     def _x(self, value: Any, name: str) -> Any:
