@@ -20,8 +20,9 @@ from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 from mtnets.tasks.inputs.images import Images
 from mtnets.tasks.sampling.draws import check_episode, distinct
-from mtnets.tasks.sampling.episodes import episode
+from mtnets.tasks.sampling.episodes import drawn_examples, episode
 from mtnets.tasks.sampling.host_callback import HostRows, RowReader
+from mtnets.tasks.sampling.sizes import Sizes
 
 SPLITS = ("train", "validation", "test")
 RECIPE = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000, inner_clip=10.0, clip_norm=10.0)
@@ -36,8 +37,9 @@ class Labelled:
       x: all examples, `[examples, ...]` float32 (uint8 for images), class after class; or rows that stay on the host.
       starts: where each class begins, `[classes]`.
       counts: examples of each class, `[classes]`.
-      ways, shots, queries: of a task.
-      most: examples of the largest class.
+      ways: classes of a task.
+      sizes: support and query examples of each class.
+      most: examples of the largest class, or of a task where that is more.
       inputs: how x become inputs of the network.
     """
 
@@ -45,8 +47,7 @@ class Labelled:
     starts: Array
     counts: Array
     ways: int = dataclasses.field(metadata={"static": True})
-    shots: int = dataclasses.field(metadata={"static": True})
-    queries: int = dataclasses.field(metadata={"static": True})
+    sizes: Sizes = dataclasses.field(metadata={"static": True})
     most: int = dataclasses.field(metadata={"static": True})
     inputs: Inputs = dataclasses.field(default=AS_THEY_ARE, metadata={"static": True})
 
@@ -54,9 +55,8 @@ class Labelled:
         """One task: support `[ways * shots, ...]`, query `[ways * queries, ...]`."""
         key_class, key_example = jax.random.split(key)
         classes = distinct(key_class, self.counts.shape, self.ways)
-        real = jnp.arange(self.most) < self.counts[classes][:, None]
-        places = distinct(key_example, (self.ways, self.most), self.shots + self.queries, real)
-        return episode(self.inputs.scale(self.x[self.starts[classes][:, None] + places]), self.shots)
+        places, weights = drawn_examples(key_example, self.counts[classes], self.most, self.sizes)
+        return episode(self.inputs.scale(self.x[self.starts[classes][:, None] + places]), self.sizes.shots, weights)
 
 
 @checked_arguments
@@ -67,6 +67,8 @@ def arrays(
     ways: int = 5,
     shots: int = 1,
     queries: int = 15,
+    fewest_shots: int | None = None,
+    fewest_queries: int | None = None,
     splits: Sequence[float] | Mapping[str, Sequence[Any]] = (0.64, 0.16, 0.2),
     seed: Seed = 0,
     inputs: Images | None = None,
@@ -78,6 +80,9 @@ def arrays(
       x: examples, `[examples, ...]`, numbers; they are not scaled.
       y: labels, `[examples]`, of any kind that can be sorted.
       ways, shots, queries: of a task.
+      fewest_shots, fewest_queries: of a class with fewer examples than shots + queries: tasks with it are padded, with
+        examples of weight 0, which do not count. Queries are left out first, down to the fewest, and then shots. By
+        default, no class may have fewer.
       splits: shares of the classes for training, validation and test; or the classes themselves, by `"train"`,
         `"validation"` and `"test"` (others are left out).
       seed: of the split by shares.
@@ -87,12 +92,13 @@ def arrays(
         as they are read. Defaults to whether x is a `numpy.memmap`.
 
     Raises:
-      OptionError: ways below 2, shots or queries below 1, or splits that are not three shares above 0.
+      OptionError: ways below 2, shots or queries below 1 or below their fewest, or splits that are not three shares
+        above 0.
       DataError: shapes that do not fit each other, numbers that are not finite, labels that cannot be sorted, a split
-        with fewer classes than ways, with an unknown class or one of another split, or a class with fewer examples than
-        shots + queries.
+        with fewer classes than ways, with an unknown class or one of another split, or a class with too few examples.
     """
     check_episode(ways, shots, queries)
+    size = Sizes(shots, queries, fewest_shots, fewest_queries)
     check_unmasked(x, "x")
     stays = isinstance(x, np.memmap) if on_host is None else on_host
     examples: Any = x if stays and hasattr(x, "shape") and hasattr(x, "dtype") else read_array(x, "x")
@@ -100,7 +106,7 @@ def arrays(
     _check_examples(examples, labels, inputs, read=not stays)
     names, class_of, counts = _classes(labels)
     split = _named(names, splits) if isinstance(splits, Mapping) else _shared(len(names), splits, seed)
-    _check_classes(split, names, counts, ways, shots, queries)
+    _check_classes(split, names, counts, ways, size)
     dtype = np.float32 if inputs is None else np.uint8
     by_class = np.split(np.argsort(class_of, kind="stable"), np.cumsum(counts)[:-1])  # rows of each class, in order
 
@@ -109,7 +115,8 @@ def arrays(
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         return Labelled(
             HostRows(RowReader(examples, rows, dtype)) if stays else jnp.asarray(examples[rows], dtype),
-            jnp.asarray(starts), jnp.asarray(sizes), ways, shots, queries, int(sizes.max()), inputs or AS_THEY_ARE,
+            jnp.asarray(starts), jnp.asarray(sizes), ways, size, max(int(sizes.max()), size.total),
+            inputs or AS_THEY_ARE,
         )  # fmt: skip
 
     def network() -> Model:
@@ -155,17 +162,11 @@ def _check_classes(
     names: NDArray[Any],
     counts: NDArray[np.integer],
     ways: int,
-    shots: int,
-    queries: int,
+    size: Sizes,
 ) -> None:
     """Raises DataError for a class with too few examples, or a split with too few classes."""
-    used = np.sort(np.concatenate(list(split.values())))
-    small = used[counts[used] < shots + queries]
-    if len(small):
-        raise DataError(
-            f"Class {names[small[0]]} has {counts[small[0]]} examples, fewer than {shots} shots + {queries} queries; "
-            "use fewer, add examples, or leave the class out."
-        )
+    for place in np.sort(np.concatenate(list(split.values()))):
+        size.check(f"Class {names[place]}", int(counts[place]), "examples", "add examples, or leave the class out.")
     for part, members in split.items():
         if len(members) < ways:
             raise DataError(

@@ -33,6 +33,8 @@ def hugging_face(
     ways: int = 5,
     shots: int = 1,
     queries: int = 15,
+    fewest_shots: int | None = None,
+    fewest_queries: int | None = None,
     splits: Sequence[float] | Mapping[str, Sequence[Any]] = (0.64, 0.16, 0.2),
     seed: Seed = 0,
     image_size: int = 0,
@@ -53,6 +55,7 @@ def hugging_face(
         there is none, to all columns but y.
       y: the column of labels. Defaults to the only one of classes (`ClassLabel`); where there is none, to `label`.
       ways, shots, queries: of a task.
+      fewest_shots, fewest_queries: as for `mtnets.tasks.arrays`.
       splits, seed: of classes, as for `mtnets.tasks.arrays`; classes go by their names where they have some.
       image_size: side in pixels to which images are resized; 0 takes them as they are: square, and all alike.
       channels: 1 (grey) or 3 (RGB); 0 takes images as they are, all alike.
@@ -73,7 +76,8 @@ def hugging_face(
     if not isinstance(splits, Mapping):
         splits = _splits_without_shared_classes(parts, labels) or splits
     options: dict[str, Any] = {
-        "ways": ways, "shots": shots, "queries": queries, "splits": splits, "seed": seed, "on_host": on_host
+        "ways": ways, "shots": shots, "queries": queries, "splits": splits, "seed": seed, "on_host": on_host,
+        "fewest_shots": fewest_shots, "fewest_queries": fewest_queries,
     }  # fmt: skip
     columns = choose_inputs(whole, x, target)
     if not holds_images(whole, columns[0]):

@@ -37,6 +37,9 @@ class Folder(ImageOptions):
       ways: classes of a task.
       shots: support examples of each class.
       queries: query examples of each class.
+      fewest_shots: support examples that will do of a class with fewer than shots + queries, which is padded; queries
+        are left out first. Defaults to shots.
+      fewest_queries: query examples that will do of such a class. Defaults to queries.
       image_size: side in pixels to which images are resized; 0 takes them as they are: square, and all alike.
       channels: 1 (grey) or 3 (RGB); 0 takes images as they are, all alike.
       invert: whether light and dark change places.
@@ -54,6 +57,8 @@ class Folder(ImageOptions):
     ways: int = 5
     shots: int = 1
     queries: int = 15
+    fewest_shots: int | None = None
+    fewest_queries: int | None = None
     image_size: int = 0
     channels: int = 0
     invert: bool = False
@@ -73,7 +78,10 @@ class Folder(ImageOptions):
         with open_archive(Path(self.root).expanduser()) as archive:
             key = fingerprint("folder of 8 bits", archive.fingerprint, str(self.image_size), str(self.channels))
             pixels, runs = cached(cache_folder(self.cache), f"folder-{key}", lambda: self._read(archive))
-        return image_family(self, pixels, runs, Images(pixels.shape[1], pixels.shape[3], self.invert))
+        images = Images(pixels.shape[1], pixels.shape[3], self.invert)
+        return image_family(
+            self, pixels, runs, images, fewest_shots=self.fewest_shots, fewest_queries=self.fewest_queries
+        )
 
     def _read(self, archive: Archive) -> UnpackedImages:
         return unpack(archive, files_by_class(archive), self.image_size, self.channels)

@@ -53,7 +53,15 @@ class ImageOptions(Options):
     network: Conv4
 
 
-def image_family(options: ImageOptions, pixels: NDArray[np.uint8], runs: Iterable[Any], images: Images) -> Family:
+def image_family(
+    options: ImageOptions,
+    pixels: NDArray[np.uint8],
+    runs: Iterable[Any],
+    images: Images,
+    *,
+    fewest_shots: int | None = None,
+    fewest_queries: int | None = None,
+) -> Family:
     """The family of tasks from images by split and class, with the recipe of miniImageNet.
 
     Args:
@@ -61,6 +69,7 @@ def image_family(options: ImageOptions, pixels: NDArray[np.uint8], runs: Iterabl
       pixels: all images, `[images, size, size, channels]`.
       runs: split, class and number of the images, in their order; lists where they come from a cache.
       images: how pixels become inputs.
+      fewest_shots, fewest_queries: as for `Episodes.of`.
 
     Raises:
       DataError: for too few classes or images for such tasks.
@@ -71,7 +80,16 @@ def image_family(options: ImageOptions, pixels: NDArray[np.uint8], runs: Iterabl
         classes[split][name] = pixels[start : start + count]
         start += count
     train, validation, test = (
-        Episodes.of(members, images, ways=options.ways, shots=options.shots, queries=options.queries, split=split)
+        Episodes.of(
+            members,
+            images,
+            ways=options.ways,
+            shots=options.shots,
+            queries=options.queries,
+            fewest_shots=fewest_shots,
+            fewest_queries=fewest_queries,
+            split=split,
+        )
         for split, members in classes.items()
     )
     return Family(

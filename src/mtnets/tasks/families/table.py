@@ -14,8 +14,8 @@ from mtnets.networks.models import Mlp
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, read_cells
 from mtnets.tasks.inputs.table_inputs import TableInputs
-from mtnets.tasks.sampling.draws import check_counts
 from mtnets.tasks.sampling.rows import Rows
+from mtnets.tasks.sampling.sizes import Sizes
 
 SPLITS = ("train", "validation", "test")
 # α and length served on Parkinson's telemonitoring; other tables may want others
@@ -40,9 +40,12 @@ class Table(Options):
       categories: columns of numbers that are categories, such as a postcode; or of text that looks like numbers.
       shots: support rows of a task, drawn at random.
       queries: query rows of a task.
+      fewest_shots: support rows that will do of a task with fewer rows than shots + queries, which is padded; queries
+        are left out first. Defaults to shots.
+      fewest_queries: query rows that will do of such a task. Defaults to queries.
       ahead: whether rows are in order of time and a task looks ahead: its support is a run of neighbouring rows, its
         queries are later ones.
-      leave_out_small: leave out tasks with fewer rows than shots + queries, instead of an error.
+      leave_out_small: leave out tasks with fewer rows than shots + queries (or than the fewest), instead of an error.
       splits: shares of the tasks for training, validation and test.
       split_seed: seed of the split.
       network: the usual network of the family.
@@ -60,6 +63,8 @@ class Table(Options):
     categories: tuple[str, ...] = ()
     shots: int = 10
     queries: int = 10
+    fewest_shots: int | None = None
+    fewest_queries: int | None = None
     ahead: bool = False
     leave_out_small: bool = False
     splits: tuple[float, float, float] = (0.64, 0.16, 0.2)
@@ -119,7 +124,7 @@ def table_family(cells: Cells, options: Table) -> Family:
     train, validation, test = (
         Rows.of(
             {task: examples[task] for task in split[part]},
-            shots=options.shots, queries=options.queries, ahead=options.ahead, inputs=inputs, split=part,
+            **dataclasses.asdict(_sizes(options)), ahead=options.ahead, inputs=inputs, split=part,
         )
         for part in SPLITS
     )  # fmt: skip
@@ -130,8 +135,12 @@ def table_family(cells: Cells, options: Table) -> Family:
     )  # fmt: skip
 
 
+def _sizes(options: Table) -> Sizes:
+    return Sizes(options.shots, options.queries, options.fewest_shots, options.fewest_queries)
+
+
 def _check(options: Table) -> None:
-    check_counts(shots=options.shots, queries=options.queries)
+    _sizes(options)
     if options.kind not in ("auto", "regression", "classification"):
         raise OptionError(f"kind is {options.kind!r}; it must be 'auto', 'regression' or 'classification'.")
     if len(options.splits) != 3 or min(options.splits) <= 0:
@@ -171,7 +180,8 @@ def _features(cells: Cells, options: Table) -> list[str]:
 
 def _tasks(cells: Cells, options: Table) -> dict[str, NDArray[np.intp]]:
     """The rows of each task. Raises DataError for too few tasks, or one with too few rows."""
-    tasks, need = cells.by_value(options.task_column), options.shots + options.queries
+    tasks, sizes = cells.by_value(options.task_column), _sizes(options)
+    need = sizes.least
     if options.leave_out_small:
         tasks = {name: rows for name, rows in tasks.items() if len(rows) >= need}
     if len(tasks) < 3:
@@ -182,11 +192,7 @@ def _tasks(cells: Cells, options: Table) -> dict[str, NDArray[np.intp]]:
             "and queries=..."
         )
     for name, rows in tasks.items():
-        if len(rows) < need:
-            raise DataError(
-                f"Task {name} has {len(rows)} rows, fewer than {options.shots} shots + {options.queries} queries; use "
-                "fewer, or leave such tasks out: leave_out_small=True."
-            )
+        sizes.check(f"Task {name}", len(rows), "rows", "or leave such tasks out: leave_out_small=True.")
     return tasks
 
 

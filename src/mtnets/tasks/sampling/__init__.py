@@ -1,6 +1,6 @@
 """How tasks are drawn: from images by class, rows by group, several distributions, and functions of the user.
 
-Reading order: draws, episodes, rows, mixture, layout, host_callback, task_form, user_tasks.
+Reading order: draws, sizes, episodes, rows, mixture, layout, host_callback, task_form, user_tasks.
 """
 
 from mtnets.tasks.sampling.episodes import Episodes, episode

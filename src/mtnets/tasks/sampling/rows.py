@@ -14,7 +14,8 @@ from mtnets.errors import DataError
 from mtnets.inner.task import Batch, Task
 from mtnets.raw_arrays import WHOLE, check_real, narrowed, read_array
 from mtnets.tasks.inputs.base import Inputs
-from mtnets.tasks.sampling.draws import check_counts, distinct
+from mtnets.tasks.sampling.draws import distinct
+from mtnets.tasks.sampling.sizes import Part, Sizes, padded
 
 
 @jax.tree_util.register_dataclass
@@ -26,8 +27,7 @@ class Rows:
       x: features of all rows, `[groups, rows, features]` float32; groups with fewer rows are padded.
       y: targets of all rows, `[groups, rows, outputs]` float32, or labels `[groups, rows]` int32.
       counts: rows of each group, `[groups]` int32.
-      shots: support rows of a task.
-      queries: query rows of a task.
+      sizes: support and query rows of a task.
       ahead: whether a task looks ahead: its support is a run of neighbouring rows that begins anywhere, its queries
         are rows after them. This is for rows in order of time, where the future is to be predicted from the past.
       inputs: how raw rows have become features, where that is known.
@@ -36,8 +36,7 @@ class Rows:
     x: Array
     y: Array
     counts: Array
-    shots: int = dataclasses.field(metadata={"static": True})
-    queries: int = dataclasses.field(metadata={"static": True})
+    sizes: Sizes = dataclasses.field(metadata={"static": True})
     ahead: bool = dataclasses.field(metadata={"static": True})
     inputs: Inputs | None = dataclasses.field(default=None, metadata={"static": True})
 
@@ -48,6 +47,8 @@ class Rows:
         *,
         shots: int = 10,
         queries: int = 10,
+        fewest_shots: int | None = None,
+        fewest_queries: int | None = None,
         ahead: bool = False,
         inputs: Inputs | None = None,
         split: str = "these",
@@ -57,15 +58,18 @@ class Rows:
         Args:
           groups: features `[rows, features]` and targets `[rows, outputs]` or integer labels `[rows]` of each group,
             by name. A label means the same class in every group.
-          shots, queries, ahead, inputs: as in the attributes.
+          shots, queries: support and query rows of a task.
+          fewest_shots, fewest_queries: of a group with fewer rows than shots + queries, whose tasks are padded; see
+            `Sizes`. By default, no group may have fewer.
+          ahead, inputs: as in the attributes.
           split: what to call the groups in an error.
 
         Raises:
-          OptionError: shots or queries below 1.
-          DataError: no groups, a group with fewer rows than shots + queries, shapes that do not fit each other, and
-            cells that are not finite numbers.
+          OptionError: shots or queries below 1, or fewer than their fewest.
+          DataError: no groups, a group with too few rows, shapes that do not fit each other, and cells that are not
+            finite numbers.
         """
-        check_counts(shots=shots, queries=queries)
+        sizes = Sizes(shots, queries, fewest_shots, fewest_queries)
         if not groups:
             raise DataError(f"There are no {split} groups; a task needs the rows of at least one.")
         tables = {
@@ -73,36 +77,39 @@ class Rows:
             for name, (x, y) in groups.items()
         }
         for name in tables:
-            _check_alike(tables, name, shots, queries)
+            _check_alike(tables, name)
+            sizes.check(f"Group {name}", len(tables[name][0]), "rows", "add rows, or leave the group out.")
         counts = np.array([len(x) for x, _ in tables.values()], np.int32)
-        shape = (len(tables), counts.max())
+        shape = (len(tables), max(counts.max(), sizes.total))
         x, y = (np.zeros((*shape, *part.shape[1:]), part.dtype) for part in next(iter(tables.values())))
         for i, (x_rows, y_rows) in enumerate(tables.values()):
             x[i, : counts[i]], y[i, : counts[i]] = x_rows, y_rows
-        return cls(jnp.asarray(x), jnp.asarray(y), jnp.asarray(counts), shots, queries, ahead, inputs)
+        return cls(jnp.asarray(x), jnp.asarray(y), jnp.asarray(counts), sizes, ahead, inputs)
 
     def sample(self, key: Array) -> Task:
-        """One task: support `[shots, …]`, query `[queries, …]`, distinct rows of one group."""
+        """One task: support `[shots, …]`, query `[queries, …]`, distinct rows of one group, with weights where some may
+        be padding."""
         key_group, key_rows, key_start = (jax.random.fold_in(key, i) for i in range(3))
         group = jax.random.randint(key_group, (), 0, len(self.counts))
-        places, count = jnp.arange(self.x.shape[1]), self.counts[group]
+        places, count, sizes = jnp.arange(self.x.shape[1]), self.counts[group], self.sizes
         if self.ahead:
-            start = jax.random.randint(key_start, (), 0, count - self.shots - self.queries + 1)
-            support = start + jnp.arange(self.shots)
-            later = (places >= start + self.shots) & (places < count)
-            query = distinct(key_rows, places.shape, self.queries, later)
+            shots, queries = sizes.of(count)
+            start = jax.random.randint(key_start, (), 0, count - shots - queries + 1)
+            later = (places >= start + shots) & (places < count)
+            runs = start + jnp.arange(sizes.shots), distinct(key_rows, places.shape, sizes.queries, later)
+            few = sizes.least < sizes.total
+            parts = [padded(run, n) if few else Part(run, None) for run, n in zip(runs, (shots, queries), strict=True)]
         else:
-            drawn = distinct(key_rows, places.shape, self.shots + self.queries, places < count)
-            support, query = drawn[: self.shots], drawn[self.shots :]
+            parts = sizes.parts(distinct(key_rows, places.shape, sizes.total, places < count), count)
         x, y = self.x[group], self.y[group]
-        return Task(Batch(x[support], y[support]), Batch(x[query], y[query]))
+        return Task(*(Batch(x[part.places], y[part.places], part.weights) for part in parts))
 
 
 Tables = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
 
 
-def _check_alike(tables: Tables, name: str, shots: int, queries: int) -> None:
-    """Raises DataError where the table of a group is unlike that of the first group, or has too few rows."""
+def _check_alike(tables: Tables, name: str) -> None:
+    """Raises DataError where the table of a group is unlike that of the first group."""
     first = next(iter(tables))
     x, y = tables[name]
     for part, table, like in zip("xy", (x, y), tables[first], strict=True):
@@ -113,11 +120,6 @@ def _check_alike(tables: Tables, name: str, shots: int, queries: int) -> None:
             )
     if len(y) != len(x):
         raise DataError(f"Group {name} has {len(x)} rows of x and {len(y)} of y; they must have the same number.")
-    if len(x) < shots + queries:
-        raise DataError(
-            f"Group {name} has {len(x)} rows, fewer than {shots} shots + {queries} queries; use fewer shots or "
-            "queries, add rows, or leave the group out."
-        )
 
 
 def _columns(table: NDArray[Any]) -> str:
