@@ -25,6 +25,7 @@ from mtnets.tasks import Folder, Options
 from mtnets.tasks import MiniImageNet as MiniImageNetTasks
 from mtnets.tasks import Omniglot as OmniglotTasks
 from mtnets.tasks.archives import data_root
+from mtnets.tasks.inputs.image_files import Resize
 
 PAPER = ("mt_net", "maml", "meta_sgd", "m_net", "t_net", "mt_net_full")
 INNER_STEPS = 5  # of tests, at least; training takes 1 on Omniglot, 5 on the others
@@ -156,7 +157,7 @@ class ImageExperiment:
             # end hours of work; the JSON says how many were.
             settings = {"validate_every": 0, "skip_nonfinite": 100, **self.training}
             return METHODS[case.method](), {**settings, "meta_steps": length}
-        recipe = recipes.read(f"{self.name}-{name.split('-seed', maxsplit=1)[0]}")
+        recipe = recipes.read(f"{self.name}-{name.split('-seed', maxsplit=1)[0].removeprefix('nearest-')}")
         training = dict(recipe["training"])
         whole = training["meta_steps"]
         training |= {"meta_steps": length, "multi_step_loss": training["multi_step_loss"] * length // whole}
@@ -170,18 +171,22 @@ class Omniglot(ImageExperiment):
     Attributes:
       ways: classes of a task.
       splits: `random` is the paper's; `vinyals` is another split of the characters.
+      resize: `nearest` makes images as the paper's script did; `lanczos` those of all parts named without `nearest`.
     """
 
     meta_steps: int = 40_000
     ways: tuple[int, ...] = (5, 20)
     splits: tuple[Literal["random", "vinyals"], ...] = ("random",)
+    resize: Resize = "nearest"
 
     name: ClassVar[str] = "omniglot"
 
     def cases(self) -> dict[str, Case]:
+        images = "nearest-" * (self.resize == "nearest")
         return {
-            f"{'vinyals-' * (split == 'vinyals')}{ways}way-{shots}shot-{method}": Case(
-                OmniglotTasks(self.root, ways=ways, shots=shots, split=split, cache=self.cache), method
+            f"{images}{'vinyals-' * (split == 'vinyals')}{ways}way-{shots}shot-{method}": Case(
+                OmniglotTasks(self.root, ways=ways, shots=shots, split=split, cache=self.cache, resize=self.resize),
+                method,
             )
             for split in self.splits
             for ways in self.ways

@@ -189,7 +189,8 @@ def _draw_movers(ax: Any, size: str, part: Part) -> None:
 
 def _tasks(part: Part) -> str:
     """The tasks of a run, for people."""
-    return _size(part) + (f", {_split(part)}" if _split(part) != RANDOM else "")
+    images = ", nearest pixels" if part["config"]["tasks"].get("resize") == "nearest" else ""
+    return _size(part) + (f", {_split(part)}" if _split(part) != RANDOM else "") + images
 
 
 def _size(part: Part) -> str:

@@ -125,6 +125,8 @@ def test_seeds_are_one_row(tmp_path) -> None:
     assert "| 0.30 | 99.5 | holds | 1.0 |" in text
     assert "| 5-way 1-shot, split of Vinyals | MT-net | 40 000 | 51.0 ± 1.0 | – |" in text
     assert "| 51.0 ± 1.0 | 52.0 ± 1.0 at 2 | 0.20 | – | – | 1.0 |" in text  # published is the other split
+    parts["d"] = part(0, 0.6, resize="nearest")
+    assert "| 5-way 1-shot, nearest pixels | MT-net | 40 000 | 61.0 ± 1.0 | – |" in "\n".join(section(parts, tmp_path))
     parts["a"] |= {"meta_steps": 100, "course": []}
     assert "| 100 | 98.5" in "\n".join(section(parts, tmp_path))  # no more than all of them got
 
@@ -153,9 +155,10 @@ def options(experiment: ImageExperiment) -> dict[str, Any]:
 def test_cases_are_those_of_the_paper(root) -> None:
     tasks = options(Omniglot())
     assert len(tasks) == 14
-    assert tasks["20way-1shot-mt_net"].ways == 20
+    assert (tasks["nearest-20way-1shot-mt_net"].ways, tasks["nearest-20way-1shot-mt_net"].resize) == (20, "nearest")
+    assert options(Omniglot(resize="lanczos"))["20way-1shot-mt_net"].resize == "lanczos"
     assert {each.split for each in options(Omniglot(splits=("vinyals",))).values()} == {"vinyals"}
-    assert "vinyals-5way-1shot-maml" in Omniglot(splits=("random", "vinyals")).cases()
+    assert "nearest-vinyals-5way-1shot-maml" in Omniglot(splits=("random", "vinyals")).cases()
     assert options(MiniImageNet())["5way-5shot-mt_net"].shots == 5
     for experiment in (Omniglot(), CifarFs(root=str(root)), MiniImageNet()):
         for name, case in experiment.cases().items():

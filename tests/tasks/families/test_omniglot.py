@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks import Images, omniglot
@@ -61,6 +62,30 @@ def test_archives_and_unpacked_folders(write, tmp_path: Path, kind: str, inside:
         np.testing.assert_array_equal(pixels, again[name])
 
 
+def test_images_are_filtered_or_of_nearest_pixels(write, tmp_path: Path) -> None:
+    """The nearest pixels are those that the paper's script got, which asked Pillow to filter 1-bit images."""
+    root = write_all(write, "zip")
+    nearest, filtered = (
+        read(root, tmp_path / "cache", SMALL, Images(28, 1, invert=True, resize=resize))
+        for resize in ("nearest", "lanczos")
+    )
+    for c, name in enumerate(list(nearest)[:3], 1):
+        for d, (pixels, smooth) in enumerate(zip(nearest[name], filtered[name], strict=True), 1):
+            script = image(100 * c + d, 105, "1").resize((28, 28), resample=Image.Resampling.LANCZOS)
+            np.testing.assert_array_equal(pixels[..., 0], 255 * np.asarray(script, np.uint8))
+            assert len(np.unique(smooth)) > 50
+    assert len(list((tmp_path / "cache").glob("omniglot-*.npy"))) == 2  # neither is taken for the other
+    again = read(root, tmp_path / "cache", SMALL, Images(28, 1, invert=True, resize="nearest"))
+    assert_same(again, nearest)
+    assert_same(read(root, tmp_path / "cache", SMALL), filtered)  # the default, of all earlier records
+
+
+def assert_same(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert list(actual) == list(expected)
+    for name, pixels in expected.items():
+        np.testing.assert_array_equal(actual[name], pixels)
+
+
 def test_missing_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"expected images_background\.zip.*`mtnets data omniglot --root"):
         omniglot(root=str(tmp_path))
@@ -102,6 +127,8 @@ def test_impossible_options() -> None:
         omniglot(split="other")  # pyright: ignore
     with pytest.raises(OptionError, match="shots is 0"):
         omniglot(shots=0)
+    with pytest.raises(OptionError, match="resize is 'bilinear'"):
+        omniglot(resize="bilinear")  # pyright: ignore
 
 
 def sha256(path: Path) -> str:
@@ -227,6 +254,7 @@ def test_real_omniglot(real_data, tmp_path: Path) -> None:
     assert (family.recipe.inner_lr, family.recipe.meta_batch, family.recipe.meta_steps) == (2.0, 32, 40_000)
     again = omniglot(root=str(root), ways=20, split="vinyals", cache=str(tmp_path))  # from the cache
     assert (again.recipe.inner_lr, again.recipe.meta_batch) == (2.0, 16)
+    assert again.inputs == Images(28, 1, invert=True)
     validation: Any = again.validation
     assert validation.pixels.shape[0] == 172
     with pytest.raises(DataError, match=r"20 examples, fewer than 10 shots [+] 15 queries"):

@@ -40,6 +40,19 @@ def test_one_bit_images_are_resized_smoothly() -> None:
     assert abs(int(np.median(Images(10, 1).read(io.BytesIO(png(stripes)), "it"))) - 128) < 10
 
 
+def test_nearest_pixels_are_pixels_of_the_image() -> None:
+    """Of any kind; with 16 bits as well."""
+    stripes = Image.fromarray(np.arange(100 * 100).reshape(100, 100) % 3 == 0)
+    images = Images(10, 1, resize="nearest")
+    assert set(np.unique(images.read(png(stripes), "it"))) == {0, 255}
+    assert images.describe() == "grey images, 10 × 10, by their nearest pixels"
+    levels = np.arange(0, 2**16, 2**16 // 100).astype(np.uint16)[:100]
+    deep = Image.fromarray(np.broadcast_to(levels, (100, 100)).copy())
+    np.testing.assert_array_equal(images.read(png(deep), "it")[0, :, 0], levels[5::10] >> 8)
+    with pytest.raises(OptionError, match="resize is 'cubic'"):
+        Images(10, 1, resize="cubic")  # pyright: ignore
+
+
 def test_transparent_parts_are_paper() -> None:
     assert decode(png(Image.new("RGBA", (4, 4), (0, 0, 0, 0))), "it").min() == 255
 

@@ -55,8 +55,10 @@ def test_inputs_as_they_are() -> None:
 def test_tasks_are_read_as_the_learner_reads() -> None:
     for learner, tasks in ((AS_THEY_ARE, Images(8, 1)), (Images(8, 1), AS_THEY_ARE), (Images(8, 1), Images(8, 1))):
         learner.check_tasks(tasks)
-    for tasks in (Images(8, 1), Images(28, 3), Images(28, 1, invert=True)):
-        with pytest.raises(DataError, match=r"image_size=28, channels=1, invert=False, or inputs=.*Images\(size=28"):
+    for tasks in (Images(8, 1), Images(28, 3), Images(28, 1, invert=True), Images(28, 1, resize="nearest")):
+        with pytest.raises(
+            DataError, match=r"image_size=28, channels=1, invert=False, resize='lanczos', or inputs=.*Images\(size=28"
+        ):
             Images(28, 1).check_tasks(tasks)
     with pytest.raises(
         DataError, match=r"The tasks have rows of up to 64 numbers.*, and the learner takes grey images"

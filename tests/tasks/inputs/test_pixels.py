@@ -76,9 +76,9 @@ def test_images_of_another_size_are_resized_as_files_are(channels: int, mode: st
         picture = Image.fromarray(each[..., 0] if mode == "L" else each)
         assert picture.mode == mode
         picture.save(tmp_path / f"{name}.png")
-    for images in (Images(8, 1), Images(8, 3)):
+    for images in (Images(8, 1), Images(8, 3), Images(8, 1, resize="nearest")):
         files = images.read_all([tmp_path / "a.png", tmp_path / "b.png"])
-        np.testing.assert_array_equal(resized(pixels, images.size, images.channels), files)
+        np.testing.assert_array_equal(resized(pixels, images.size, images.channels, images.resize), files)
         np.testing.assert_array_equal(images.prepare(pixels), files)
         np.testing.assert_array_equal(images.prepare(pixels.astype(np.float64)), files)
 

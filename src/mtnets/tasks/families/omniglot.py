@@ -19,7 +19,7 @@ from mtnets.tasks.archives.download import fetch, has_checksum
 from mtnets.tasks.archives.locations import cache_folder, data_root
 from mtnets.tasks.archives.progress_bar import track
 from mtnets.tasks.family import Family, Options, Recipe
-from mtnets.tasks.inputs.image_files import is_image
+from mtnets.tasks.inputs.image_files import Resize, is_image
 from mtnets.tasks.inputs.images import Images
 from mtnets.tasks.sampling.draws import check_episode
 from mtnets.tasks.sampling.episodes import Episodes
@@ -84,6 +84,9 @@ class Omniglot(Options):
       rotations: whether each drawn class is turned by a random multiple of 90°, at test too.
       cache: folder for the unpacked images. Defaults to `$MTNETS_CACHE` or `~/.cache/mtnets`.
       network: the usual network of the family.
+      resize: how drawings of 105×105 become 28×28. `nearest` is the papers': each pixel is the nearest one, ink or
+        paper, and lines break. `lanczos` makes drawings grey and filters them, which is easier to learn from. It is
+        the default because what was recorded before there was a choice was made so.
 
     References:
       Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic program induction,
@@ -104,22 +107,24 @@ class Omniglot(Options):
     rotations: bool = True
     cache: str = ""
     network: Conv4 = Conv4()
+    resize: Resize = "lanczos"
 
     def build(self) -> Family:
         """The family. The first call unpacks the archives, which takes under a minute.
 
         Raises:
-          OptionError: ways below 2, shots or queries below 1, or an unknown split.
+          OptionError: ways below 2, shots or queries below 1, an unknown split or way to resize.
           DataError: the archives are absent, damaged or incomplete, or have too few drawings for such tasks.
         """
         check_episode(self.ways, self.shots, self.queries)
         if self.split not in ("random", "vinyals"):
             raise OptionError(f"split is {self.split!r}; it must be 'random' or 'vinyals'.")
-        drawings = read(data_root(self.root), cache_folder(self.cache))
+        images = dataclasses.replace(IMAGES, resize=self.resize)
+        drawings = read(data_root(self.root), cache_folder(self.cache), images=images)
         classes = vinyals_split(drawings) if self.split == "vinyals" else random_split(drawings, self.split_seed)
         train, validation, test = (
             Episodes.of(
-                {name: drawings[name] for name in classes[part]}, IMAGES, ways=self.ways, shots=self.shots,
+                {name: drawings[name] for name in classes[part]}, images, ways=self.ways, shots=self.shots,
                 queries=self.queries, rotations=self.rotations, split=part,
             )
             for part in ("train", "validation", "test")
@@ -129,8 +134,8 @@ class Omniglot(Options):
         recipe = Recipe(inner_lr=2.0, inner_steps=1, meta_batch=16 if self.ways >= 20 else 32, meta_steps=40_000)
         return Family(
             train, validation, test, "cross-entropy", recipe,
-            lambda: self.network.build(self.ways, IMAGES.size, IMAGES.channels),
-            options=self, inputs=IMAGES, classes=classes,
+            lambda: self.network.build(self.ways, images.size, images.channels),
+            options=self, inputs=images, classes=classes,
         )  # fmt: skip
 
 
@@ -155,7 +160,9 @@ def vinyals_split(names: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def read(root: Path, cache: Path, published: Mapping[str, Published] = PUBLISHED) -> dict[str, NDArray[np.uint8]]:
+def read(
+    root: Path, cache: Path, published: Mapping[str, Published] = PUBLISHED, images: Images = IMAGES
+) -> dict[str, NDArray[np.uint8]]:
     """Every character's drawings, dark ink on light paper, `[20, 28, 28, 1]`, by `Alphabet/characterNN`.
 
     They come in order of archive (background first), alphabet and character.
@@ -164,15 +171,18 @@ def read(root: Path, cache: Path, published: Mapping[str, Published] = PUBLISHED
       root: the folder of the archives, or of the unpacked folders.
       cache: where the array is kept for the next time.
       published: the archives that are expected there.
+      images: how drawings are read.
 
     Raises:
       DataError: they are absent, damaged, or not complete.
     """
     paths = [_find(root, name) for name in published]
-    key = "omniglot-" + fingerprint(str(IMAGES.size), *(_fingerprint(path) for path in paths))
+    key = "omniglot-" + fingerprint(str(images.size), images.resize, *(_fingerprint(path) for path in paths))
 
     def unpack_all() -> tuple[NDArray[np.uint8], list[str]]:
-        parts = [_unpack(path, name, published[name].characters) for path, name in zip(paths, published, strict=True)]
+        parts = [
+            _unpack(path, name, published[name].characters, images) for path, name in zip(paths, published, strict=True)
+        ]
         names = [name for part in parts for name in part]
         return np.stack([drawings for part in parts for drawings in part.values()])[..., 0], names
 
@@ -196,14 +206,14 @@ def _fingerprint(path: Path) -> str:
         return archive.fingerprint
 
 
-def _unpack(path: Path, name: str, characters: int) -> dict[str, NDArray[np.uint8]]:
+def _unpack(path: Path, name: str, characters: int, images: Images) -> dict[str, NDArray[np.uint8]]:
     with open_archive(path) as archive:
         files = _all_drawings(archive, name, characters)
-        # Differs from Lee & Choi (2018): MAML's script, which made their images, asks for a Lanczos filter
-        # but resizes 1-bit images, for which Pillow silently takes the nearest neighbour. Ours are made grey
-        # first, so that the filter is applied.
+        # Differs from Lee & Choi (2018) unless resize="nearest": their script asks for a Lanczos filter but resizes
+        # 1-bit images, for which Pillow silently takes the nearest neighbour. Ours are made grey first, so that the
+        # filter is applied.
         return {
-            character: np.stack([IMAGES.read(archive.read(file), f"{path}: {file}") for file in drawings])
+            character: np.stack([images.read(archive.read(file), f"{path}: {file}") for file in drawings])
             for character, drawings in track(files.items(), f"Unpacking {path.name}", len(files))
         }
 

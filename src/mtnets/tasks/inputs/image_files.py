@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ MOST = 0xFFFF  # the largest value of a pixel
 _CHANNELS = {"1": 1, "L": 1, "LA": 1, "La": 1}  # every other mode is a colour image
 
 ImageFile = str | Path | bytes | IO[bytes]
+Resize = Literal["lanczos", "nearest"]
 
 
 def is_image(name: str | PurePath) -> bool:
@@ -28,12 +29,14 @@ def is_image(name: str | PurePath) -> bool:
     return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
-def decode(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArray[np.uint8]:
+def decode(
+    file: ImageFile, name: str, size: int = 0, channels: int = 0, resize: Resize = "lanczos"
+) -> NDArray[np.uint8]:
     """Reads one image with 8 bits a channel. Arguments, shape and errors are those of `load`."""
-    return eight_bits(load(file, name, size, channels))
+    return eight_bits(load(file, name, size, channels, resize))
 
 
-def load(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArray[Any]:
+def load(file: ImageFile, name: str, size: int = 0, channels: int = 0, resize: Resize = "lanczos") -> NDArray[Any]:
     """Reads one image.
 
     Transparent parts become white, photographs are turned upright, 16-bit grey keeps its levels.
@@ -41,8 +44,9 @@ def load(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArra
     Args:
       file: a path, the file's bytes, or an open file.
       name: what to call it in an error.
-      size: side in pixels to which it is resized (Lanczos; its aspect ratio is not kept); 0 leaves it as it is.
+      size: side in pixels to which it is resized (its aspect ratio is not kept); 0 leaves it as it is.
       channels: 1 (grey) or 3 (RGB); 0 leaves it as it is.
+      resize: how: `lanczos` filters, `nearest` takes the nearest pixel, so that black and white stay so.
 
     Returns:
       Pixels, `[height, width, channels]`: uint16 for 16-bit grey, uint8 for all others.
@@ -60,8 +64,8 @@ def load(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArra
             sixteen = ";16" in str(getattr(opened, "tile", ""))  # bits a channel in the file
             image = ImageOps.exif_transpose(opened)
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-                return _sixteen_bits(image, size, channels)
-            pixels = fitted(image, size, channels)
+                return _sixteen_bits(image, size, channels, resize)
+            pixels = fitted(image, size, channels, resize)
             if sixteen and pixels.max() < 16:
                 warn(
                     "An image of 16 bits a channel has no value above 1/16 of white and is read as nearly black, as "
@@ -75,12 +79,12 @@ def load(file: ImageFile, name: str, size: int = 0, channels: int = 0) -> NDArra
         raise DataError(f"Image {name} cannot be read: {reason}; repair or remove it.") from error
 
 
-def fitted(image: Any, size: int = 0, channels: int = 0) -> NDArray[np.uint8]:
+def fitted(image: Any, size: int = 0, channels: int = 0, resize: Resize = "lanczos") -> NDArray[np.uint8]:
     """The pixels of a Pillow image of 8 bits a channel, `[height, width, channels]`.
 
     Args:
       image: of any mode; transparent parts become white.
-      size, channels: as for `load`.
+      size, channels, resize: as for `load`.
     """
     from PIL import Image
 
@@ -91,11 +95,17 @@ def fitted(image: Any, size: int = 0, channels: int = 0) -> NDArray[np.uint8]:
     # Before resizing: Pillow resizes 1-bit and palette images by nearest neighbour, whatever filter is given.
     image = image.convert(MODES[channels])
     if size and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.LANCZOS)
+        image = image.resize((size, size), _filter(resize))
     return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
 
 
-def _sixteen_bits(image: Any, size: int, channels: int) -> NDArray[np.uint16]:
+def _filter(resize: Resize) -> Any:
+    from PIL import Image
+
+    return {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}[resize]
+
+
+def _sixteen_bits(image: Any, size: int, channels: int, resize: Resize) -> NDArray[np.uint16]:
     """The pixels of a grey image of more than 8 bits."""
     from PIL import Image
 
@@ -103,7 +113,7 @@ def _sixteen_bits(image: Any, size: int, channels: int) -> NDArray[np.uint16]:
     if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > MOST:
         raise ValueError(f"its pixels have mode {image.mode}, save it with 8 bits a channel")
     if size and image.size != (size, size):
-        smooth = Image.fromarray(grey.astype(np.float32)).resize((size, size), Image.Resampling.LANCZOS)
+        smooth = Image.fromarray(grey.astype(np.float32)).resize((size, size), _filter(resize))
         grey = np.rint(np.asarray(smooth)).clip(0, MOST)
     return np.repeat(grey.astype(np.uint16)[..., None], channels or 1, axis=2)
 

@@ -16,6 +16,7 @@ from mtnets.tasks.inputs.file_tasks import FileTask, FileTasks
 from mtnets.tasks.inputs.image_files import (
     MODES,
     ImageFile,
+    Resize,
     class_folders,
     decode,
     eight_bits,
@@ -39,6 +40,7 @@ class Images(Inputs):
       size: side in pixels.
       channels: 1 (grey) or 3 (RGB).
       invert: whether light and dark change places: then dark ink on light paper is 1 on 0.
+      resize: how images of another size are made of this one: `lanczos` filters, `nearest` takes the nearest pixel.
     """
 
     kind: ClassVar[str | None] = "images"
@@ -47,6 +49,7 @@ class Images(Inputs):
     size: int
     channels: int
     invert: bool = False
+    resize: Resize = "lanczos"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -62,13 +65,13 @@ class Images(Inputs):
 
     def read(self, file: ImageFile, name: str = "") -> NDArray[np.uint8]:
         """Reads one image of any kind as `[size, size, channels]`. Raises DataError as `decode` does."""
-        return decode(file, name or str(file), self.size, self.channels)
+        return decode(file, name or str(file), self.size, self.channels, self.resize)
 
     def read_all(self, paths: Sequence[Path]) -> NDArray[np.uint8]:
         """Reads images as one array `[images, size, size, channels]`. Raises DataError as `decode` does."""
         if not paths:
             return np.empty((0, *self.shape), np.uint8)
-        images = [load(path, str(path), self.size, self.channels) for path in paths]
+        images = [load(path, str(path), self.size, self.channels, self.resize) for path in paths]
         for path, image in zip(paths, images, strict=True):
             if image.dtype != images[0].dtype:
                 raise DataError(
@@ -96,8 +99,8 @@ class Images(Inputs):
         if isinstance(tasks, Images) and tasks != self:
             raise DataError(
                 f"The tasks have {tasks.describe()}, and the learner takes {self.describe()}; read them as in its "
-                f"training: image_size={self.size}, channels={self.channels}, invert={self.invert}, or "
-                f"inputs=mtnets.tasks.{self!r}."
+                f"training: image_size={self.size}, channels={self.channels}, invert={self.invert}, "
+                f"resize={self.resize!r}, or inputs=mtnets.tasks.{self!r}."
             )
         super().check_tasks(tasks)
 
@@ -127,7 +130,7 @@ class Images(Inputs):
             raise DataError(
                 f"x has shape {pixels.shape}; expected (examples, height, width, channels) with 1 to 4 channels."
             )
-        return resized(pixels, self.size, self.channels)
+        return resized(pixels, self.size, self.channels, self.resize)
 
     def _fractions(self, x: np.ndarray) -> np.ndarray:
         """Inputs of the network. Raises DataError for those that look like raw images, or have another size."""
@@ -176,7 +179,8 @@ class Images(Inputs):
     def describe(self) -> str:
         """The raw data that a learner with these inputs takes."""
         colours = {1: "grey", 3: "RGB"}[self.channels]
-        return f"{colours} images, {self.size} × {self.size}{', inverted' * self.invert}"
+        words = f"{colours} images, {self.size} × {self.size}{', inverted' * self.invert}"
+        return words + ", by their nearest pixels" * (self.resize == "nearest")
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtnets.errors import DataError, warn
-from mtnets.tasks.inputs.image_files import MOST, bits_of, fitted
+from mtnets.tasks.inputs.image_files import MOST, Resize, bits_of, fitted
 
 ROUNDING = 1e-5  # how far beyond 0 … 1 numbers may lie that come from a computation
 
@@ -47,16 +47,17 @@ def pixels_of(x: NDArray[Any]) -> NDArray[np.uint8] | None:
     return (np.rint(x) if fractions else x).astype(np.uint8)
 
 
-def resized(pixels: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
+def resized(pixels: NDArray[np.uint8], size: int, channels: int, resize: Resize = "lanczos") -> NDArray[np.uint8]:
     """Images of any size as `[examples, size, size, channels]`, in the way that files are read.
 
     Args:
       pixels: `[examples, height, width, channels]`, 1 to 4 channels: grey or RGB, with or without transparency.
       size, channels: of the images wanted.
+      resize: as for `load`.
     """
     from PIL import Image
 
     if pixels.shape[1:] == (size, size, channels):
         return pixels
     layout = pixels[..., 0] if pixels.shape[3] == 1 else pixels  # as Pillow has grey
-    return np.stack([fitted(Image.fromarray(np.ascontiguousarray(each)), size, channels) for each in layout])
+    return np.stack([fitted(Image.fromarray(np.ascontiguousarray(each)), size, channels, resize) for each in layout])
