@@ -167,6 +167,16 @@ def test_cases_are_those_of_the_paper(root) -> None:
             assert case.method in ("best", method.name)
 
 
+def test_the_meta_gradient_is_clipped_as_in_the_paper(root) -> None:
+    """At ±10 for a sum over 75 queries divided by the shots, in units of our mean over queries."""
+    for experiment in (CifarFs(("maml",), root=str(root)), MiniImageNet(("mt_net",))):
+        values = [experiment.settings(name, case)[1]["clip_value"] for name, case in experiment.cases().items()]
+        assert values == pytest.approx([10 / 75, 10 * 5 / 75])  # 1 and 5 shots
+        assert [round(value, 3) for value in values] == [0.133, 0.667]
+    cases = Omniglot(("maml",)).cases()
+    assert all("clip_value" not in Omniglot(("maml",)).settings(name, case)[1] for name, case in cases.items())
+
+
 @pytest.mark.parametrize("name", recipes.names())
 def test_recipes_are_whole(name) -> None:
     recipe = recipes.read(name)
