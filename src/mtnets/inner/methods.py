@@ -327,6 +327,10 @@ class GAP(Method):
     """`A ← A − α U diag(s) Σ Vᵀ` for `G = U Σ Vᵀ`, with a positive scale per singular value. Learned: the start and the
     scales.
 
+    Singular vectors are constants of the meta-gradient, as in the authors' code. That code does this to the 4-D kernels
+    of convolutions alone, and holds no experiment on sine curves: the 0.04 published there at 10 shots could not be
+    reproduced (`docs/methods-on-sine.md`).
+
     References:
       Kang, Hwang, Eo, Kim & Rhee, Meta-Learning with a Geometry-Adaptive Preconditioner, CVPR 2023, arXiv 2304.01552.
     """

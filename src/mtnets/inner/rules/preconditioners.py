@@ -42,13 +42,15 @@ def singular_scale() -> Rule:
     value, all 1 at the start.
 
     The singular vectors of the smaller side are taken as eigenvectors of its Gram matrix and held constant in the
-    meta-gradient: their derivative does not exist where singular values coincide, and with fewer examples than units
-    most of them are zero.
+    meta-gradient, as in the authors' code, which decomposes a detached gradient: their derivative does not exist where
+    singular values coincide, and with fewer examples than units most of them are zero.
 
     References:
       Kang, Hwang, Eo, Kim & Rhee, Meta-Learning with a Geometry-Adaptive Preconditioner, CVPR 2023, arXiv 2304.01552
-      (GAP). The bias as one more row of G, and singular vectors held constant, are ours.
+      (GAP).
     """
+    # Differs from Kang et al. (2023): their code does this to 4-D kernels of convolutions alone, with a softplus of
+    # β = 2; here it is every layer, the bias one more row of G, and β = 1.
 
     def init(setting: Setting) -> Arrays:
         weights = {layer: setting.weights[layer.weight] for layer in setting.layers}
