@@ -8,7 +8,7 @@ import pytest
 
 from experiments.methods_on_sine import VARIANTS, MethodsOnSine, method_of
 from experiments.report import Report
-from experiments.report.methods_on_sine import best, cell
+from experiments.report.methods_on_sine import _table, best, cell
 from mtnets import METHODS, OptionError
 
 pytestmark = pytest.mark.slow  # compiles many networks
@@ -41,7 +41,10 @@ def test_search_training_and_page(tmp_path) -> None:
     text = (tmp_path / "docs" / "methods-on-sine.md").read_text("utf-8")
     assert "## By the recipe, for longer" in text
     assert "trained at 20 shots" not in text
-    assert "| *GAP, published* | | | 0.16 | 0.04 | 0.01 | | | |" in text
+    assert "| *GAP, published* | | | 0.16 | 0.04 | 0.01 | | | | |" in text
+    seeds = part["scores"][f"10 shots, {best(part, 10)[1]} steps"]["seeds"]
+    half = 12.706205 * np.std(seeds, ddof=1) / np.sqrt(2)  # Student's t of two values
+    assert f"| ± {half:.3f} |" in text
     assert text.count("| t_net, two-sided + weight rates |") == 9  # of two protocols four each, and of the search
     assert (tmp_path / "docs" / "figures" / "methods-on-sine.png").read_bytes().startswith(b"\x89PNG")
 
@@ -50,6 +53,22 @@ def test_every_method_takes_part() -> None:
     assert {variant.method for variant in VARIANTS.values()} >= set(METHODS) - {"fading_t_net"}
     for name in VARIANTS:
         assert method_of(name).inner_clip == 10.0
+
+
+def test_rates_at_the_edge_of_the_search_are_named() -> None:
+    """And seeds that have no finite mean have no interval."""
+    score = {"mean": 0.5, "ci95": 0.1, "seeds": [0.4, None], "median": 0.4, "diverged": 0.0}
+    parts = [
+        {
+            "title": title, "seconds": 1.0, "meta_parameters": 3, "setting": {"inner_steps": 5, "inner_lr": inner_lr},
+            "scores": {f"{shots} shots, {step} steps": score for shots in (5, 10, 20) for step in (1, 5, 10)},
+        }
+        for title, inner_lr in (("a", 0.003), ("b", 0.01), ("c", 0.1))
+    ]  # fmt: skip
+    *rows, last = _table(parts, published=False)
+    assert last.endswith("a better one may lie beyond: a (0.003), c (0.1).")
+    assert "| 0.500 ± 0.100 | – | 1 |" in rows[2]
+    assert _table(parts[1:2], published=False)[-1].startswith("| b |")
 
 
 def test_cells() -> None:
