@@ -73,6 +73,10 @@ def test_the_message_names_the_value_what_was_expected_and_the_remedy():
         check("seed", 2**32, Seed)
     with pytest.raises(OptionError, match=r"^out is .*; it must be a path or None without the character .0\.$"):
         check("out", "a\0b", Path | None)
+    with pytest.raises(
+        OptionError, match=r"^dtype is <class 'complex'>; it must be a type of numbers, such as jnp.float32\.$"
+    ):
+        check("dtype", complex, DTypeLike)
     with pytest.raises(OptionError, match=r"^rate is an array \[2, 3\] of float64; it must be a number\.$"):
         check("rate", np.zeros((2, 3)), float)
 

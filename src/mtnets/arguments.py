@@ -212,7 +212,8 @@ def _remedy(value: Any, hint: Any) -> str:
     if isinstance(value, str | os.PathLike) and "\0" in str(value):
         return " without the character \\0"
     for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
-        if isinstance(value, type) and isinstance(part, type) and issubclass(value, part):
+        known = isinstance(part, type) and not getattr(part, "_is_protocol", False)  # of those no class is a subclass
+        if isinstance(value, type) and known and issubclass(value, part):
             return f": call it, {getattr(value, 'name', '') or value.__name__}()"
     return ""
 

@@ -1,5 +1,8 @@
 """PyTorch modules: adapted in JAX, and back into the very same module."""
 
+import dataclasses
+import threading
+
 import jax
 import numpy as np
 import pytest
@@ -307,11 +310,112 @@ def test_what_cannot_be_run_is_named(layer, message) -> None:
         wrap(nn.Sequential(nn.Identity(), layer()), (3,))
 
 
+class Returns(nn.Linear):
+    """Returns what a function makes of its outputs."""
+
+    def __init__(self, function):
+        super().__init__(3, 2)
+        self.function = function
+
+    def forward(self, x):
+        return self.function(super().forward(x))
+
+
+@dataclasses.dataclass
+class Output:
+    logits: object
+
+
+ONE = r"it must return one array \[examples, outputs\]"
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda y: (y, y), "returns 2 arrays; it must return one"),
+        (lambda y: {"logits": y, "loss": y.sum()}, "returns 2 arrays; it must return one"),
+        (lambda y: (), "returns 0 arrays; it must return one"),
+        (lambda y: y.sum(), rf"returns \[\]; {ONE}"),
+        (lambda y: y[:, 0], rf"returns \[3\]; {ONE}"),
+        (lambda y: y[:, :0], rf"returns \[3, 0\]; {ONE}"),
+        (lambda y: None, f"returns None; {ONE}"),
+        (lambda y: 1.5, f"returns 1.5; {ONE}"),
+        (lambda y: "text", f"returns 'text'; {ONE}"),
+        (Output, f"returns Output; {ONE}"),
+        (lambda y: y.argmax(1, keepdim=True), "returns numbers of int32, which have no gradient; .* floating point"),
+        (lambda y: y > 0, "returns numbers of bool, which have no gradient"),
+        (lambda y: y.reshape(7, 2), r"cannot take inputs \[examples, 3\] of float32, line .*\[7, 2\].* is invalid"),
+    ],
+)
+def test_outputs_of_another_form_are_named(function, message) -> None:
+    with pytest.raises(OptionError, match=message) as error:
+        wrap(Returns(function), (3,))
+    assert "\n" not in str(error.value)
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x, y):
+        return self.layer(x) + y
+
+
+class WithoutForward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+
+class Locked(Branches):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "message"),
+    [
+        (
+            lambda: nn.Linear(4, 2),
+            {},
+            r"cannot take inputs \[examples, 3\] of float32: RuntimeError: .*Say other inputs",
+        ),
+        (
+            lambda: nn.Embedding(9, 2),
+            {},
+            r"cannot take inputs \[examples, 3\] of float32: .*(input_shape, input_dtype)",
+        ),
+        (TwoInputs, {}, "cannot take inputs .* missing 1 required positional argument: 'y'"),
+        (WithoutForward, {}, 'cannot take inputs .* is missing the required "forward" function'),
+        (lambda: nn.ModuleList([nn.Linear(3, 2)]), {}, 'ModuleList.* is missing the required "forward" function'),
+        (Locked, {}, "cannot be copied: .*lock.* Take out of it what copy.deepcopy cannot copy"),
+        (lambda: nn.Linear(3, 2, device="meta"), {}, "weight is on the device meta, where it has no numbers"),
+        (lambda: nn.Linear(3, 2, dtype=torch.complex64), {}, r"The parameter weight is torch.complex64; .* floating"),
+        (lambda: nn.Linear(3, 2), {"input_dtype": complex}, "input_dtype is .*complex.*; it must be a type of numbers"),
+    ],
+)
+def test_modules_and_inputs_that_do_not_fit_are_named(build, options, message) -> None:
+    with pytest.raises(OptionError, match=message) as error:
+        wrap(build(), (3,), **options)
+    assert "\n" not in str(error.value)
+
+
 def test_weights_of_another_module_are_refused() -> None:
     with pytest.raises(OptionError, match=r"has \(3, 2\) for weight and the weights are \(2, 2\)"):
         to_state_dict({"weight": np.ones((2, 2))}, nn.Linear(2, 3))
     with pytest.raises(OptionError, match="has nothing for other"):
         to_state_dict({"other": np.ones(2)}, nn.Linear(2, 3))
+    with pytest.raises(OptionError, match=r"has \(2, 3\) for weight and the weights are \(\)"):
+        to_state_dict({"weight": 1.0}, nn.Linear(3, 2))
+    with pytest.raises(OptionError, match="adapted is int; it must be an adapted model, or arrays by their names"):
+        to_state_dict(3, nn.Linear(3, 2))
+    with pytest.raises(OptionError, match=r"network is str; it must be a torch\.nn\.Module"):
+        to_state_dict({}, "network")
     with pytest.raises(OptionError, match="has lazy layers"):
         wrap(nn.LazyLinear(3), (2,))
 

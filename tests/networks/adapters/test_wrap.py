@@ -88,6 +88,12 @@ def test_another_precision_computes_in_it_and_learns_in_float32() -> None:
         in_precision(whole, jnp.int8)
 
 
+class Foreign:
+    """An array of another library."""
+
+    shape, dtype = (4, 4), "torch.float32"
+
+
 def test_networks_that_cannot_be_wrapped() -> None:
     with pytest.raises(OptionError, match="no way to wrap a str"):
         wrap("network", (3,))
@@ -95,6 +101,18 @@ def test_networks_that_cannot_be_wrapped() -> None:
         wrap((lambda p, x: x, {}), (3,))
     with pytest.raises(OptionError, match="The parameter table is int32"):
         wrap((lambda p, x: x @ p["w"], {"w": W1, "table": np.ones(3, np.int32)}), (4,))
+    with pytest.raises(
+        OptionError, match=r"params is str; parameters must be arrays of floating point, of NumPy or JAX"
+    ):
+        wrap((lambda p, x: x, "weights"), (3,))
+    with pytest.raises(OptionError, match="The parameter w is Foreign; parameters must be arrays"):
+        wrap((lambda p, x: x @ p["w"], {"w": Foreign()}), (4,))
+    with pytest.raises(OptionError, match=r"returns str; it must return one array \[examples, outputs\]"):
+        wrap((lambda p, x: "outputs", {"w": W1}), (4,))
+    with pytest.raises(OptionError, match=r"returns \[3, 0\]; it must return one array \[examples, outputs\]"):
+        wrap((lambda p, x: (x @ p["w"])[:, :0], {"w": W1}), (4,))
+    with pytest.raises(OptionError, match=r"returns numbers of int32, which have no gradient"):
+        wrap((lambda p, x: (x @ p["w"]).astype(int), {"w": W1}), (4,))
     with pytest.raises(OptionError, match=r"returns \[3\]; it must return one array \[examples, outputs\]"):
         wrap((lambda p, x: (x @ p["w"]).sum(1), {"w": W1}), (4,))
     with pytest.raises(OptionError, match="returns NaN or infinity"):

@@ -1,6 +1,7 @@
 """What every adapter checks: parameters, batch norm, and one prediction of the finished model."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -26,11 +27,12 @@ def check_params(params: Any) -> None:
     if not leaves:
         raise OptionError("The network has no parameters, so nothing can be learned.")
     for path, leaf in leaves.items():
-        if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.floating):
-            kind = getattr(leaf, "dtype", type(leaf).__name__)
+        numbers = isinstance(leaf, Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+        if not numbers or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            kind = leaf.dtype if numbers else type(leaf).__name__
             raise OptionError(
-                f"The parameter {path} is {kind}; parameters must be arrays of floating point. Make it a constant of "
-                "the network, or convert it."
+                f"{f'The parameter {path} is' if path else 'params is'} {kind}; parameters must be arrays of floating "
+                "point, of NumPy or JAX. Make it a constant of the network, or convert it."
             )
 
 
@@ -62,8 +64,9 @@ def _types_in_words(input_dtype: Any) -> str:
 
 
 def check_form(y: Any, examples: int) -> None:
-    """Raises OptionError for outputs (or their shapes) that are no single array `[examples, ..., outputs]`."""
-    if not hasattr(y, "shape") or len(y.shape) < 2 or y.shape[0] != examples:
+    """Raises OptionError for outputs (or their shapes) that are no single array `[examples, ..., outputs]`, or one
+    without numbers."""
+    if not hasattr(y, "shape") or len(y.shape) < 2 or y.shape[0] != examples or 0 in y.shape:
         returned = list(y.shape) if hasattr(y, "shape") else type(y).__name__
         raise OptionError(
             f"For {examples} inputs the network returns {returned}; it must return one array [examples, outputs]."
@@ -74,7 +77,7 @@ def checked(model: Model) -> Model:
     """The model, after it has made predictions from finite numbers.
 
     Raises:
-      OptionError: if the network cannot take its inputs, returns another shape or numbers that are not finite, predicts
+      OptionError: if the network cannot take its inputs, returns another shape or no finite fractions, predicts
         an example from the others in its batch although `norm` is not `"transductive"`, or keeps statistics of earlier
         batches although `norm` is `"support"`.
     """
@@ -82,9 +85,8 @@ def checked(model: Model) -> Model:
     params, state = model.init(jax.random.key(0))
     check_params(params)
     with taking_inputs(model.input_shape, model.input_dtype):
-        predict = jax.jit(lambda p, s, x: model.apply(p, s, x, None)[0], compiler_options=QUICKLY_COMPILED)
+        predict = jax.jit(functools.partial(_prediction, model), compiler_options=QUICKLY_COMPILED)
         y = predict(params, state, x)
-    check_form(y, EXAMPLES)
     if not bool(jnp.isfinite(y).all()):
         raise OptionError("The network returns NaN or infinity for ordinary inputs; look at its weights and its code.")
     if model.norm != "transductive":
@@ -92,6 +94,17 @@ def checked(model: Model) -> Model:
     if model.norm == "support" and jax.tree.leaves(state):
         _check_memory(model, params, state, x)
     return model
+
+
+def _prediction(model: Model, params: Any, state: Any, x: Any) -> Array:
+    """The prediction for a batch, whose form is checked while it is traced."""
+    y = model.apply(params, state, x, None)[0]
+    check_form(y, EXAMPLES)
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        raise OptionError(
+            f"The network returns numbers of {y.dtype}, which have no gradient; it must return floating point."
+        )
+    return y
 
 
 def _examples(model: Model) -> tuple[Any, Any]:

@@ -74,8 +74,7 @@ def from_torch(
         from mtnets.networks.aten.trace import Traced
     except ImportError as error:
         raise OptionError(NEEDS_TORCH) from error
-    if not isinstance(network, torch.nn.Module):
-        raise OptionError(f"network is {type(network).__name__}; it must be a torch.nn.Module.")
+    _check_module(network)
     check_norm(norm)
     input_shape = checked_shapes(input_shape)
     modules = _modes(network, norm)
@@ -137,14 +136,19 @@ def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Modul
     """
     import torch
 
+    _check_module(network)
+    if not isinstance(adapted, Mapping) and not hasattr(adapted, "params"):
+        raise OptionError(
+            f"adapted is {type(adapted).__name__}; it must be an adapted model, or arrays by their names."
+        )
     whole = not isinstance(adapted, Mapping)
     arrays = _by_name(adapted.params) | _by_name(adapted.state) if whole else dict(adapted)
     state: dict[str, Any] = dict(network.state_dict())
     names = _names(network)
     for name, value in arrays.items():
-        if name not in state or tuple(state[name].shape) != tuple(value.shape):
+        if name not in state or tuple(state[name].shape) != np.shape(value):
             expected = tuple(state[name].shape) if name in state else "nothing"
-            raise OptionError(f"The module has {expected} for {name} and the weights are {tuple(value.shape)}.")
+            raise OptionError(f"The module has {expected} for {name} and the weights are {tuple(np.shape(value))}.")
     missing = [n for n in state if names.get(n, n) not in arrays and n.endswith(("running_mean", "running_var"))]
     if missing:
         warn(
@@ -161,8 +165,9 @@ def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Modul
 def to_torch(adapted: Adapted, network: "torch.nn.Module") -> "torch.nn.Module":
     """A copy of a module with the weights and statistics of an adapted model, in `eval()`; see
     `AdaptedModel.to_torch`."""
+    state = to_state_dict(adapted, network)
     module = copy.deepcopy(network)
-    module.load_state_dict(to_state_dict(adapted, network))
+    module.load_state_dict(state)
     if adapted.model.norm == "transductive":  # statistics of each batch in predictions too
         parts = dict(module.named_modules())
         for name, _ in _live_norms(_modes(network, "transductive")[True]):
@@ -171,20 +176,44 @@ def to_torch(adapted: Adapted, network: "torch.nn.Module") -> "torch.nn.Module":
     return module.eval()
 
 
+def _check_module(network: Any) -> None:
+    """Raises OptionError for what is no module, for tensors without numbers and for complex parameters."""
+    import torch
+
+    if not isinstance(network, torch.nn.Module):
+        raise OptionError(f"network is {type(network).__name__}; it must be a torch.nn.Module.")
+    for name, tensor in _tensors(network):
+        if torch.nn.parameter.is_lazy(tensor):
+            raise OptionError(
+                "The module has lazy layers, whose weights do not exist yet; call it once with an example."
+            )
+        if tensor.is_meta:
+            raise OptionError(
+                f"{name} is on the device meta, where it has no numbers; give the module its weights: "
+                "module.to_empty(device='cpu'), then load_state_dict."
+            )
+        if isinstance(tensor, torch.nn.Parameter) and tensor.is_complex():
+            raise OptionError(
+                f"The parameter {name} is {tensor.dtype}; parameters must be of floating point. Keep its real and "
+                "imaginary parts apart."
+            )
+
+
 def _modes(network: "torch.nn.Module", norm: Norm) -> dict[bool, "torch.nn.Module"]:
     """Two copies of a module: the one that learns (True) and the one that predicts."""
     import torch
 
-    if any(isinstance(p, torch.nn.parameter.UninitializedParameter) for p in network.parameters()):
-        raise OptionError("The module has lazy layers, whose weights do not exist yet; call it once with an example.")
     learns = {name for name, each in network.named_modules() if each.training}
     try:
         learning, predicting = copy.deepcopy(network).train(), copy.deepcopy(network).eval()
-    except RuntimeError as error:
-        raise OptionError(
-            f"The PyTorch module cannot be copied: {first_line(error)}. Weights that are computed from others need "
-            "torch.nn.utils.parametrize, for example torch.nn.utils.parametrizations.weight_norm."
-        ) from error
+    except Exception as error:  # what the module holds may raise anything
+        remedy = "Take out of it what copy.deepcopy cannot copy."
+        if isinstance(error, RuntimeError):
+            remedy = (
+                "Weights that are computed from others need torch.nn.utils.parametrize, for example "
+                "torch.nn.utils.parametrizations.weight_norm."
+            )
+        raise OptionError(f"The PyTorch module cannot be copied: {first_line(error)}. {remedy}") from error
     for (name, each), (_, predicts) in zip(learning.named_modules(), predicting.named_modules(), strict=True):
         each.training = each.training and (name in learns or not learns)
         if each.training and isinstance(each, torch.nn.modules.batchnorm._NormBase):

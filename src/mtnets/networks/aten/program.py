@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import torch
 from jax import Array
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.fx import GraphModule, Node
 
 from mtnets.errors import OptionError, first_line
@@ -48,11 +48,15 @@ class Program:
             for spec in self._inputs
             if spec.kind is InputKind.CONSTANT_TENSOR or (spec.kind is InputKind.BUFFER and not spec.persistent)
         }
-        returned = [spec for spec in self._outputs if spec.kind is OutputKind.USER_OUTPUT]
+        returned = [spec.arg for spec in self._outputs if spec.kind is OutputKind.USER_OUTPUT]
         if len(returned) != 1:
             raise OptionError(
                 f"The PyTorch module returns {len(returned)} arrays; it must return one [examples, outputs]. Put it "
                 "into a module whose forward picks that one."
+            )
+        if isinstance(returned[0], ConstantArgument):
+            raise OptionError(
+                f"The PyTorch module returns {returned[0].value!r}; it must return one array [examples, outputs]."
             )
         for node in _nodes(self._graph):
             _check(node, learning)

@@ -18,7 +18,7 @@ from jax import Array
 from mtnets.errors import OptionError, first_line
 from mtnets.networks.aten.operations import name_of
 from mtnets.networks.aten.program import REMEDY, TORCH, Program, users_line
-from mtnets.networks.several import arguments_of
+from mtnets.networks.several import arguments_of, shapes_in_words
 
 EXAMPLES = 3  # of the batch that is exported; PyTorch treats batches of one apart
 
@@ -50,6 +50,7 @@ class Traced:
             try:
                 self._programs[EXAMPLES] = self._export(EXAMPLES, dynamic=False)
             except Exception:
+                self._check_call()
                 raise _refusal(module, error) from error
 
     def __call__(self, leaves: Mapping[str, Array], x: Any, key: Array | None) -> tuple[Array, dict[str, Array]]:
@@ -61,9 +62,32 @@ class Traced:
         args, named = arguments_of(self._module.forward, x)
         return program(leaves, named or jax.tree.leaves(args), key)
 
-    def _export(self, examples: int, dynamic: bool) -> Program:
+    def _check_call(self) -> None:
+        """Raises OptionError for a module that PyTorch itself cannot call, or that returns no array."""
+        args, named = self._inputs(EXAMPLES)
+        try:
+            with _quietly():
+                y = self._module(*args, **named)
+        except Exception as error:
+            shapes = shapes_in_words(jax.tree.map(lambda leaf: leaf.shape, self._like))
+            types = ", ".join(str(dtype).removeprefix("torch.") for dtype in jax.tree.leaves(self._dtypes))
+            raise OptionError(
+                f"The PyTorch module cannot take inputs {shapes} of {types}{_origin(self._module, error)}: "
+                f"{type(error).__name__}: {first_line(error)}. Say other inputs (input_shape, input_dtype), or "
+                "mend the module."
+            ) from error
+        if not isinstance(y, torch.Tensor | tuple | list | dict):
+            raise OptionError(
+                f"The PyTorch module returns {type(y).__name__}; it must return one array [examples, outputs]."
+            )
+
+    def _inputs(self, examples: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Zeros, as the arguments of the module."""
         x = jax.tree.map(lambda s, t: torch.zeros((examples, *s.shape), dtype=t), self._like, self._dtypes)
-        args, named = arguments_of(self._module.forward, x)
+        return arguments_of(self._module.forward, x)
+
+    def _export(self, examples: int, dynamic: bool) -> Program:
+        args, named = self._inputs(examples)
         sizes = jax.tree.map(lambda _: {0: torch.export.Dim("examples")}, (args, named))
         shapes: Any = None
         if dynamic:
@@ -135,14 +159,19 @@ def _own_gradients_refused() -> Iterator[None]:
 
 def _refusal(module: torch.nn.Module, error: BaseException) -> OptionError:
     """The error of a module that cannot be exported, with layer and line."""
+    return OptionError(
+        f"torch.export cannot trace the PyTorch module{_origin(module, error)}: {type(error).__name__}: "
+        f"{first_line(error)}. {REMEDY}"
+    )
+
+
+def _origin(module: torch.nn.Module, error: BaseException) -> str:
+    """`, in its layer name (Class), line 12 of net.py (y = f(x))` for an error of a module, as far as known."""
     frames = traceback.extract_tb(error.__traceback__)
     forward = next((i for i, frame in enumerate(frames) if frame.name == "forward"), len(frames))
     own = [frame for frame in frames[forward:] if not frame.filename.startswith((TORCH, __file__))]
     line = f", line {own[-1].lineno} of {Path(own[-1].filename).name} ({own[-1].line})" if own else ""
-    return OptionError(
-        f"torch.export cannot trace the PyTorch module{_failing_layer(module, error)}{line or users_line(str(error))}: "
-        f"{type(error).__name__}: {first_line(error)}. {REMEDY}"
-    )
+    return _failing_layer(module, error) + (line or users_line(str(error)))
 
 
 def _failing_layer(network: torch.nn.Module, error: BaseException) -> str:
