@@ -105,7 +105,15 @@ def small(monkeypatch) -> None:
     monkeypatch.setattr(mtnets, "meta_train", meta_train)
 
 
-SLOW = {("README", 3), ("README", 5), ("add-a-method", 2), ("data", 2), ("losses", 10), ("tabular", 0), ("uncertainty", 4)}
+SLOW = {
+    ("README", 3),
+    ("README", 5),
+    ("add-a-method", 2),
+    ("data", 2),
+    ("losses", 10),
+    ("tabular", 0),
+    ("uncertainty", 4),
+}
 BLOCKS = [
     pytest.param(name, i, marks=pytest.mark.slow if (name, i) in SLOW else ())
     for name in PAGES

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,7 @@ def naive_head(head: str, arrays, x, y, w, ways):
         return 2 * jnp.stack(means, 1), -jnp.stack([mean @ mean for mean in means])
     ones, classes = jnp.concatenate([x, jnp.ones((len(x), 1))], 1), jnp.eye(ways)[y]
     # in the features, where the library works in the examples
-    gram = ones.T @ (w[:, None] * ones) + jnp.exp(arrays["log_ridge"]) * jnp.eye(5)
+    gram: Any = ones.T @ (w[:, None] * ones) + jnp.exp(arrays["log_ridge"]) * jnp.eye(5)
     matrix = arrays["scale"] * jnp.linalg.solve(gram, ones.T @ (w[:, None] * classes))
     return matrix[:4], matrix[4]
 

@@ -116,7 +116,7 @@ def start_of_task(inner: Inner, start: Start, state: Any, support: Batch, key: A
         # with the identity for a head, the network returns what enters it
         dtype = start.folded[layer.weight].dtype
         through = layer.of_classes(inputs).leaves(jnp.eye(layer.rows, inputs, dtype=dtype))
-        params = replace_leaves(meta.params, start.folded | through)
+        params = replace_leaves(meta.params, {**start.folded, **through})
         with weighing(support.weights):
             return inner.model.apply(params, state, support.x, key)[0]
 

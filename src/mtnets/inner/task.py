@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     outputs: Array | None = None
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Number of examples, padding included."""
         return len(jax.tree.leaves(self.y)[0])
 

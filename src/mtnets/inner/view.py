@@ -48,13 +48,14 @@ class View:
         """A support set whose last slice is filled up with examples of weight 0; unchanged if that is not a stream."""
         if not self.stream:
             return support
-        count, weights = support.count, support.weights
+        count, weights = support.size, support.weights
         size = self.slices(count) * (self.size or count)
         if size == count:
             return support
         places = jnp.arange(size)
-        filled = support._replace(weights=jnp.ones(count) if weights is None else weights).take(places % count)
-        return filled._replace(weights=jnp.where(places < count, filled.weights, 0))
+        weights = jnp.ones(count) if weights is None else weights
+        filled = support.take(places % count)
+        return filled._replace(weights=jnp.where(places < count, weights[places % count], 0))
 
     def to_json(self) -> dict[str, Any]:
         """The record, empty where a step sees everything."""

@@ -204,8 +204,8 @@ def evaluate(
     if masked or inner.view.stream:
         one = example(distribution, "The tasks") if drawn is None else jax.tree.map(lambda leaf: leaf[0], drawn)
         inner = _of_task(learner, inner, one, inner_steps)
-    if masked:
-        check_seen(one, "The tasks")
+        if masked:
+            check_seen(one, "The tasks")
     with surfacing():
         mesh = task_mesh(min(present(devices), num_tasks))
         outputs = (inner.ways or learner.outputs) if masked else None
@@ -220,7 +220,7 @@ def _of_task(learner: Learner, inner: Inner, task: Task, inner_steps: int | None
     support, ways = task.support, None
     if learner.any_ways:
         ways = 1 + int(np.max(support.y)) if support.outputs is None else len(support.outputs)
-    of_task = learner.inner_of(support.count, inner_steps, ways)
+    of_task = learner.inner_of(support.size, inner_steps, ways)
     return dataclasses.replace(inner, steps=of_task.steps, ways=of_task.ways)
 
 

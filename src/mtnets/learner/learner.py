@@ -288,7 +288,7 @@ class Learner:
           RunError: if adaptation diverges.
         """
         ways = None if support.outputs is None or not self.any_ways else len(support.outputs)
-        inner = self.inner_of(support.count, inner_steps, ways)
+        inner = self.inner_of(support.size, inner_steps, ways)
         key = jax.random.key(0) if key is None else key
         support = padded(support) if self.model.norm == "none" and not self.view.stream else support
         moved, state, finite = compiled.adapt_one(inner, self.learned, start, support, key)
@@ -335,11 +335,11 @@ class Learner:
             raise DataError(f"weights has shape {given.shape}; it must be {(count, examples)}: [tasks, examples].")
         inputs, batches, ways = [], [], self.ways_of(y) if self.any_ways else None
         for i in range(count):
-            task = jax.tree.map(lambda leaf, i=i: leaf[i], (x, y))
+            x_task, y_task = (jax.tree.map(lambda leaf, i=i: leaf[i], part) for part in (x, y))
             with of_task(i):
-                counts = None if given is None else to_counts(given[i], task[1])
-                inputs.append(self.inputs.for_task(*task, counts))
-                batches.append(self.batch(*task, inputs[-1], counts, ways))
+                counts = None if given is None else to_counts(given[i], y_task)
+                inputs.append(self.inputs.for_task(x_task, y_task, counts))
+                batches.append(self.batch(x_task, y_task, inputs[-1], counts, ways))
         support = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)  # JAX would compile for this many tasks
         keys = jax.random.split(jax.random.key(0) if key is None else key, count)
         return self.adapt_batches(support, keys, tuple(inputs), inner_steps=inner_steps, tasks_at_once=tasks_at_once)

@@ -240,7 +240,7 @@ def _check_batch(model: Model, loss: Loss, batch: Batch, what: str, any_ways: bo
 def _check_weights(batch: Batch, what: str) -> None:
     """Raises DataError for weights that say nothing."""
     weights = np.asarray(batch.weights)
-    if weights.shape != (batch.count,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+    if weights.shape != (batch.size,) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise DataError(
             f"{what} have weights {list(weights.shape)} from {weights.min():g} to {weights.max():g}; there must be one "
             "for each example, at least 0, and one of them above 0."
@@ -273,7 +273,7 @@ def _check_value(model: Model, loss: Loss, batch: Batch) -> None:
             return loss.value(lambda x: model.apply(params, state, x, None)[0], batch, fixed_key())
         return loss(model.apply(params, state, batch.x, None)[0], batch)  # type: ignore[operator]
 
-    shape = () if general else (batch.count,)
+    shape = () if general else (batch.size,)
     _check_returned(model, value, {shape}, "The loss", f"{'one number' if general else 'one number per example'}")
 
 
@@ -286,7 +286,7 @@ def _check_metrics(model: Model, criterion: Criterion, batch: Batch) -> None:
             return metric.function(criterion.loss.point(outputs) if metric.of_points else outputs, batch)
 
         expected = "one number per example, or one number"
-        _check_returned(model, value, {(), (batch.count,)}, f"The metric {name!r}", expected)
+        _check_returned(model, value, {(), (batch.size,)}, f"The metric {name!r}", expected)
 
 
 def _check_returned(model: Model, value: Any, shapes: set[tuple[int, ...]], what: str, expected: str) -> None:

@@ -66,7 +66,7 @@ def predict_queries(
       DataError: for a prediction that is not finite.
       RunError: if adaptation diverges, naming the tasks.
     """
-    count = tasks.support.count  # of tasks, the first axis
+    count = tasks.support.size  # of tasks, the first axis
     single = jax.random.key(0) if key is None else key
     outputs = []
     for learner in learners:

@@ -239,7 +239,7 @@ def _view(training: Training, model: Model, method: Method, tasks: Distribution)
             "is never there as a whole; use norm='running', or a network without batch norm."
         )
     support = drawn(tasks, "The training tasks").support
-    return View(slice_size(support.count, training.inner_steps, "The support sets"), stream=True)
+    return View(slice_size(support.size, training.inner_steps, "The support sets"), stream=True)
 
 
 def _warn_of_unmoved(model: Model, method: Method) -> None:
