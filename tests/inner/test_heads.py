@@ -64,7 +64,8 @@ def naive_head(head: str, arrays, x, y, w, ways):
         return 2 * jnp.stack(means, 1), -jnp.stack([mean @ mean for mean in means])
     ones, classes = jnp.concatenate([x, jnp.ones((len(x), 1))], 1), jnp.eye(ways)[y]
     # in the features, where the library works in the examples
-    gram: Any = ones.T @ (w[:, None] * ones) + jnp.exp(arrays["log_ridge"]) * jnp.eye(5)
+    weighted: Any = w[:, None] * ones
+    gram = ones.T @ weighted + jnp.exp(arrays["log_ridge"]) * jnp.eye(5)
     matrix = arrays["scale"] * jnp.linalg.solve(gram, ones.T @ (w[:, None] * classes))
     return matrix[:4], matrix[4]
 
@@ -239,8 +240,9 @@ def test_a_learner_of_three_classes_serves_two_and_seven(tmp_path) -> None:
             learner.with_task(tmp_path / "task.safetensors"),
         ):
             np.testing.assert_array_equal(adapted(x), other(x))
-        more = adapted.update(x, y)
+        more, still = adapted.update(x, y), adapted.update(x, y, inner_steps=0)
         assert np.all(np.isfinite(more.probabilities(x)))
+        np.testing.assert_allclose(still(x), adapted(x), 1e-6, err_msg="it goes on from the head that it has")
         with pytest.raises(mtnets.DataError, match="labels from 20 to 20"):
             adapted.update(x[:1], [20])
     many = learner.adapt_many(np.stack([x, x + 1]), np.stack([y, y]))

@@ -92,7 +92,11 @@ class Inner:
 
 def starting_point(inner: Inner, meta: Meta) -> Start:
     """Folds the starting weights, those of the head for the classes of the network."""
-    inner = dataclasses.replace(inner, ways=None)
+    return begun_point(dataclasses.replace(inner, ways=None), meta)
+
+
+def begun_point(inner: Inner, meta: Meta) -> Start:
+    """The same where the head is that of the task already."""
     return Start(meta, inner.fold(meta, moving_weights(inner, meta), 0))
 
 

@@ -30,7 +30,7 @@ class View:
         A random part is drawn without replacement, examples of weight 0 last. A stream has as many slices as there are
         steps.
         """
-        count = support.count
+        count = support.size
         if self.size is None or (self.size >= count and not self.stream):
             return support
         if self.stream:

@@ -9,7 +9,7 @@ from jax import Array
 
 from mtnets.compilation import compiled
 from mtnets.devices import map_over
-from mtnets.inner import Batch, Inner, Learned, Meta, adapt, fixed_key, judged
+from mtnets.inner import Batch, Inner, Learned, Meta, adapt, begun_point, fixed_key, judged
 from mtnets.networks.model import Model
 from mtnets.trees import replace_leaves
 
@@ -36,7 +36,10 @@ def _adapt_one(
     if begin is not None:
         meta = learned.meta._replace(params=replace_leaves(learned.meta.params, begin))
         learned = learned._replace(meta=meta)
-    adapted = adapt(inner, learned, support, key)
+    # a head for any number of classes begins anew, unless it is among the weights to begin from
+    begun = begin is not None and inner.layers[-1].weight in begin
+    start = begun_point(inner, learned.meta) if begun else None
+    adapted = adapt(inner, learned, support, key, start=start, begun=begun)
     finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(adapted.params)]))
     return adapted.weights, adapted.state, finite
 

@@ -53,7 +53,7 @@ def padded_size(count: int) -> int:
 def padded(batch: Batch) -> Batch:
     """A batch of `padded_size` of its examples, so that few programs are compiled: the examples that are repeated have
     weight 0. This is not for networks with batch norm, to which they would count."""
-    count = batch.count
+    count = batch.size
     size = padded_size(count)
     if size == count and batch.weights is not None:
         return batch

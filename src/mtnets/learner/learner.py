@@ -428,7 +428,9 @@ class Learner:
 
     def _cause(self, inner: Inner, start: Mapping[str, Array] | None, support: Batch, key: Array) -> str:
         """Why adaptation gave weights that are not finite."""
-        params = self.meta.params if start is None else replace_leaves(self.meta.params, start)
+        own = self.model.layers[-1].paths if self.any_ways else ()  # the head, which begins anew
+        begin = {path: leaf for path, leaf in (start or {}).items() if path not in own}
+        params = replace_leaves(self.meta.params, begin)
         learned = self.learned._replace(meta=self.meta._replace(params=params))
         return cause_in_use(inner, learned, support, key)
 

@@ -191,7 +191,7 @@ def _check_whole(task: Task, what: str) -> None:
 
 def _padded(batch: Batch, most: int, what: str) -> Batch:
     """The batch with as many examples as `most`: its first one again, of weight 0."""
-    count = batch.count
+    count = batch.size
     if count > most:
         raise DataError(f"{what} has a set of {count} examples, more than the {most} of most=.")
     places = np.where(np.arange(most) < count, np.arange(most), 0)
