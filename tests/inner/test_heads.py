@@ -63,10 +63,10 @@ def naive_head(head: str, arrays, x, y, w, ways):
         means = [mean / sum(w[y == k]) for k, mean in enumerate(means)]
         return 2 * jnp.stack(means, 1), -jnp.stack([mean @ mean for mean in means])
     ones, classes = jnp.concatenate([x, jnp.ones((len(x), 1))], 1), jnp.eye(ways)[y]
+    each: Any = w[:, None]
     # in the features, where the library works in the examples
-    weighted: Any = w[:, None] * ones
-    gram = ones.T @ weighted + jnp.exp(arrays["log_ridge"]) * jnp.eye(5)
-    matrix = arrays["scale"] * jnp.linalg.solve(gram, ones.T @ (w[:, None] * classes))
+    gram = ones.T @ (each * ones) + jnp.exp(arrays["log_ridge"]) * jnp.eye(5)
+    matrix = arrays["scale"] * jnp.linalg.solve(gram, ones.T @ (each * classes))
     return matrix[:4], matrix[4]
 
 
