@@ -48,7 +48,7 @@ def losses_and_metrics() -> tuple[list[LossEntry], list[MetricEntry]]:
     for name, kind in LOSSES.items():
         usual: Any = kind()
         options = ", ".join(f"{field.name}={getattr(usual, field.name)!r}" for field in dataclasses.fields(usual))
-        losses.append(LossEntry(name, _beginning(kind), kind.targets, options))
+        losses.append(LossEntry(name, _beginning(kind), usual.targets, options))
     better = {True: "higher", False: "lower", None: "–"}
     metrics = [
         MetricEntry(name, _beginning(metric.function), metric.targets, better[metric.higher_is_better])
