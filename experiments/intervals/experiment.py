@@ -1,7 +1,7 @@
 """How sure it is: intervals of a network, of several masks and of several seeds, with and without calibration.
 
 Four families; for each loss five learners, trained side by side. The rows of one network, and of 16 masks, are means
-over these five, each of which is asked alone. Half an hour on 2 cores.
+over these five, each of which is asked alone.
 """
 
 import dataclasses
