@@ -103,7 +103,7 @@ def test_the_threshold_is_that_of_adapting_and_predicting(loss, request) -> None
     np.testing.assert_allclose(np.ptp(np.subtract(*plain.interval(model, NEW))), 0, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"masks": 3}, {"masks": 3, "key": jax.random.key(7)}, {}])
+@pytest.mark.parametrize("options", [{"masks": 3}, {"masks": 3, "key": jax.random.PRNGKey(7)}, {}])
 def test_ensembles(options, squared) -> None:
     """Scores in units of the spread of the members, or not."""
     learner = squared[0] if options else Ensemble(squared)

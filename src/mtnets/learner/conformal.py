@@ -183,7 +183,8 @@ def conformal(
     threshold = threshold_of(values, np.broadcast_to(points, values.shape[:-1]), coverage)
     if not np.isfinite(threshold).all():
         raise OptionError("The members agree exactly where they are wrong, and scaled is True; use scaled=False.")
-    steps = [each.inner_steps if inner_steps is None else inner_steps for each in learners]
+    examples = jax.tree.leaves(drawn.support.y)[0].shape[1]
+    steps = [each.inner_of(examples, inner_steps).steps for each in learners]
     by = [(each.fingerprint, taken) for each, taken in zip(learners, steps, strict=True) for _ in range(masks or 1)]
     return Conformal(coverage, threshold, num_tasks, loss, tuple(by), scaled)
 

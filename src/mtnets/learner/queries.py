@@ -71,7 +71,7 @@ def predict_queries(
     outputs = []
     for learner in learners:
         for each in single[None] if masks is None else keys_of_masks(key, masks):
-            keys = jnp.broadcast_to(each, count)  # in use, too, the key is the same for every task
+            keys = jnp.broadcast_to(each, (count, *each.shape))  # in use, too, the key is the same for every task
             models = learner.adapt_batches(tasks.support, keys, (AS_THEY_ARE,) * count, inner_steps=inner_steps)
             raw = compiled.predict_each(learner.model, models.params, models.state, tasks.query.x)
             prediction = np.asarray(learner.loss.unscaled(np.asarray(raw), lambda targets: targets))
