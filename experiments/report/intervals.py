@@ -53,14 +53,11 @@ def tables(parts: Parts) -> list[str]:
         columns = LABELS if "cross-entropy" in chosen else NUMBERS
         for place, (loss, part) in enumerate(chosen.items()):
             if place == 0:
-                lines += head(problem.title, *columns.values(), "time, × one network")
-            alone = part["rows"]["one"]["seconds_per_task"]
+                lines += head(problem.title, *columns.values())
             for row_name, scores in part["rows"].items():
                 kind, comma, how = row_name.partition(", ")
                 cells = [_cell(scores.get(score), score) for score in columns]
-                lines.append(
-                    row(f"{loss}, {KINDS[kind]}{comma}{how}", *cells, f"{scores['seconds_per_task'] / alone:.0f}")
-                )
+                lines.append(row(f"{loss}, {KINDS[kind]}{comma}{how}", *cells))
         lines += [""] if chosen else []
     return lines
 
