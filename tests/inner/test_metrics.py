@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as theirs
 
+from mtnets.errors import OptionError
 from mtnets.inner import METRICS, Batch, Metric, criterion
 
 RANDOM = np.random.default_rng(0)
@@ -58,6 +59,16 @@ def test_several_labels() -> None:
     np.testing.assert_allclose(ours("auroc", LOGITS, y), theirs.roc_auc_score(y, LOGITS, average="macro"), rtol=1e-10)
     expected = theirs.average_precision_score(y, LOGITS, average="macro")
     np.testing.assert_allclose(ours("auprc", LOGITS, y), expected, rtol=1e-10)
+    for weights in (None, WEIGHTS):
+        expected = theirs.f1_score(y, LOGITS > 0, average="macro", sample_weight=weights)
+        np.testing.assert_allclose(ours("f1", LOGITS, y, weights), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced-accuracy", "log-score", "calibration-error"])
+@pytest.mark.parametrize("examples", [3, 40])  # as many as outputs, too, where shapes would fit
+def test_metrics_of_labels_refuse_several_yes_or_no(name: str, examples: int) -> None:
+    with pytest.raises(OptionError, match=rf"^The metric {name} is of labels .*\[{examples}, 3\].*'f1'.*\.$"):
+        ours(name, LOGITS[:examples], ONE_HOT[:examples])
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])

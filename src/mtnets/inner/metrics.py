@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.errors import OptionError
 from mtnets.inner.losses import Gaussian, masked_logits
 from mtnets.inner.objective import Metric
 from mtnets.inner.task import Batch
@@ -18,18 +19,21 @@ from mtnets.inner.task import Batch
 
 def accuracy(prediction: Array, batch: Batch) -> Array:
     """Share of labels that are those of the largest logits, `[examples]`; over all places of an example."""
+    _check_labels("accuracy", prediction, batch)
     right = jnp.argmax(masked_logits(prediction, batch), axis=-1) == batch.y
     return right if right.ndim == 1 else jnp.mean(right, axis=tuple(range(1, right.ndim)))
 
 
 def balanced_accuracy(prediction: Array, batch: Batch) -> Array:
     """Mean of the recalls of the classes that occur in the query set."""
+    _check_labels("balanced-accuracy", prediction, batch)
     right, _, actual = _counts(prediction, batch)
     return _mean_where(actual > 0, right / jnp.maximum(actual, 1e-12))
 
 
 def f1(prediction: Array, batch: Batch) -> Array:
-    """Macro F1: the mean over classes that occur among labels or predictions of `2 right / (predicted + actual)`."""
+    """Macro F1: the mean over classes that occur among labels or predictions of `2 right / (predicted + actual)`; for
+    targets of several yes or no, over outputs, of which a logit above 0 says yes."""
     right, predicted, actual = _counts(prediction, batch)
     both = predicted + actual
     return _mean_where(both > 0, 2 * right / jnp.maximum(both, 1e-12))
@@ -65,6 +69,7 @@ def auprc(prediction: Array, batch: Batch) -> Array:
 
 def log_score(prediction: Array, batch: Batch) -> Array:
     """Negative logarithm of the probability of the label, `[examples]`: smaller is better."""
+    _check_labels("log-score", prediction, batch)
     probabilities = jax.nn.log_softmax(masked_logits(prediction, batch))
     return -jnp.take_along_axis(probabilities, batch.y[..., None], -1)[..., 0]
 
@@ -76,6 +81,7 @@ def calibration_error(prediction: Array, batch: Batch) -> Array:
     References:
       Guo, Pleiss, Sun & Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
     """
+    _check_labels("calibration-error", prediction, batch)
     probabilities = jax.nn.softmax(masked_logits(prediction, batch))
     confidence, right = probabilities.max(-1), probabilities.argmax(-1) == batch.y
     bins = jax.nn.one_hot(jnp.clip(jnp.ceil(confidence * 15) - 1, 0, 14).astype(int), 15) * _weights(batch)[:, None]
@@ -141,16 +147,29 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
+def _check_labels(name: str, prediction: Array, batch: Batch) -> None:
+    """Raises OptionError for targets of several yes or no, which would be taken for labels if there are as many of them
+    as examples."""
+    if batch.y.ndim == prediction.ndim:
+        raise OptionError(
+            f"The metric {name} is of labels of classes, and the targets {list(batch.y.shape)} have a number for each "
+            "output; for several yes or no use 'f1', 'auroc' or 'auprc'."
+        )
+
+
 def _weights(batch: Batch) -> Array:
     return jnp.ones(len(batch.y)) if batch.weights is None else batch.weights
 
 
 def _counts(prediction: Array, batch: Batch) -> tuple[Array, Array, Array]:
-    """Weights of each class: predicted and right, predicted, actual."""
-    classes, weights = prediction.shape[-1], _weights(batch)
-    predicted = jax.nn.one_hot(masked_logits(prediction, batch).argmax(-1), classes) * weights[:, None]
-    actual = jax.nn.one_hot(batch.y, classes)
-    return (predicted * actual).sum(0), predicted.sum(0), (actual * weights[:, None]).sum(0)
+    """Weights of each class, or of each yes: predicted and right, predicted, actual."""
+    classes, weights = prediction.shape[-1], _weights(batch)[:, None]
+    if batch.y.ndim == prediction.ndim:
+        predicted, actual = prediction > 0, batch.y > 0.5
+    else:
+        predicted = jax.nn.one_hot(masked_logits(prediction, batch).argmax(-1), classes)
+        actual = jax.nn.one_hot(batch.y, classes)
+    return (predicted * actual * weights).sum(0), (predicted * weights).sum(0), (actual * weights).sum(0)
 
 
 def _one_against_rest(prediction: Array, batch: Batch) -> tuple[Array, Array, Array, Array]:
