@@ -45,7 +45,7 @@ test-oldest:
 test-extras: $(STAMP)
 	$(INSTALL) -e '.[torch,onnx,datasets,grain,hub]'
 	$(BIN)/$(PYTEST) -m 'slow or not slow'
-	for example in examples/wrap_*.py examples/data_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
+	for example in examples/*_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 
 # Kills, failing writes, signals; foreign files, guided by coverage; long runs. Hours; reports go to results/faults.
 faults: $(STAMP)
