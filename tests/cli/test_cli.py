@@ -250,7 +250,7 @@ MAML = {"name": "maml", "estimator": {"name": "exact"}}
         ({"model": None}, "with a network of its own"),
         ({"model": 3}, "is not a configuration"),
         ({"model": {"network": "mlp", "sizes": [1, 7, 1]}}, "with a network of its own"),
-        ({"loss": "cross-entropy"}, "with the loss 'cross-entropy', and that of the family is 'mse'"),
+        ({"loss": "none"}, "There is no loss 'none'"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(config, words, capsys, tmp_path):

@@ -120,7 +120,13 @@ def test_any_number_of_classes(head) -> None:
     assert loss == pytest.approx(float(naive_loss(meta, head, task, ways)), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("mt_net", "gap", "meta_curvature") else pytest.param(name, marks=pytest.mark.slow)
+        for name in ALL
+    ],
+)
 def test_classes_are_alike_to_every_method(name) -> None:
     """Numbering the classes otherwise numbers the outputs otherwise, and changes nothing else."""
     order = np.array([2, 0, 3, 1])

@@ -137,6 +137,7 @@ def test_losses_that_ship(name: str, weights: bool) -> None:
     check(outputs_for(name), criterion(name), naive(loss, loss, given), given)
 
 
+@pytest.mark.slow
 def test_another_loss_within_the_task() -> None:
     """And one of the user's, of each form, outside or within."""
 

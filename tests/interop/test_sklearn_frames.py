@@ -158,6 +158,7 @@ def test_one_weight_for_all_is_none() -> None:
 # --- several outputs
 
 
+@pytest.mark.slow
 def test_several_outputs() -> None:
     rng = np.random.default_rng(0)
     slopes, tasks = rng.normal(size=(20, 2)), np.repeat(np.arange(20), 12)

@@ -87,7 +87,7 @@ def scores_by_hand(learner, task, scaled):
     return (beyond / model.std(task.query.x) if scaled else beyond)[:, 0]
 
 
-@pytest.mark.parametrize("loss", ["squared", "gaussian"])
+@pytest.mark.parametrize("loss", ["squared", pytest.param("gaussian", marks=pytest.mark.slow)])
 def test_the_threshold_is_that_of_adapting_and_predicting(loss, request) -> None:
     learner, scaled = request.getfixturevalue(loss)[0], loss == "gaussian"
     fit = conformal(learner, SINE, 12, coverage=0.8)
@@ -132,6 +132,7 @@ def test_quantiles_are_moved() -> None:
     np.testing.assert_allclose(moved, np.broadcast_to([[-fit.threshold], [fit.threshold]], moved.shape), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_sets_of_labels() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(20).repeat(9)
@@ -152,6 +153,7 @@ def test_sets_of_labels() -> None:
         conformal(learner, tasks, 12, scaled=True)
 
 
+@pytest.mark.slow
 def test_intervals_are_in_units_of_the_targets() -> None:
     """A learner that standardises each task: the same data in other units have the same intervals in those units."""
     tasks = mtnets.tasks.random_tables(kind="regression", features=3, examples=8, queries=4)
@@ -167,6 +169,7 @@ def test_intervals_are_in_units_of_the_targets() -> None:
     np.testing.assert_allclose(small[1] - small[0], np.broadcast_to(2 * fit.threshold * spread, (8, 1)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_padding_does_not_count(squared) -> None:
     def make(rng):
         shots, queries = rng.integers(2, 6), rng.integers(1, 4)

@@ -35,7 +35,11 @@ def smooth(predict, batch, key):
 
 @pytest.mark.parametrize(
     ("loss", "outputs"),
-    [("huber", 1), (mtnets.losses.Gaussian(), 2), (mtnets.losses.Quantile(levels=(0.1, 0.5, 0.9)), 3)],
+    [
+        ("huber", 1),
+        pytest.param(mtnets.losses.Gaussian(), 2, marks=pytest.mark.slow),
+        pytest.param(mtnets.losses.Quantile(levels=(0.1, 0.5, 0.9)), 3, marks=pytest.mark.slow),
+    ],
 )
 def test_it_is_saved_and_predicts_the_same(loss, outputs, tmp_path) -> None:
     learner = train(outputs, loss=loss)
@@ -47,7 +51,7 @@ def test_it_is_saved_and_predicts_the_same(loss, outputs, tmp_path) -> None:
     assert mtnets.load_adapted(tmp_path / "model").loss == learner.loss
 
 
-@pytest.mark.parametrize("loss", [cubic, smooth])
+@pytest.mark.parametrize("loss", [pytest.param(cubic, marks=pytest.mark.slow), smooth])
 def test_a_function_of_the_users_is_passed_again(loss, tmp_path) -> None:
     learner = train(loss=loss)
     learner.save(tmp_path)
@@ -59,6 +63,7 @@ def test_a_function_of_the_users_is_passed_again(loss, tmp_path) -> None:
     assert json.loads((tmp_path / "learner.json").read_text())["loss"] == {"custom": f"{__name__}:{loss.__name__}"}
 
 
+@pytest.mark.slow
 def test_the_inner_loss_is_that_of_the_support_set() -> None:
     """A learner of another inner loss adapts otherwise, and the same as one whose only loss it is."""
     squared, absolute, both = train(), train(loss="mae"), train(inner_loss="mae")
@@ -117,6 +122,7 @@ def test_what_a_network_and_a_loss_do_not_agree_on() -> None:
         train(loss=lambda prediction, batch: 1 / 0)
 
 
+@pytest.mark.slow
 def test_regressors_say_how_sure_they_are() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(12, 1)), rng.normal(size=12)
@@ -139,6 +145,7 @@ def test_regressors_say_how_sure_they_are() -> None:
         FewShotClassifier(train(loss=cubic)).fit(x, y > 0)
 
 
+@pytest.mark.slow
 def test_dense_targets() -> None:
     """A region in a picture: targets of the shape of the inputs, by overlap and by labels of pixels."""
 

@@ -65,7 +65,9 @@ def networks() -> dict[str, mtnets.Model]:
     }
 
 
-@pytest.mark.parametrize("kind", ["keywords", "dictionary", "linen"])
+@pytest.mark.parametrize(
+    "kind", ["keywords", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("dictionary", "linen"))]
+)
 def test_training_and_use(kind, tmp_path) -> None:
     model = networks()[kind]
     assert len(model.layers) == 2
