@@ -110,6 +110,8 @@ SLOW = {
     ("README", 5),
     ("add-a-method", 2),
     ("data", 2),
+    ("losses", 8),
+    ("losses", 9),
     ("losses", 10),
     ("tabular", 0),
     ("uncertainty", 4),

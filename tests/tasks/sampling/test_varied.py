@@ -100,6 +100,7 @@ def test_shots_and_ways_are_drawn() -> None:
     assert any(len(set(count)) > 1 for count in counts)
 
 
+@pytest.mark.slow
 def test_a_learner_of_several_sizes() -> None:
     """Trained on 2 to 4 classes with a few shots, it is scored as it is used."""
     rows = RANDOM.normal(size=(20, 3)).repeat(10, 0) + RANDOM.normal(size=(200, 3)) / 5
