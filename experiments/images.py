@@ -154,7 +154,7 @@ class ImageExperiment:
             # The last learner counts, as in the paper.
             # Differs from Lee & Choi (2018): a meta-step whose gradient is not finite is left out, since it must not
             # end hours of work; the JSON says how many were.
-            settings = {"validate_every": 0, "skip_nonfinite": 100, "meta_steps": length}
+            settings: dict[str, Any] = {"validate_every": 0, "skip_nonfinite": 100, "meta_steps": length}
             if self.clip is not None:
                 settings["clip_value"] = on_mean_loss(self.clip, case.tasks)
             return METHODS[case.method](), settings
