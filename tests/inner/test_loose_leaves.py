@@ -18,7 +18,19 @@ from mtnets.inner import criterion
 from mtnets.inner.loop import Inner
 from mtnets.learner.tensors import read_tensors
 from mtnets.trees import leaves_by_path
-from problems import adapt_at, add, dot, gradient_at, like, slope, tasks_for, to_float64
+from problems import (
+    adapt_at,
+    add,
+    dot,
+    gradient_at,
+    like,
+    naive_offset_mlp,
+    offset_mlp,
+    pair,
+    slope,
+    tasks_for,
+    to_float64,
+)
 
 ALPHA, STEPS = 0.1, 2
 LOOSE = {"in_between": (4,), "position": (1, 3), "temperature": ()}
@@ -111,6 +123,36 @@ def test_finite_differences(name: str, options: dict) -> None:
     direction = like(meta, 6)
     derivative = slope(lambda meta: step(meta).metrics["post_loss"], meta, direction)
     np.testing.assert_allclose(dot(step(meta).gradient, direction), derivative, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"cavia", "maml_plus_plus"}))
+def test_offsets_of_batch_norm_move_where_a_method_says_so(name: str) -> None:
+    """By `−α G` at the neutral point of all; without the option not at all."""
+    model = offset_mlp()
+    task = tasks_for(model).sample(jax.random.key(2))
+    for adapts_norm in (True, False):
+        method = METHODS[name](ALPHA, adapts_norm=adapts_norm)
+        meta, state = start_of(model, method)
+        learn = jax.jit(functools.partial(adapt_at, Inner(model, method, criterion("mse"), 1)))
+        after = learn(meta, state, ALPHA, task.support, jax.random.key(3)).params["norms"][0]["bias"]
+        before = meta.params["norms"][0]["bias"]
+
+        def loss(offset: Any, meta: Any = meta) -> Any:
+            weights = [pair(meta.params, f"layers.{i}") for i in range(2)]
+            return jnp.mean((naive_offset_mlp(weights, offset, task.support.x) - task.support.y) ** 2)
+
+        gradient = jax.grad(loss)(before)
+        assert np.abs(gradient).min() > 1e-6
+        np.testing.assert_allclose(after, before - adapts_norm * ALPHA * gradient, rtol=1e-10)
+
+
+def test_offsets_that_cannot_move() -> None:
+    with pytest.raises(mtnets.OptionError, match="adapts_norm is True, but the network has no scales and offsets"):
+        start_of(network(), mtnets.maml(ALPHA, adapts_norm=True))
+    with pytest.raises(mtnets.OptionError, match="adapts_norm is True, but with per_step_offsets"):
+        mtnets.maml_plus_plus(adapts_norm=True)
+    assert "norms.0.bias" in mtnets.summarise(offset_mlp(), mtnets.gap(adapts_norm=True)).loose
 
 
 @pytest.mark.parametrize("adapts", ["layers", "head", ["first"]])

@@ -59,6 +59,8 @@ VARIANTS = [
     ("mt_net", {"metric": "diagonal"}),
     ("maml", {"proximal": 0.5, "inner_clip": 0.4, "inner_optimiser": "momentum"}),
     ("maml", {"inner_optimiser": "adam"}),
+    ("meta_sgd", {"adapts_norm": True}),
+    ("mt_net", {"adapts_norm": True}),
 ]
 CASES = [*((name, {}) for name in METHODS), *VARIANTS]
 # A method that is no other choice than MAML's for some fold and rule: its context moves a bias alone.

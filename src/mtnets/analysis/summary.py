@@ -162,7 +162,7 @@ def _learned(model: Model, method: Method, params: Any, inner_steps: int) -> Ite
         return method.init(model, params, jax.random.key(0), inner_lr=ANY_LR, inner_steps=inner_steps)
 
     meta = jax.eval_shape(init, params)
-    owners: dict[str, str | None] = dict.fromkeys(model.loose)
+    owners: dict[str, str | None] = dict.fromkeys([*model.loose, *model.normalisation])
     owners |= {key: layer.name for layer in model.layers for key in (layer.name, *layer.paths)}
     yield from _counts(meta.fold, owners, "T", FOLD)
     chain = {name: name for name in meta.rule} if isinstance(meta.rule, Mapping) else {}

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, SupportsFloat
+from typing import Any, ClassVar, Literal, NamedTuple, SupportsFloat, TypeVar
 
 import jax
 import optax
@@ -16,12 +16,14 @@ from mtnets.errors import OptionError
 from mtnets.inner.estimators import Exact
 from mtnets.inner.folds import step_offsets
 from mtnets.inner.heads import HEADS, Head, HeadName
+from mtnets.inner.rules.chain import beside
 from mtnets.inner.rules.transformations import INNER_OPTIMISERS, InnerOptimiser, clip_norm, proximal
 from mtnets.inner.seams import Estimator, Fold, Meta, Rule, Setting
 from mtnets.networks.layers import Layer
 from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path
 
+T = TypeVar("T")
 Off = Literal["off"]  # None leaves the choice to the task family
 Adapts = str | Sequence[str] | Callable[[Layer], bool]
 PLACES: dict[str, Callable[[tuple[Layer, ...]], tuple[Layer, ...]]] = {
@@ -48,6 +50,12 @@ class Parts(NamedTuple):
     test_rule: Rule | None = None
 
 
+def added(default: T) -> T:
+    """The default of an option that earlier versions did not have. Records leave it out where it has its default, so
+    that they, and the fingerprints of learners, stay as they were."""
+    return dataclasses.field(default=default, metadata={"added": True})  # type: ignore[return-value]
+
+
 METHODS: "dict[str, type[Method]]" = {}
 
 
@@ -70,6 +78,8 @@ class Method(abc.ABC):
       inner_optimiser: `"sgd"`, `"momentum"`, `"adam"`, or an Optax transformation from gradients to directions. The
         rule, with α or learned rates, acts on these directions.
       per_step_offsets: whether each inner step learns its own scales and offsets of normalisation.
+      adapts_norm: whether a task moves scales and offsets of batch norm too, as the official code of GAP, BOIL and
+        sparse-MAML does. A rule that is defined by layers leaves them to α.
       head: how the last layer starts: `"fixed"` (with the weights that were meta-learned, for as many classes as in
         training), or for any number of classes: `"shared"` (all with one vector), `"prototypes"` (the means of the
         classes) or `"ridge"` (a ridge regression); or a head of your own.
@@ -93,7 +103,8 @@ class Method(abc.ABC):
     inner_clip: float | Off | None = None
     inner_optimiser: InnerOptimiser | optax.GradientTransformation = "sgd"
     per_step_offsets: bool = False
-    head: HeadName | Head = "fixed"
+    adapts_norm: bool = added(False)
+    head: HeadName | Head = added("fixed")
 
     def __init_subclass__(cls, *, register: bool = True) -> None:
         if not cls.__dict__.get("name"):
@@ -130,6 +141,11 @@ class Method(abc.ABC):
             raise OptionError(
                 f"proximal is {self.proximal}, but the {self.estimator.name} estimator has its own pull of "
                 f"{self.estimator.pull}; set that one: estimator=Implicit(proximal={self.proximal})."
+            )
+        if self.adapts_norm and self.per_step_offsets:
+            raise OptionError(
+                "adapts_norm is True, but with per_step_offsets each inner step has offsets of its own, which do not "
+                "move; use per_step_offsets=False, or leave adapts_norm out."
             )
         if self.head_start is not None and not self.estimator.starts_per_task:
             raise OptionError(
@@ -202,7 +218,10 @@ class Method(abc.ABC):
     ) -> optax.GradientTransformation:
         """From gradients to updates within one task."""
         rule = self.rule if training else self.test_rule
-        return optax.chain(self.before, rule.begin(layers, arrays, inner_lr, key))
+        transformation = rule.begin(layers, arrays, inner_lr, key)
+        if self.adapts_norm and not rule.loose:
+            transformation = beside(transformation, {path for layer in layers for path in layer.paths}, inner_lr)
+        return optax.chain(self.before, transformation)
 
     def choose(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
         """The layers that move, of all layers in the order of their first use.
@@ -249,12 +268,17 @@ class Method(abc.ABC):
 
     def loose(self, model: Model) -> tuple[str, ...]:
         """The paths of the leaves in no layer that move."""
-        return self._free(model) if self.adapts == "all" and self.rule.loose else ()
+        free = self._free(model) if self._moves_free else ()
+        return (*free, *model.normalisation) if self.adapts_norm else free
 
     def unmoved(self, model: Model) -> tuple[str, ...]:
         """The paths of the leaves in no layer that MAML would move and this method does not, although it moves the
         layers around them."""
-        return self._free(model) if self.adapts in ("all", "body") and not self.loose(model) else ()
+        return self._free(model) if self.adapts in ("all", "body") and not self._moves_free else ()
+
+    @property
+    def _moves_free(self) -> bool:
+        return self.adapts == "all" and self.rule.loose
 
     def _free(self, model: Model) -> tuple[str, ...]:
         """The paths of the leaves in no layer, without vectors that have values for each inner step."""
@@ -282,7 +306,13 @@ class Method(abc.ABC):
             if leaf.ndim == 1 and path not in in_layers and not path.startswith(warps)
         }
         weights = {path: leaves[path] for layer in moving for path in layer.paths}
-        weights |= {path: leaves[path] for path in self.loose(model)}
+        if self.adapts_norm and not model.normalisation:
+            raise OptionError(
+                "adapts_norm is True, but the network has no scales and offsets of batch norm that could move; leave "
+                "it out."
+            )
+        if self.rule.loose:
+            weights |= {path: leaves[path] for path in self.loose(model)}
         head = None
         if self.head_start is not None:  # the fold and the rule see one class
             unit = model.layers[-1].matrix(leaves)[:, :1]

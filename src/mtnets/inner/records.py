@@ -14,10 +14,12 @@ CUSTOM = "custom"  # a value of the user's that cannot be written down, such as 
 
 
 def method_to_json(method: Method) -> dict[str, Any]:
-    """The name and the fields of a method as plain values."""
+    """The name and the fields of a method as plain values; without options that earlier versions did not have, where
+    these have their defaults."""
     record = {"name": method.name} | _plain_fields(method) | {"estimator": estimator_to_json(method.estimator)}
-    if record["head"] == "fixed":  # as records were before there were others: fingerprints stay the same
-        del record["head"]
+    for field in dataclasses.fields(method):
+        if field.metadata.get("added") and getattr(method, field.name) == field.default:
+            del record[field.name]
     return record
 
 

@@ -134,10 +134,21 @@ class Model:
         """
         if self.naming is not None:
             return {}
+        return {path: shape for path, shape in self._free.items() if path not in self.normalisation}
+
+    @functools.cached_property
+    def normalisation(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of scales and offsets of normalisation in a network with batch norm, by path; a task moves them only
+        where a method says so (`adapts_norm`). Nothing if layers are named."""
         with_batch_norm = self.norm == "transductive" or (self.norm != "none" and jax.tree.leaves(self._shapes[1]))
-        still = self._structure.normalising if with_batch_norm else frozenset()
-        shapes = self._structure.loose.items()
-        return {path: shape for path, shape in shapes if path not in still and not self._is_fixed(path)}
+        if self.naming is not None or not with_batch_norm:
+            return {}
+        return {path: shape for path, shape in self._free.items() if path in self._structure.normalising}
+
+    @property
+    def _free(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the leaves in no layer, without those that never move."""
+        return {path: shape for path, shape in self._structure.loose.items() if not self._is_fixed(path)}
 
     @functools.cached_property
     def _shapes(self) -> tuple[Any, Any]:

@@ -49,6 +49,20 @@ def by_step(update: Callable[[Any, Array, Any], Any]) -> optax.GradientTransform
     return optax.GradientTransformation(lambda params: start, count)  # type: ignore[arg-type]
 
 
+def beside(inside: optax.GradientTransformation, paths: Collection[str], inner_lr: Any) -> optax.GradientTransformation:
+    """A transformation for the leaves of these paths alone; all others move by `−α G`."""
+
+    def of_layers(leaves: Any) -> Any:
+        return {path: leaf for path, leaf in leaves.items() if path in paths}
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        plain = {path: -inner_lr * g for path, g in updates.items() if path not in paths}
+        moved, state = inside.update(of_layers(updates), state, None if params is None else of_layers(params))
+        return plain | dict(moved), state  # type: ignore[call-overload]
+
+    return optax.GradientTransformation(lambda params: inside.init(of_layers(params)), update)  # type: ignore[arg-type]
+
+
 def fixed(rule: Rule, names: Collection[str]) -> Rule:
     """A rule that leaves the layers of these names, and leaves in no layer, where they are, whatever it makes of the
     others."""
