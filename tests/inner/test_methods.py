@@ -232,6 +232,25 @@ def test_it_says_what_it_is(name: str) -> None:
     assert "`" in (kind.__doc__ or "").splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("maml", {"adapts_norm": True}),
+        ("gap", {"biases": False, "beta": 2.0}),
+        ("meta_sgd", {"between": (0.005, 0.1)}),
+        ("sparse_maml", {"half_closed": True}),
+        ("alfa", {"detached": True}),
+    ],
+)
+def test_options_that_were_added_are_recorded_where_they_are_used(name: str, options: dict) -> None:
+    """Else records, and the fingerprints of learners, are those of earlier versions."""
+    plain, method = method_to_json(METHODS[name]()), METHODS[name](**options)
+    assert not options.keys() & plain.keys()
+    written = method_to_json(method)
+    assert written == plain | options
+    assert method_from_json(json.loads(json.dumps(written))) == method != METHODS[name]()
+
+
 def test_records_are_fields() -> None:
     method: Any = METHODS["mt_net"](0.1, mask="mean", temperature=0.5, adapts=["layers.0"])
     of_mt_nets = {"mask": "mean", "temperature": 0.5, "sides": 1, "rates": "fixed", "metric": "full", "rank": 8}

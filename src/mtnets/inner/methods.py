@@ -31,7 +31,7 @@ from typing import ClassVar
 
 from mtnets.inner.estimators import Displacement, FirstOrder, Implicit, Trajectory
 from mtnets.inner.folds import Kind, Sides, identity, metric
-from mtnets.inner.method import Adapts, Method, Parts
+from mtnets.inner.method import Adapts, Method, Parts, added
 from mtnets.inner.rules import (
     MaskUse,
     Rates,
@@ -187,6 +187,9 @@ class BOIL(Method):
 class MetaSGD(Method):
     """`A ← A − α ⊙ G` with one learned rate per weight. Learned: the start and the rates.
 
+    Attributes:
+      between: each rate starts from a uniform draw between these two, for example (0.005, 0.1). Defaults to all from α.
+
     References:
       Li, Zhou, Chen & Li, Meta-SGD: Learning to Learn Quickly for Few-Shot Learning, 2017, arXiv 1707.09835.
     """
@@ -195,8 +198,10 @@ class MetaSGD(Method):
     learned: ClassVar[str] = "a rate per weight"
     paper: ClassVar[str] = "Li et al. 2017, arXiv 1707.09835"
 
+    between: tuple[float, float] | None = added(None)
+
     def parts(self) -> Parts:
-        return Parts(identity(), weight_rates())
+        return Parts(identity(), weight_rates(self.between))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -227,6 +232,8 @@ class SparseMAML(Method):
 
     Attributes:
       start: ζ at the start.
+      half_closed: whether ζ starts anywhere between −start and start instead, so that half of the weights do not move,
+        as in the authors' code.
 
     References:
       von Oswald et al., Learning where to learn: Gradient sparsity in meta and continual learning, NeurIPS 2021,
@@ -238,15 +245,21 @@ class SparseMAML(Method):
     paper: ClassVar[str] = "von Oswald et al. 2021, arXiv 2110.14402"
 
     start: float = 0.1
+    half_closed: bool = added(False)
 
     def parts(self) -> Parts:
-        return Parts(identity(), chain(mask=sparse_mask(start=self.start), rate=sgd()))
+        mask = sparse_mask(start=self.start, half_closed=self.half_closed)
+        return Parts(identity(), chain(mask=mask, rate=sgd()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ALFA(Method):
     """`A ← β A − α G`, α and β per layer generated at each step from means of weights and gradients. Learned: the
     start, the generator, and the rates and decays that it scales, per layer and step.
+
+    Attributes:
+      detached: whether the means of gradients enter the generator as constants of the meta-gradient, as in the authors'
+        code.
 
     References:
       Baik, Choi, Choi, Kim & Lee, Meta-Learning with Adaptive Hyperparameters, NeurIPS 2020, arXiv 2011.00209.
@@ -256,8 +269,10 @@ class ALFA(Method):
     learned: ClassVar[str] = "the generator of rates and decays, and what it scales"
     paper: ClassVar[str] = "Baik et al. 2020, arXiv 2011.00209"
 
+    detached: bool = added(False)
+
     def parts(self) -> Parts:
-        return Parts(identity(), generated_rates())
+        return Parts(identity(), generated_rates(detached=self.detached))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -328,8 +343,12 @@ class GAP(Method):
     scales.
 
     Singular vectors are constants of the meta-gradient, as in the authors' code. That code does this to the 4-D kernels
-    of convolutions alone, and holds no experiment on sine curves: the 0.04 published there at 10 shots could not be
-    reproduced (`docs/methods-on-sine.md`).
+    of convolutions alone (`gap(biases=False, beta=2.0)` is nearest to it), and holds no experiment on sine curves: the
+    0.04 published there at 10 shots could not be reproduced (`docs/methods-on-sine.md`).
+
+    Attributes:
+      biases: whether the bias is one more row of G; otherwise it moves by α.
+      beta: β of the softplus that keeps scales positive.
 
     References:
       Kang, Hwang, Eo, Kim & Rhee, Meta-Learning with a Geometry-Adaptive Preconditioner, CVPR 2023, arXiv 2304.01552.
@@ -339,8 +358,11 @@ class GAP(Method):
     learned: ClassVar[str] = "a scale per singular value"
     paper: ClassVar[str] = "Kang et al. 2023, arXiv 2304.01552"
 
+    biases: bool = added(True)
+    beta: float = added(1.0)
+
     def parts(self) -> Parts:
-        return Parts(identity(), chain(scale=singular_scale(), rate=sgd()))
+        return Parts(identity(), chain(scale=singular_scale(biases=self.biases, beta=self.beta), rate=sgd()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rule_problems import LAYERS, WEIGHTS, begun, noise, setting_of, updates_of
 
-from mtnets import OptionError, mt_net
+from mtnets import OptionError, mt_net, sparse_maml
 from mtnets.inner.rules import chain, element_mask, row_mask, sgd, sparse_mask, straight_through_mask
 from mtnets.networks.layers import Layer
 
@@ -67,6 +67,21 @@ def test_masks_of_rows_and_elements() -> None:
         assert np.abs(correlation).max() < 5 / np.sqrt(DRAWS)
         shared = all((drawn["a.w"][:, i] == drawn["a.b"]).all() for i in range(2))
         assert shared == (rule.init(setting_of()).keys() == LOGITS.keys())
+
+
+def test_half_of_a_sparse_mask_may_start_closed() -> None:
+    """ζ starts uniformly between −start and start; what is below 0 does not move."""
+    weights = {"a.w": np.ones((50, 80)), "a.b": np.ones(80)}
+    rule = sparse_mask(start=0.2, half_closed=True)
+    zeta = rule.init(setting_of((), weights))
+    drawn = np.concatenate([np.ravel(zeta[path]) for path in weights])
+    assert -0.2 < drawn.min() < -0.199 < 0.199 < drawn.max() < 0.2
+    assert_share((drawn > 0).astype(float)[:, None], np.array([0.5]))
+    (update,) = updates_of(rule.begin((), zeta, 0.5, jax.random.key(0)), [weights], weights)
+    for path, leaf in zeta.items():
+        np.testing.assert_array_equal(update[path], np.asarray(leaf) > 0)
+    with pytest.raises(OptionError, match=r"start is 0\.0"):
+        sparse_maml(start=0.0, half_closed=True)
 
 
 def test_a_row_mask_is_drawn_once_and_an_element_mask_at_each_step() -> None:

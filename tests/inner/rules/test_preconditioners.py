@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rule_problems import LAYERS, WEIGHTS, begun, noise, setting_of, updates_of
 
-from mtnets import OptionError
+from mtnets import OptionError, gap
 from mtnets.inner.rules import context_bias, kronecker_factors, singular_scale, unit_scale
 from mtnets.networks.layers import Layer
 from problems import INNER_LR, assert_trees_close, gradient_of, naive_mlp, pair, small_mlp, start, task_of, tasks_for
@@ -16,8 +16,8 @@ from problems import INNER_LR, assert_trees_close, gradient_of, naive_mlp, pair,
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def softplus(x):
-    return np.log1p(np.exp(x))
+def softplus(x, beta=1.0):
+    return np.log1p(np.exp(beta * x)) / beta
 
 
 def test_a_scale_per_unit() -> None:
@@ -47,6 +47,35 @@ def test_a_scale_per_singular_value(shape) -> None:
     expected = u @ np.diag(softplus(zeta["a"]) * sigma) @ v
     np.testing.assert_allclose(update["a.w"], expected[:-1], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(update["a.b"], expected[-1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 4), (5, 4)])
+@pytest.mark.parametrize("beta", [0.5, 2.0])
+def test_a_scale_per_singular_value_of_weights_alone(shape, beta) -> None:
+    """The gradient of the bias stays as it is; a softplus of another β, which is 1 at the start too."""
+    layer = Layer("a", "a.w", "a.b", shape, (1,))
+    weights = {"a.w": np.ones(shape), "a.b": np.ones(4)}
+    random = np.random.default_rng(0)
+    rule = singular_scale(biases=False, beta=beta)
+    start = rule.init(setting_of((layer,), weights))["a"]
+    assert start.shape == (min(shape),)
+    np.testing.assert_allclose(softplus(start, beta), 1, rtol=1e-6)
+    zeta = {"a": random.normal(size=min(shape))}
+    gradient = {path: random.normal(size=leaf.shape) for path, leaf in weights.items()}
+    (update,) = updates_of(rule.begin((layer,), zeta, 0.5, jax.random.key(0)), [gradient], weights)
+    u, sigma, v = np.linalg.svd(gradient["a.w"], full_matrices=False)
+    expected = u @ np.diag(softplus(zeta["a"], beta) * sigma) @ v
+    np.testing.assert_allclose(update["a.w"], expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(update["a.b"], gradient["a.b"])
+
+
+def test_softplus_of_any_beta() -> None:
+    """Also of one whose exponential overflows, and layers without a bias."""
+    (zeta,) = np.unique(singular_scale(beta=1e4, biases=False).init(setting_of())["b"])
+    np.testing.assert_allclose(zeta, 1, rtol=1e-12)
+    for beta in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(OptionError, match=f"beta is {beta}; it must be a number above 0"):
+            gap(beta=beta)
 
 
 def test_no_gradient_has_no_singular_vectors() -> None:

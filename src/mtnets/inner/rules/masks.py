@@ -83,12 +83,13 @@ def element_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
     return Rule(init, begin, moving, surrogate="arrays")
 
 
-def sparse_mask(*, start: float = 0.1) -> Rule:
+def sparse_mask(*, start: float = 0.1, half_closed: bool = False) -> Rule:
     """`Δ = 1[ζ > 0] ⊙ G` with one ζ per element of every weight and bias, without noise; its gradient goes straight
     through the step function, as if that were the identity.
 
     Args:
       start: ζ at the start, where everything moves (our choice).
+      half_closed: whether ζ starts from uniform draws between −start and start instead, where half of it moves.
 
     Raises:
       OptionError: for a start that is not above 0.
@@ -101,7 +102,13 @@ def sparse_mask(*, start: float = 0.1) -> Rule:
         raise OptionError(f"start is {start}; it must be a number above 0, where everything moves.")
 
     def init(setting: Setting) -> Arrays:
-        return {path: jnp.full_like(weight, start) for path, weight in setting.weights.items()}
+        if not half_closed:
+            return {path: jnp.full_like(weight, start) for path, weight in setting.weights.items()}
+        keys = jax.random.split(setting.key, len(setting.weights))
+        return {
+            path: jax.random.uniform(key, weight.shape, weight.dtype, -start, start)
+            for (path, weight), key in zip(setting.weights.items(), keys, strict=True)
+        }
 
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
         def open_or_not(zeta: Array) -> Array:

@@ -37,42 +37,58 @@ def unit_scale() -> Rule:
     return Rule(init, begin)
 
 
-def singular_scale() -> Rule:
-    """`Δ = U diag(s) Σ Vᵀ` for `G = U Σ Vᵀ`, with a positive scale `s_i = softplus(ζ_i)` for the i-th largest singular
-    value, all 1 at the start.
+def singular_scale(*, biases: bool = True, beta: float = 1.0) -> Rule:
+    """`Δ = U diag(s) Σ Vᵀ` for `G = U Σ Vᵀ`, with a positive scale `s_i = log(1 + exp(β ζ_i)) / β` for the i-th largest
+    singular value, all 1 at the start.
 
     The singular vectors of the smaller side are taken as eigenvectors of its Gram matrix and held constant in the
     meta-gradient, as in the authors' code, which decomposes a detached gradient: their derivative does not exist where
     singular values coincide, and with fewer examples than units most of them are zero.
 
+    Args:
+      biases: whether the bias is one more row of G; otherwise its gradient stays as it is.
+      beta: β of the softplus; a larger one lets s follow ζ more closely.
+
+    Raises:
+      OptionError: for a β that is not above 0.
+
     References:
       Kang, Hwang, Eo, Kim & Rhee, Meta-Learning with a Geometry-Adaptive Preconditioner, CVPR 2023, arXiv 2304.01552
       (GAP).
     """
-    # Differs from Kang et al. (2023): their code does this to 4-D kernels of convolutions alone, with a softplus of
-    # β = 2; here it is every layer, the bias one more row of G, and β = 1.
+    # Differs from Kang et al. (2023): their code does this to 4-D kernels of convolutions alone, without biases, and
+    # with β = 2; here it is every layer, and by default with its bias and β = 1.
+    if not 0 < beta < float("inf"):
+        raise OptionError(f"beta is {beta}; it must be a number above 0.")
+    one = 1 + math.log(-math.expm1(-beta)) / beta  # log(exp(β) − 1) / β, which does not overflow
 
     def init(setting: Setting) -> Arrays:
         weights = {layer: setting.weights[layer.weight] for layer in setting.layers}
+        rows = {layer: layer.rows - (layer.bias is not None and not biases) for layer in weights}
         return {
-            layer.name: jnp.full(min(layer.rows, layer.units), ONE, weight.dtype) for layer, weight in weights.items()
+            layer.name: jnp.full(min(rows[layer], layer.units), one, weight.dtype) for layer, weight in weights.items()
         }
 
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
-        scales = {name: jax.nn.softplus(zeta) for name, zeta in arrays.items()}
+        scales = {name: jax.nn.softplus(beta * zeta) / beta for name, zeta in arrays.items()}
+
+        def weights_alone(layer: Layer, g: Array) -> Array:
+            return jnp.concatenate([precondition(layer, g[:-1]), g[-1:]])
 
         def precondition(layer: Layer, g: Array) -> Array:
             if layer.alike:  # as one unit, whose only singular value is its length
                 return g * scales[layer.name]
             # work on the smaller side: units
-            wide = layer.units > layer.rows
+            wide = layer.units > len(g)
             g = g.T if wide else g
             _, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(product(g.T, g)))
             vectors = vectors[:, ::-1]  # from the largest
             scaled = product(product(g, vectors) * scales[layer.name], vectors.T)
             return scaled.T if wide else scaled
 
-        return _by_matrix(layers, precondition)
+        return _by_matrix(
+            layers, lambda layer, g: (precondition if biases or layer.bias is None else weights_alone)(layer, g)
+        )
 
     return Rule(init, begin, surrogate="gradient")
 

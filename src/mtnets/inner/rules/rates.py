@@ -38,15 +38,29 @@ def sgd() -> Rule:
     )
 
 
-def weight_rates() -> Rule:
+def weight_rates(between: tuple[float, float] | None = None) -> Rule:
     """`Δ = −α ⊙ G` with one learned rate per weight, all α at the start.
+
+    Args:
+      between: rates start from uniform draws between these two instead.
+
+    Raises:
+      OptionError: for a lower end below 0 or an upper one that is not above it.
 
     References:
       Li, Zhou, Chen & Li, Meta-SGD, 2017, arXiv 1707.09835.
     """
+    if between is not None and not 0 <= between[0] < between[1] < float("inf"):
+        raise OptionError(f"between is {between}; it must be two numbers of at least 0, the smaller one first.")
 
     def init(setting: Setting) -> Arrays:
-        return {path: jnp.full_like(weight, setting.inner_lr) for path, weight in setting.weights.items()}
+        if between is None:
+            return {path: jnp.full_like(weight, setting.inner_lr) for path, weight in setting.weights.items()}
+        keys = jax.random.split(setting.key, len(setting.weights))
+        return {
+            path: jax.random.uniform(key, weight.shape, weight.dtype, *between)
+            for (path, weight), key in zip(setting.weights.items(), keys, strict=True)
+        }
 
     def begin(layers: Sequence[Layer], arrays: Arrays, inner_lr: Any, key: Array) -> optax.GradientTransformation:
         return optax.stateless(lambda updates, params: jax.tree.map(lambda a, g: -a * g, arrays, updates))
@@ -83,11 +97,14 @@ def layer_step_rates() -> Rule:
     return Rule(init, begin, loose=True)
 
 
-def generated_rates() -> Rule:
+def generated_rates(*, detached: bool = False) -> Rule:
     """`w ← β w − α G`, where a perceptron of three layers generates a rate α_l and a decay β_l per layer l, at each
     inner step, from the means of every layer's weights and gradients: `(α, β) = (α⁰_t, β⁰_t) ⊙ g(means)`.
 
     At the start `g = 1`, `α⁰ = α` and `β⁰ = 1` for all steps t; steps beyond those of training use the last.
+
+    Args:
+      detached: whether the means of gradients are constants of the meta-gradient.
 
     References:
       Baik, Choi, Choi, Kim & Lee, Meta-Learning with Adaptive Hyperparameters, NeurIPS 2020, arXiv 2011.00209. There
@@ -118,7 +135,8 @@ def generated_rates() -> Rule:
             return x @ arrays[name]["w"] + arrays[name]["b"]
 
         def update(updates: Any, step: Array, params: Any) -> Any:
-            x = jnp.concatenate([means(updates), means(params)])
+            of_gradients = means(updates)
+            x = jnp.concatenate([jax.lax.stop_gradient(of_gradients) if detached else of_gradients, means(params)])
             factors = dense("third", jax.nn.relu(dense("second", jax.nn.relu(dense("first", x)))))
             step = jnp.minimum(step, len(arrays["rate"]) - 1)
             rates, decays = (
@@ -132,4 +150,5 @@ def generated_rates() -> Rule:
 
         return by_step(update)
 
-    return Rule(init, begin)
+    # detached, finite differences disagree with the derivative, on purpose
+    return Rule(init, begin, surrogate="gradient" if detached else None)
