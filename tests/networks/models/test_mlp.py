@@ -42,6 +42,24 @@ def test_start() -> None:
         assert jnp.abs(params["layers"][i]["bias"]).max() == 0
 
 
+def test_start_of_pytorch() -> None:
+    """Weights and biases uniform in ±1/√inputs, as `torch.nn.Linear` documents."""
+    params = jax.jit(mlp(4, 100, 100, 1, init="pytorch").init)(jax.random.key(0))[0]
+    for i, inputs in enumerate((4, 100, 100)):
+        layer = params["layers"][i]
+        for leaf in (layer["kernel"], layer["bias"]):
+            drawn = np.sort(np.ravel(leaf)) * np.sqrt(inputs)
+            assert np.abs(drawn).max() <= 1
+            if drawn.size >= 100:  # the largest distance to the uniform distribution; 1.95 / √n in 1 of 1000
+                distance = np.abs((drawn + 1) / 2 - np.arange(drawn.size) / drawn.size).max()
+                assert distance < 1.95 / np.sqrt(drawn.size)
+        assert len(np.unique(np.concatenate([np.ravel(layer["kernel"]), layer["bias"]]))) > layer["kernel"].size
+    with pytest.raises(OptionError, match=r"init_std is 0\.1, which init='pytorch' does not use"):
+        mlp(3, 4, 2, init="pytorch", init_std=0.1)
+    with pytest.raises(OptionError, match=r"init is 'torch'.*'pytorch'"):
+        mlp(3, 4, 2, init="torch")  # pyright: ignore
+
+
 def test_bad_sizes() -> None:
     for sizes in ((), (3,), (3, 0, 1), (-1, 2)):
         with pytest.raises(OptionError, match=rf"got \({', '.join(map(str, sizes))}"):
@@ -62,6 +80,8 @@ def test_options() -> None:
         "norm": "running",
         "init_std": 0.01,
         "warp": "none",
+        "init": "truncated-normal",
     }
+    assert models.Mlp(init="pytorch").build(3, 2) == mlp(3, 40, 40, 2, init="pytorch")
     assert json.loads(json.dumps(built.config)) == built.config
     assert models.Mlp(hidden=()).build(3, 2).config["sizes"] == [3, 2]
