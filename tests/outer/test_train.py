@@ -4,22 +4,25 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import stat
 import subprocess
 import sys
 import time
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import mtnets
 from mtnets.errors import OptionError, RunError
 from mtnets.files import read_json
+from mtnets.inner import Meta
 from mtnets.inner.task import Batch, Task
 from mtnets.outer.phases import phases
 from mtnets.outer.plan import make_plan
@@ -211,6 +214,76 @@ def test_schedule_and_clipping(tasks, network, settings, optimiser):
         np.testing.assert_allclose(x, y, atol=1e-6)
         differences.append(float(jnp.abs(x - z).max()))
     assert max(differences) > 1e-5
+
+
+META = Meta({"w": jnp.ones(3)}, {"t": jnp.ones((2, 2))}, {"zeta": jnp.ones(2)}, loss={"a": jnp.ones(4)})
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_meta_rates_of_the_fold_and_of_the_rule(schedule):
+    """Each part has an Adam of its own, after gradients were clipped all together."""
+    training = Training(5, 1, 1, meta_lr=0.1, fold_lr=0.2, rule_lr=0.3, clip_norm=0.5, schedule=schedule)
+    rates = {"params": 0.1, "fold": 0.2, "rule": 0.3, "loss": 0.1}
+    decays = {
+        name: optax.cosine_decay_schedule(rate, 5) if schedule == "cosine" else rate for name, rate in rates.items()
+    }
+    parts = {name: optax.adam(decay) for name, decay in decays.items()}
+    optimiser, states = training.optimiser(), {name: adam.init(getattr(META, name)) for name, adam in parts.items()}
+    state, meta = optimiser.init(META), META
+    for key in jax.random.split(jax.random.key(0), 3):
+        gradient = jax.tree.map(lambda leaf, key=key: jax.random.normal(key, leaf.shape), META)
+        updates: Any
+        updates, state = optimiser.update(gradient, state, meta)
+        scale = jnp.minimum(1, 0.5 / jnp.linalg.norm(ravel_pytree(gradient)[0]))
+        for name, adam in parts.items():
+            clipped = jax.tree.map(lambda g, scale=scale: g * scale, getattr(gradient, name))
+            expected, states[name] = adam.update(clipped, states[name])
+            for x, y in zip(jax.tree.leaves(getattr(updates, name)), jax.tree.leaves(expected), strict=True):
+                np.testing.assert_allclose(x, y, rtol=1e-5)
+        assert updates.head is None
+
+
+@pytest.mark.slow
+def test_a_run_with_meta_rates_goes_on_from_its_checkpoint(tasks, tiny, tmp_path):
+    settings = {**FAST, "fold_lr": 1e-2, "rule_lr": 1e-4, "meta_steps": 4, "validate_every": 0}
+    whole = mtnets.meta_train(tiny, mtnets.mt_net(), tasks, **settings)
+    for steps in (2, 4):
+        run = {**settings, "meta_steps": steps}
+        resumed = mtnets.meta_train(tiny, mtnets.mt_net(), tasks, out=tmp_path / "run", resume=True, **run)
+    assert same(whole, resumed)
+    plain = mtnets.meta_train(tiny, mtnets.mt_net(), tasks, **{**FAST, "meta_steps": 4, "validate_every": 0})
+    assert not same(whole, plain)
+
+
+def test_one_meta_rate_is_one_program():
+    """Rates of their own that are left out change nothing in the compiled program."""
+
+    def program(optimiser):
+        return str(jax.make_jaxpr(lambda g: optimiser.update(g, optimiser.init(META), META))(META))
+
+    training = Training(meta_steps=1, meta_batch=1, inner_steps=1, clip_norm=1.0)
+    plain = optax.flatten(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)))
+    assert program(training.optimiser()) == program(plain)
+    assert program(dataclasses.replace(training, fold_lr=0.1).optimiser()) != program(plain)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fold_lr": 0.1}, "fold_lr is 0.1, but maml learns no arrays of its fold; leave it out"),
+        ({"rule_lr": 0.1}, "rule_lr is 0.1, but maml learns no arrays of its rule; leave it out"),
+        ({"rule_lr": 0.0}, "rule_lr is 0.0; it must be a number above 0, or 'same'"),
+        ({"fold_lr": "slow"}, "fold_lr is 'slow'"),
+        (
+            {"fold_lr": 0.1, "method": mtnets.t_net(), "optimiser": optax.sgd(0.1)},
+            "fold_lr is 0.1, which the optimiser that is passed does not use",
+        ),
+    ],
+)
+def test_meta_rates_that_nothing_uses(tasks, network, options, words):
+    method = options.pop("method", mtnets.maml())
+    with pytest.raises(mtnets.OptionError, match=re.escape(words)):
+        mtnets.meta_train(network, method, tasks, **FAST, **options)
 
 
 def test_scores_that_are_not_finite_do_not_stop_training(tasks, network, tmp_path):

@@ -185,6 +185,7 @@ def make_plan(
             "no gradient; use Exact(), or a loss that is fixed."
         )
     method, seeds, inner_lrs = _runs(method, family, seed, inner_lr)
+    _check_rates(training, method, optimiser)
     train, validation, test = (
         (tasks.train, tasks.validation, tasks.test) if isinstance(tasks, Family) else (tasks, tasks, tasks)
     )
@@ -217,6 +218,18 @@ def make_plan(
     if training.validate_every and judges.labels and not plan.inputs.shared_classes:
         check_seen(drawn(validation, "The validation tasks"), "The validation tasks")
     return plan
+
+
+def _check_rates(training: Training, method: Method, optimiser: optax.GradientTransformation | None) -> None:
+    """Raises OptionError for a meta-rate of its own of what is not learned, or beside an optimiser of the user's."""
+    for name, part in (("fold_lr", method.fold), ("rule_lr", method.rule)):
+        rate = getattr(training, name)
+        if rate != "same" and not part.learns:
+            raise OptionError(f"{name} is {rate}, but {method.name} learns no arrays of its {name[:4]}; leave it out.")
+        if rate != "same" and optimiser is not None:
+            raise OptionError(
+                f"{name} is {rate}, which the optimiser that is passed does not use; leave one of them out."
+            )
 
 
 def _view(training: Training, model: Model, method: Method, tasks: Distribution) -> View:

@@ -1,7 +1,7 @@
 """Settings of the outer loop. They are settled once, before a training; afterwards no choice is open."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal, TypedDict
 
 import optax
@@ -9,10 +9,11 @@ import optax
 from mtnets.arguments import check_fields
 from mtnets.devices import AtOnce, Devices
 from mtnets.errors import OptionError
-from mtnets.inner import Off
+from mtnets.inner import Meta, Off
 from mtnets.tasks import Recipe
 
 Schedule = Literal["constant", "cosine"]
+Same = Literal["same"]
 LEAST = {
     "meta_steps": 0,
     "meta_batch": 1,
@@ -31,9 +32,11 @@ LEAST = {
     "tasks_at_once": 1,
 }
 MOST = 2**31 - 1  # what a whole number of 32 bits holds
-POSITIVE = ("meta_lr", "clip_value", "clip_norm")
+POSITIVE = ("meta_lr", "fold_lr", "rule_lr", "clip_value", "clip_norm")
 WORDS = {  # instead of a number
     "inner_batch_size": "all",
+    "fold_lr": "same",
+    "rule_lr": "same",
     "clip_value": "off",
     "clip_norm": "off",
     "devices": "all",
@@ -53,6 +56,8 @@ class TrainingOptions(TypedDict, total=False):
     inner_batch_size: int | Literal["all"]
     stream: bool
     meta_lr: float
+    fold_lr: float | Same
+    rule_lr: float | Same
     schedule: Schedule
     multi_step_loss: int
     first_order_steps: int
@@ -81,7 +86,9 @@ class Training:
       stream: whether the support set is a stream, whose inner_steps slices are learned one after the other. What is
         made small is the loss along the way: of each slice before it is learned, and of the query set after the last.
       meta_lr: rate of the meta-optimiser.
-      schedule: of that rate: constant, or cosine, which falls to zero over the training.
+      fold_lr: rate for the arrays of the fold, such as metrics; same takes meta_lr.
+      rule_lr: rate for the arrays of the rule, such as masks and learned inner rates; same takes meta_lr.
+      schedule: of these rates: constant, or cosine, which falls to zero over the training.
       multi_step_loss: meta-steps over which the meta-loss passes from the mean of the query losses after each inner
         step to the last alone (MAML++); 0 for the last alone from the start.
       first_order_steps: meta-steps to begin with that take the first-order meta-gradient (MAML++).
@@ -105,6 +112,8 @@ class Training:
     inner_batch_size: int | Literal["all"] = "all"
     stream: bool = False
     meta_lr: float = 1e-3
+    fold_lr: float | Same = "same"
+    rule_lr: float | Same = "same"
     schedule: Schedule = "constant"
     multi_step_loss: int = 0
     first_order_steps: int = 0
@@ -134,7 +143,7 @@ class Training:
                 raise OptionError(f"{name} is {value}; it must be {bound}{possible}.")
             if name in POSITIVE and not 0 < value < float("inf"):
                 raise OptionError(f"{name} is {value}; it must be a number above 0{possible}.")
-        for name in ("meta_lr", "clip_value", "clip_norm"):
+        for name in POSITIVE:
             if getattr(self, name) != WORDS.get(name):
                 object.__setattr__(self, name, float(getattr(self, name)))  # a whole number may have more than 64 bits
         if self.stream and self.inner_batch_size != "all":
@@ -151,14 +160,23 @@ class Training:
             raise OptionError(f"schedule is {self.schedule!r}; it must be 'constant' or 'cosine'.")
 
     def optimiser(self) -> optax.GradientTransformation:
-        """Adam with this schedule and clipping."""
-        rate = self.meta_lr
-        if self.schedule == "cosine":
-            rate = optax.cosine_decay_schedule(self.meta_lr, max(1, self.meta_steps))
+        """Adam with this schedule and clipping. Clipping sees all gradients, whatever their rates."""
         clip = [] if self.clip_value == "off" else [optax.clip(self.clip_value)]
         clip += [] if self.clip_norm == "off" else [optax.clip_by_global_norm(self.clip_norm)]
+        own = {part: rate for part, rate in (("fold", self.fold_lr), ("rule", self.rule_lr)) if rate != "same"}
         # as one vector: one operation instead of one per leaf, most of the cost for small networks
-        return optax.flatten(optax.chain(*clip, optax.adam(rate)))
+        if not own:
+            return optax.flatten(optax.chain(*clip, self._adam(self.meta_lr)))
+        rates = {"meta": self.meta_lr, **own}
+        parts: dict[Hashable, optax.GradientTransformation] = {
+            part: optax.flatten(self._adam(rate)) for part, rate in rates.items()
+        }
+        labels = Meta(*(field if field in own else "meta" for field in Meta._fields))
+        return optax.chain(*clip, optax.multi_transform(parts, labels))
+
+    def _adam(self, rate: float) -> optax.GradientTransformation:
+        decay = optax.cosine_decay_schedule(rate, max(1, self.meta_steps))
+        return optax.adam(decay if self.schedule == "cosine" else rate)
 
 
 def settle(options: Mapping[str, Any], recipe: Recipe | None) -> Training:
