@@ -109,7 +109,7 @@ def at_rates(learner):
     return [dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=rate)) for rate in RATES]
 
 
-print(f"Bits per byte on {TEST_TASKS} passages of other files: each slice before it is learned, and the mean ± 95 %")
+print(f"Bits per byte on {TEST_TASKS} tasks, of other files: each slice before it is learned, and the mean ± 95 %")
 row("Meta-SGD, along the way", [trained(mtnets.meta_sgd(0.1), STEPS)])
 still = trained(mtnets.maml(0.0), STEPS)  # a rate of 0 learns nothing from a passage: the usual training
 row("trained as usual, not adapted", [still])

@@ -23,13 +23,16 @@ NEEDS = {
     "neural_field": ("sklearn",),
     "pendulum": ("sklearn",),
     "segmentation_shapes": ("sklearn",),
+    "several_inputs": ("sklearn",),
 }
 ROWS = {  # of the table that is printed
+    "bytes_stream": 4,
     "multi_label_tags": 10,
     "neural_field": 4,
     "pendulum": 10,
     "pinn_poisson": 4,
     "segmentation_shapes": 8,
+    "several_inputs": 5,
 }
 QUICK = ("wrap_nnx", "data_table")  # the others take a minute or so together with what they compile
 NAMES = [
