@@ -1,0 +1,1 @@
+"""What things cost: each script says in its first lines what it measures."""
