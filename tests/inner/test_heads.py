@@ -59,7 +59,7 @@ def naive_head(head: str, arrays, x, y, w, ways):
         unit = jnp.concatenate([arrays["unit"]] * ways, 1)
         return unit[:4], unit[4]
     if head == "prototypes":
-        means = [sum(w[i] * x[i] for i in range(len(y)) if y[i] == k) for k in range(ways)]
+        means: Any = [sum(w[i] * x[i] for i in range(len(y)) if y[i] == k) for k in range(ways)]
         means = [mean / sum(w[y == k]) for k, mean in enumerate(means)]
         return 2 * jnp.stack(means, 1), -jnp.stack([mean @ mean for mean in means])
     ones, classes = jnp.concatenate([x, jnp.ones((len(x), 1))], 1), jnp.eye(ways)[y]
