@@ -92,7 +92,11 @@ def naive_loss(meta, head: str, task: Task, ways: int):
     return loss(weights, task.query, np.ones(len(task.query.y)))
 
 
-@pytest.mark.parametrize("weights", [None, np.r_[np.ones(6), 0.5, 0.0]], ids=["alike", "weighted"])
+@pytest.mark.parametrize(
+    "weights",
+    [None, pytest.param(np.r_[np.ones(6), 0.5, 0.0], marks=pytest.mark.slow)],
+    ids=["alike", "weighted"],
+)
 @pytest.mark.parametrize("head", HEADS)
 def test_meta_gradient(head, weights) -> None:
     meta = meta_of("t_net", head)

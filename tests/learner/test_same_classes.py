@@ -40,6 +40,7 @@ def test_tasks_may_say_that_all_outputs_are_classes(tmp_path) -> None:
         assert np.all(probabilities > 0), "no output is left out"
 
 
+@pytest.mark.slow
 def test_of_a_function() -> None:
     def make(rng):
         x = rng.normal(size=(6, 3))

@@ -41,6 +41,7 @@ def test_forward(downsample, norm) -> None:
     np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_compiled_gradient_is_that_of_its_operations() -> None:
     """A guard against the compiler: XLA at optimisation level 0 got this one wrong by its own size."""
     model = conv4(5, image_size=16, channels=2, filters=32, downsample="pool")

@@ -66,6 +66,7 @@ def test_tasks_of_a_function_are_padded() -> None:
         mtnets.tasks.from_function(unequal, loss="mse", most=(0, 9))
 
 
+@pytest.mark.slow
 def test_tasks_of_a_list_are_padded_to_the_largest() -> None:
     tasks = [unequal(np.random.default_rng(i)) for i in range(5)]
     family = mtnets.tasks.from_sequence(tasks, tasks, tasks, loss="mse")
