@@ -110,10 +110,18 @@ SLOW = {
     ("README", 5),
     ("add-a-method", 2),
     ("data", 2),
+    ("losses", 3),
+    ("losses", 4),
+    ("losses", 5),
+    ("losses", 6),
+    ("losses", 7),
     ("losses", 8),
     ("losses", 9),
     ("losses", 10),
     ("tabular", 0),
+    ("uncertainty", 1),
+    ("uncertainty", 2),
+    ("uncertainty", 3),
     ("uncertainty", 4),
 }
 BLOCKS = [

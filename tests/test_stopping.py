@@ -39,8 +39,13 @@ def test_a_training_without_a_folder_stops_where_it_is() -> None:
         reached.append("after the signal")
 
     tasks, model = mtnets.tasks.sinusoid(shots=2), mtnets.models.mlp(1, 4, 1)
-    with pytest.raises(KeyboardInterrupt):
-        mtnets.meta_train(model, mtnets.maml(), tasks, **{**SETTINGS, "validate_every": 4, "callback": callback})
+    # a shell lets what runs in its background ignore Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mtnets.meta_train(model, mtnets.maml(), tasks, **{**SETTINGS, "validate_every": 4, "callback": callback})
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert reached == [4]
 
 

@@ -51,6 +51,7 @@ def test_offsets_per_step_are_no_metric() -> None:
     assert "norms.0.bias" not in str(report)
 
 
+@pytest.mark.slow
 def test_ranks_are_at_most_what_moves() -> None:
     """Rounding is no update: what does not move has rank 0, and a layer of which one unit moves has rank 1."""
     tasks = mtnets.tasks.sinusoid()

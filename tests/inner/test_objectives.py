@@ -127,7 +127,7 @@ def outputs_for(name: str) -> int:
     return 3 if LOSSES[name].targets == "labels" else 2 * LOSSES[name]().outputs_per_target
 
 
-@pytest.mark.parametrize("weights", [False, True], ids=["alike", "padded"])
+@pytest.mark.parametrize("weights", [pytest.param(False, marks=pytest.mark.slow), True], ids=["alike", "padded"])
 @pytest.mark.parametrize("name", FORMULAS)
 def test_losses_that_ship(name: str, weights: bool) -> None:
     def loss(predict, batch):

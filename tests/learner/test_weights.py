@@ -66,7 +66,8 @@ def test_only_proportions_count_where_all_are_below_one() -> None:
     np.testing.assert_array_equal(to_weights(to_counts([3e38, 1.5e38, 0], TARGETS[:3])), [1, 0.5, 0])
 
 
-@pytest.mark.parametrize("norm", [pytest.param("support", marks=pytest.mark.slow), "transductive"])
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["support", "transductive"])
 def test_batch_norm_leaves_out_what_weighs_nothing(norm) -> None:
     network = mtnets.models.Conv4(filters=4, norm=norm)
     family = mtnets.tasks.glyphs(ways=3, network=network)
