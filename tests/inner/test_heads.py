@@ -159,6 +159,15 @@ def test_prototypes_tell_squared_distances_before_the_first_step() -> None:
     np.testing.assert_allclose(differences - differences[:, :1], 0, atol=1e-12)
 
 
+def test_prototypes_are_means_however_small_the_weights() -> None:
+    inner = dataclasses.replace(inner_of(mtnets.maml(head="prototypes"), 3), steps=0)
+    run = jax.jit(lambda meta, support: adapt(inner, Learned(meta, {}, 0.1), support, KEYS[0]).params)
+    support, meta = batch([0, 1, 2, 2], np.array([1.0, 1.0, 0.5, 0.25])), meta_of("maml", "prototypes")
+    whole, small = run(meta, support), run(meta, support._replace(weights=support.weights / 8))
+    np.testing.assert_allclose(small["second"]["kernel"], whole["second"]["kernel"], 1e-12)
+    np.testing.assert_allclose(small["second"]["bias"], whole["second"]["bias"], 1e-12)
+
+
 def test_a_class_without_examples_does_not_matter() -> None:
     support = batch([0, 1, 0, 1])._replace(outputs=np.array([True, True, False]))
     for head in HEADS:

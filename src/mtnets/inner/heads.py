@@ -84,7 +84,8 @@ class Prototypes(Head):
     def start(self, arrays: Any, layer: Layer, features: Callable[[], Array], support: Batch) -> Array:
         x = features()
         classes = _one_hot(support, layer.units, x.dtype)
-        means = product(classes.T, x) / jnp.maximum(classes.sum(0), 1)[:, None]  # a class without examples is masked
+        total = classes.sum(0)
+        means = product(classes.T, x) / jnp.where(total > 0, total, 1)[:, None]  # a class without examples is masked
         return jnp.concatenate([2 * means.T, -jnp.square(means).sum(1)[None]])
 
 

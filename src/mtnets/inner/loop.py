@@ -114,17 +114,14 @@ def start_of_task(inner: Inner, start: Start, state: Any, support: Batch, key: A
     if head is None:
         return start
     meta, layer = start.meta, inner.layers[-1]
-    inputs = layer.rows - (layer.bias is not None)
+    dtype = start.folded[layer.weight].dtype
 
     def features() -> Array:
-        # with the identity for a head, the network returns what enters it
-        dtype = start.folded[layer.weight].dtype
-        through = layer.of_classes(inputs).leaves(jnp.eye(layer.rows, inputs, dtype=dtype))
-        params = replace_leaves(meta.params, {**start.folded, **through})
+        params = replace_leaves(meta.params, {**start.folded, **layer.passing(dtype)})
         with weighing(support.weights):
             return inner.model.apply(params, state, support.x, key)[0]
 
-    matrix = head.start(meta.head, layer, features, support).astype(start.folded[layer.weight].dtype)
+    matrix = head.start(meta.head, layer, features, support).astype(dtype)
     meta = meta._replace(params=replace_leaves(meta.params, layer.leaves(matrix)))
     folded = inner.fold(meta, moving_weights(inner, meta), 0)
     return Start(meta, {**start.folded, **{path: folded[path] for path in layer.paths}})

@@ -73,13 +73,12 @@ def check_head(model: Model, criterion: Criterion, x: Any) -> None:
         )
     layer = model.layers[-1]
     inputs = layer.rows - (layer.bias is not None)
-    through = layer.of_classes(inputs).leaves(jnp.eye(layer.rows, inputs))
     params, state = model.init(jax.random.key(0))
     head = jax.random.normal(jax.random.key(1), (layer.rows, layer.units))
     try:
         features, outputs = (
             np.asarray(predict(model, replace_leaves(params, leaves), state, x), np.float64)
-            for leaves in (through, layer.leaves(head))
+            for leaves in (layer.passing(head.dtype), layer.leaves(head))
         )
     except Exception as error:  # a network may raise anything
         raise OptionError(

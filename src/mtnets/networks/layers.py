@@ -82,6 +82,11 @@ class Layer:
         shape = tuple(ways if axis in self.out_axes else size for axis, size in enumerate(self.shape))
         return dataclasses.replace(self, shape=shape, alike=True)
 
+    def passing(self, dtype: Any) -> dict[str, Array]:
+        """Weights with which a dense layer returns what enters it."""
+        inputs = self.rows - (self.bias is not None)
+        return self.of_classes(inputs).leaves(jnp.eye(self.rows, inputs, dtype=dtype))
+
     def matrix(self, leaves: Mapping[str, Array]) -> Array:
         """The weight with the bias as its last row, `[inputs (+ 1), units]`."""
         weight = jnp.moveaxis(leaves[self.weight], self.out_axes, self._last).reshape(-1, self.units)
