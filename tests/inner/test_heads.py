@@ -162,8 +162,9 @@ def test_prototypes_tell_squared_distances_before_the_first_step() -> None:
 def test_prototypes_are_means_however_small_the_weights() -> None:
     inner = dataclasses.replace(inner_of(mtnets.maml(head="prototypes"), 3), steps=0)
     run = jax.jit(lambda meta, support: adapt(inner, Learned(meta, {}, 0.1), support, KEYS[0]).params)
-    support, meta = batch([0, 1, 2, 2], np.array([1.0, 1.0, 0.5, 0.25])), meta_of("maml", "prototypes")
-    whole, small = run(meta, support), run(meta, support._replace(weights=support.weights / 8))
+    weights, meta = np.array([1.0, 1.0, 0.5, 0.25]), meta_of("maml", "prototypes")
+    support = batch([0, 1, 2, 2], weights)
+    whole, small = run(meta, support), run(meta, support._replace(weights=weights / 8))
     np.testing.assert_allclose(small["second"]["kernel"], whole["second"]["kernel"], 1e-12)
     np.testing.assert_allclose(small["second"]["bias"], whole["second"]["bias"], 1e-12)
 
