@@ -10,6 +10,7 @@ import tyro
 from mtnets.inner import ESTIMATORS, METHODS, Method
 from mtnets.inner.rules.transformations import InnerOptimiser
 from mtnets.outer import Training
+from mtnets.precision import Precision
 from mtnets.tasks import Family, Options
 
 # Options that take more in Python than a command line can write, with their types and their help here.
@@ -29,6 +30,9 @@ class RunOptions:
       resume: go on from the last checkpoint in that folder.
       overwrite: empty that folder first.
       quiet: show no progress.
+      precision: of products on a GPU or a TPU: float32, or tf32 or bfloat16, which are faster and round more; on a CPU
+        always float32.
+      deterministic: the same bits from the same seed in every process on a GPU too, where it costs speed.
     """
 
     seed: int = 0
@@ -36,6 +40,8 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+    precision: Precision = "float32"
+    deterministic: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

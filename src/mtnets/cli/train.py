@@ -20,6 +20,7 @@ from mtnets.devices import use_cores
 from mtnets.errors import OptionError
 from mtnets.inner import ESTIMATORS, METHODS, method_to_json
 from mtnets.outer import run_training
+from mtnets.precision import use_deterministic, use_precision
 from mtnets.tasks import FAMILIES
 
 
@@ -38,6 +39,9 @@ def train(family: str, args: list[str]) -> None:
     options: Any = parsed(
         kind, args=args, default=default, prog=f"mtnets train {family}", description=about, config=FLAT
     )
+    use_precision(options.run.precision)
+    if options.run.deterministic:
+        use_deterministic()
     # curves are so small that tasks shared over cores take longer
     use_cores(1 if options.training.devices == "all" and FAMILIES[family].small else options.training.devices)
     folder = Path(options.run.out or f"runs/{family}-{options.method.method}")

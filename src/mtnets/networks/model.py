@@ -15,6 +15,7 @@ from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, RunError
 from mtnets.networks.layers import Layer, Structure, named, structure_of
 from mtnets.networks.several import Shapes, batch_like, checked_shapes, inputs_like, is_sizes
+from mtnets.precision import full_precision
 from mtnets.trees import leaves_by_path, replace_leaves
 
 Norm = Literal["transductive", "support", "running", "none"]
@@ -33,6 +34,7 @@ class Model:
       apply: `apply(params, state, x, key) -> (y, state)` with `x` of shape `[examples, *input_shape]`. With a key the
         network learns: dropout is on, batch statistics come from the current batch, and the new state is returned. With
         `key=None` it predicts: nothing is random, statistics come from the state, and the state is returned unchanged.
+        Its products are in full single precision on every device, unless JAX was told otherwise.
       input_shape: shape of one input; or a dictionary or a tuple of shapes, for several inputs: x is then a dictionary
         or a tuple of arrays.
       norm: what batch norm means in this network.
@@ -80,6 +82,7 @@ class Model:
         for name in ("init", "apply"):
             if not callable(getattr(self, name)):
                 raise OptionError(f"{name} is {getattr(self, name)!r}; it must be a function.")
+        object.__setattr__(self, "apply", full_precision(self.apply))
 
     @functools.cached_property
     def inputs(self) -> Any:

@@ -32,6 +32,7 @@ from mtnets.learner.meeting import check_head, check_seen, drawn, fitted
 from mtnets.networks.model import Model
 from mtnets.outer.program import Program
 from mtnets.outer.settings import Training, settle
+from mtnets.precision import precision_in_use
 from mtnets.tasks import AS_THEY_ARE, SAME_CLASSES, Family, Inputs, inputs_of, options_to_record
 
 
@@ -138,6 +139,7 @@ class Plan:
             "device": jax.devices()[0].device_kind,
             "devices": self.devices,
             "tasks_at_once": self.program.at_once,
+            "precision": precision_in_use(),
             "jax": jax.__version__,
             "python": sys.version.split()[0],
         }

@@ -174,7 +174,7 @@ def context_bias(size: int) -> Rule:
             moved = {path: jnp.zeros_like(g) for path, g in updates.items()}
             path = layers[0].bias
             g = updates[path].reshape(1, -1)
-            return moved | {path: ((g @ arrays.T) @ arrays).reshape(updates[path].shape)}
+            return moved | {path: product(product(g, arrays.T), arrays).reshape(updates[path].shape)}
 
         return optax.stateless(update)
 

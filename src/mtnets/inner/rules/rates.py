@@ -9,6 +9,7 @@ import optax
 from jax import Array
 
 from mtnets.errors import OptionError
+from mtnets.inner.folds import product
 from mtnets.inner.rules.chain import by_step
 from mtnets.inner.seams import Arrays, Rule, Setting
 from mtnets.networks.layers import Layer
@@ -132,7 +133,7 @@ def generated_rates(*, detached: bool = False) -> Rule:
             return jnp.stack([layer.matrix(leaves).mean() for layer in layers])
 
         def dense(name: str, x: Array) -> Array:
-            return x @ arrays[name]["w"] + arrays[name]["b"]
+            return product(x, arrays[name]["w"]) + arrays[name]["b"]
 
         def update(updates: Any, step: Array, params: Any) -> Any:
             of_gradients = means(updates)

@@ -1,4 +1,8 @@
-"""Convolution as one matrix product of patches: many times faster on a CPU where each task has its own weights."""
+"""Convolution as one matrix product of patches: many times faster where each task has its own weights.
+
+With weights of its own for each task a convolution becomes a grouped one, whose groups a GPU runs one after another; a
+product of matrices becomes one batched product.
+"""
 
 from typing import Any
 
@@ -8,7 +12,7 @@ from jax import Array, lax
 
 
 def conv(lhs: Array, rhs: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
-    """Replaces `lax.conv_general_dilated` as Flax calls it (NHWC × HWIO), in the form that is fast on each backend.
+    """Replaces `lax.conv_general_dilated` as Flax calls it (NHWC × HWIO), in the form that is fast on the backend.
 
     Args:
       lhs: images `[batch, height, width, channels]`.
@@ -22,7 +26,7 @@ def conv(lhs: Array, rhs: Array, window_strides: Any, padding: Any, **options: A
         and options.get("feature_group_count", 1) == 1
         and all(d == 1 for d in (*(options.get("lhs_dilation") or ()), *(options.get("rhs_dilation") or ())))
     )
-    if plain and jax.default_backend() == "cpu":
+    if plain and jax.default_backend() != "tpu":  # whose units convolve
         return conv_by_patches(lhs, rhs, window_strides, padding, precision=options.get("precision"))
     options.pop("out_sharding", None)
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)

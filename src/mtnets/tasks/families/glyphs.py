@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mtnets.arguments import Seed
 from mtnets.inner.task import Task
 from mtnets.networks.models import Conv4
+from mtnets.precision import full_precision
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.images import Images
 from mtnets.tasks.sampling.draws import between, check_episode
@@ -149,6 +150,7 @@ class Characters:
         return ink(IMAGES.size * (turned + place[:, None, None]), pens, PEN * jnp.exp(0.12 * normal[3, 0]))
 
 
+@full_precision
 def ink(strokes: Array, pens: Array, thickness: Array) -> Array:
     """The ink that strokes leave on paper, smooth at the edges.
 

@@ -12,6 +12,7 @@ from mtnets.errors import OptionError
 from mtnets.inner.task import Batch, Task
 from mtnets.networks.model import Model
 from mtnets.networks.models import mlp
+from mtnets.precision import full_precision
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.standardised_rows import StandardisedRows, scale_of, standardise
 from mtnets.tasks.sampling.draws import between, check_counts
@@ -52,6 +53,7 @@ class RandomTables(Options):
     queries: int = 24
     hidden: tuple[int, ...] = (64,)
 
+    @full_precision
     def sample(self, key: Array) -> Task:
         """One task: support `[examples, features]`, query `[queries, features]`, with labels `[rows]` or targets
         `[rows, 1]`."""
