@@ -2,6 +2,9 @@
 
 import functools
 import gc
+import os
+import subprocess
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -68,3 +71,47 @@ def test_threads() -> None:
         results = pool.map(lambda i: float(scaled(Scale(float(i % 7)), jnp.ones(()))), range(200))
         assert list(results) == [float(i % 7) for i in range(200)]
     assert compilation.program.cache_info().currsize <= KEPT
+
+
+COMPILE = """
+import sys, warnings
+from pathlib import Path
+import jax
+from mtnets import compilation
+compilation.WORTH = 0.0
+folder = Path(sys.argv[1])
+compilation.keep_programs(folder)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    assert jax.jit(lambda x: jax.numpy.sin(x) @ x)(jax.numpy.ones((3, 3))).shape == (3, 3)
+print([compilation.forget_damaged_programs(str(warning.message), folder) for warning in said])
+"""
+
+
+def test_programs_are_kept_for_other_processes_and_damaged_ones_forgotten(tmp_path) -> None:
+    folder = tmp_path / "cache" / "programs"
+    unset = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+
+    def compile_there() -> tuple[str, dict[str, int]]:
+        command = [sys.executable, "-c", COMPILE, str(folder)]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return ran.stdout, {path.name: path.stat().st_size for path in folder.glob("*-cache")}
+
+    said, first = compile_there()
+    assert (said, len(first) > 0) == ("[]\n", True)
+    assert compile_there() == ("[]\n", first)
+    for path in folder.glob("*-cache"):
+        path.write_bytes(path.read_bytes()[:100])
+    said, _ = compile_there()
+    assert "True" in said
+    assert "False" not in said
+    said, again = compile_there()
+    assert (said, again.keys()) == ("[]\n", first.keys())
+
+
+def test_a_folder_that_jax_was_told_counts(tmp_path) -> None:
+    """As in these tests."""
+    compilation.keep_programs(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    assert not compilation.forget_damaged_programs(compilation.DAMAGED, tmp_path / "other")

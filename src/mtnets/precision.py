@@ -1,18 +1,20 @@
 """Products in full single precision, and the same bits in every process, where a GPU by itself gives neither.
 
-NVIDIA's GPUs round what enters a product of float32 to TF32, with 10 bits after the point, and TPUs to bfloat16, with 7,
-unless a program says otherwise. A meta-gradient, which is a difference of gradients, suffers more than a gradient does.
+NVIDIA's GPUs round what enters a product of float32 to TF32, with 10 bits after the point, and TPUs to bfloat16, with
+7, unless a program says otherwise. A meta-gradient, which contains differences of gradients, suffers more than a
+gradient does.
 """
 
 import functools
 import os
 from collections.abc import Callable
-from typing import Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import jax
 
 from mtnets.errors import OptionError
 
+SETTINGS: Any = jax.config
 P = ParamSpec("P")
 T = TypeVar("T")
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -31,7 +33,7 @@ def full_precision(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        if jax.default_backend() == "cpu" or jax.config.jax_default_matmul_precision is not None:
+        if jax.default_backend() == "cpu" or SETTINGS.jax_default_matmul_precision is not None:
             return function(*args, **kwargs)
         with jax.default_matmul_precision("float32"):
             return function(*args, **kwargs)
@@ -47,7 +49,7 @@ def use_precision(precision: Precision) -> None:
 
 def precision_in_use() -> str:
     """The precision of products of float32 on the devices of this process, as JAX names it."""
-    return "float32" if jax.default_backend() == "cpu" else jax.config.jax_default_matmul_precision or "float32"
+    return "float32" if jax.default_backend() == "cpu" else SETTINGS.jax_default_matmul_precision or "float32"
 
 
 def use_deterministic() -> None:
@@ -59,7 +61,7 @@ def use_deterministic() -> None:
     flags = os.environ.get("XLA_FLAGS", "").split()
     if DETERMINISTIC in flags:
         return
-    devices = jax.config.jax_num_cpu_devices
+    devices = SETTINGS.jax_num_cpu_devices
     try:  # JAX refuses another number once it has started, and says it in no other way
         jax.config.update("jax_num_cpu_devices", max(devices, 0) + 1)
         jax.config.update("jax_num_cpu_devices", devices)

@@ -12,8 +12,10 @@ import tyro
 from mtnets.cli.commands import COMMANDS, FLAT
 from mtnets.cli.messages import in_flags
 from mtnets.cli.parsing import parsed
+from mtnets.compilation import forget_damaged_programs, keep_programs
 from mtnets.errors import MtnetsError, OptionError, first_line, printable
 from mtnets.stopping import Terminated
+from mtnets.tasks.archives.locations import cache_folder
 
 
 def main(args: list[str] | None = None) -> int:
@@ -27,9 +29,13 @@ def main(args: list[str] | None = None) -> int:
     """
     args = sys.argv[1:] if args is None else args
 
-    def say(message: object, *_: object) -> None:
-        print(f"mtnets: {printable(in_flags(str(message), *_words(args)))}", file=sys.stderr)
+    programs = cache_folder() / "programs"
 
+    def say(message: object, *_: object) -> None:
+        if not forget_damaged_programs(str(message), programs):
+            print(f"mtnets: {printable(in_flags(str(message), *_words(args)))}", file=sys.stderr)
+
+    keep_programs(programs)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
