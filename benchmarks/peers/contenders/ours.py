@@ -52,28 +52,36 @@ class Ours:
     Args:
       problem: what is given.
       dtype: of weights and data; logits of masks stay in single precision, in which noise is drawn.
+      runs: trainings side by side.
+
+    Attributes:
+      plan: of the training.
+      layers: of the network.
+      outer: state of the training, with a leading axis of runs.
     """
 
-    def __init__(self, problem: Problem, dtype: Any = jnp.float32) -> None:
+    def __init__(self, problem: Problem, dtype: Any = jnp.float32, runs: int = 1) -> None:
         use_cores(1 if problem.cell.small else "all")
         self._problem, self._dtype = problem, dtype
         self._tasks = OneOf(Task(self._batch(problem.support), self._batch(problem.query)))
-        self.plan = _plan(problem, self._tasks, {name: jnp.asarray(value, dtype) for name, value in _params(problem)})
+        params = {name: jnp.asarray(value, dtype) for name, value in _params(problem)}
+        self.plan = _plan(problem, self._tasks, params, runs)
         self.layers = self.plan.program.inner.layers
         self._phases, start = Phases(self.plan), begin(self.plan)
-        meta = jax.tree.map(lambda leaf: leaf[None], self._meta(jax.tree.map(lambda leaf: leaf[0], start.outer.meta)))
-        self._outer, self._sums, self._step = start.outer._replace(meta=meta), start.sums, 0
+        meta = self._meta(jax.tree.map(lambda leaf: leaf[0], start.outer.meta))
+        meta = jax.tree.map(lambda leaf: jnp.stack([leaf] * runs), meta)
+        self.outer, self._sums, self._step = start.outer._replace(meta=meta), start.sums, 0
 
     def meta_steps(self, count: int) -> None:
         """Takes so many."""
         stop = self._step + count
-        self._outer, self._sums, _ = self._phases.run(self._step, stop, self._outer, self._sums)
+        self.outer, self._sums, _ = self._phases.run(self._step, stop, self.outer, self._sums)
         self._step = stop
 
     def meta_gradient(self) -> Arrays:
         """With keys that draw each task once."""
         program = self.plan.program
-        meta, state = jax.tree.map(lambda leaf: leaf[0], (self._outer.meta, self._outer.state))
+        meta, state = jax.tree.map(lambda leaf: leaf[0], (self.outer.meta, self.outer.state))
         learned = Learned(meta, state, self._problem.cell.inner_lr)
         step = jax.jit(
             lambda learned, keys, tasks: meta_gradient(
@@ -102,7 +110,7 @@ class Ours:
         It follows from a mask and its derivative: `s (1 − s)` with `s = σ(ζ + noise)`, and the mask says on which side
         of ½ the sigmoid is.
         """
-        inner, meta = self.plan.program.inner, jax.tree.map(lambda leaf: leaf[0], self._outer.meta)
+        inner, meta = self.plan.program.inner, jax.tree.map(lambda leaf: leaf[0], self.outer.meta)
         ones = {path: jnp.ones_like(meta.params[path]) for path in inner.moving}
 
         def masks(rule: Any, key: Array) -> Any:
@@ -140,7 +148,7 @@ def _params(problem: Problem) -> list[tuple[str, NDArray[Any]]]:
     return [item for arrays in own for item in arrays.items()]
 
 
-def _plan(problem: Problem, tasks: OneOf, params: dict[str, Array]) -> Plan:
+def _plan(problem: Problem, tasks: OneOf, params: dict[str, Array], runs: int) -> Plan:
     cell, parts = problem.cell, Parts(conv, max_pool)
     model = mtnets.Model(
         lambda key: (params, {}),
@@ -156,6 +164,7 @@ def _plan(problem: Problem, tasks: OneOf, params: dict[str, Array]) -> Plan:
         method(cell.inner_lr, estimator=estimator),
         tasks,
         loss="cross-entropy" if cell.ways else "mse",
+        seed=list(range(runs)) if runs > 1 else 0,
         options={"meta_steps": END, "meta_batch": cell.tasks, "inner_steps": cell.inner_steps, "meta_lr": META_LR},
     )
 
