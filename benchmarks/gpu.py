@@ -4,10 +4,10 @@
     python -m benchmarks.gpu --tiny --out /tmp/gpu.json        (in small, on any device, to see whether it works)
 
 Cells are those of `benchmarks.peers`; each runs the program of `meta_train` in a process of its own, one by one.
-Of each part the file says:
+For each the file says:
 
-Cells are those of `benchmarks.peers`; each runs the program of `meta_train` in a process of its own, one by one. Of each
-part the file says:
+- milliseconds per meta-step (a median), seconds to compile, and the most memory of the device;
+- how far the meta-gradient at the start is from that in double precision, as a norm relative to its size;
 - SHA-256 of what is learned after some meta-steps; `same_bits` says whether two processes agree in it;
 - the share of the time in which the device computes, and what takes most of it, by JAX's profiler.
 """
