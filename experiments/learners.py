@@ -45,6 +45,12 @@ ABOUT = {
         "output": "probabilities of up to 20 classes",
         "data": "Omniglot, 1100 of its characters (Lake et al. 2015, MIT licence)",
     },
+    "omniglot-any-way-1shot": {
+        "about": "Tells any number of new handwritten characters apart, two or fifty, from one drawing of each.",
+        "input": GREY,
+        "output": "probabilities of as many classes as the support set has",
+        "data": "Omniglot, 1100 of its characters (Lake et al. 2015, MIT licence)",
+    },
     "tabular-classification": {
         "about": "Tells up to 10 classes of table rows apart from a few of each; trained on generated tables.",
         "input": TABLE,
