@@ -1,13 +1,14 @@
 """Estimators, against their definitions written naively: loops in Python over inner steps, on one task."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtnets import METHODS, Exact, FirstOrder, Implicit, Model, OptionError, Truncated
+from mtnets import METHODS, Exact, FirstOrder, Implicit, Model, OptionError, Truncated, models
 from mtnets.inner import ESTIMATORS
 from mtnets.trees import leaves_by_path
 from problems import (
@@ -73,6 +74,33 @@ def test_truncation(last_steps: int) -> None:
 
     result = estimated("t_net", t_net(), estimator=Truncated(last_steps))
     assert_trees_close(result.gradient, jax.jit(jax.grad(naive))(t_net()), rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("remat_every", [1, 2, STEPS, STEPS + 1])
+def test_what_is_computed_again_is_the_same(remat_every: int) -> None:
+    """Masks too, which are drawn once per task; whole parts, a part that is left over, and a part that is longer."""
+    meta = start(small_mlp(), "mt_net", spread=0.2)[0]
+    kept, again = (estimated("mt_net", meta, estimator=Exact(remat_every=n)) for n in (0, remat_every))
+    assert_trees_close(again, kept, rtol=1e-12, atol=1e-14)
+
+
+def test_memory_grows_with_the_parts_alone() -> None:
+    """As XLA counts it, without running anything."""
+
+    def memory(steps: int, remat_every: int) -> int:
+        model, estimator = models.mlp(1, 40, 40, 1), Exact(remat_every=remat_every)
+        gradient: Any = gradient_of(model, "maml", steps, estimator=estimator)
+        meta, state = start(model, "maml")
+        program = gradient.lower(meta, state, INNER_LR, tasks_for(model), KEY[None]).compile()
+        return program.memory_analysis().temp_size_in_bytes
+
+    assert memory(64, 8) < memory(64, 0) / 2
+
+
+@pytest.mark.parametrize("remat_every", [-1, 1.5])
+def test_remat_every_is_checked(remat_every) -> None:
+    with pytest.raises(OptionError, match=f"remat_every is {remat_every}"):
+        Exact(remat_every=remat_every)
 
 
 def test_truncation_between_exact_and_first_order() -> None:

@@ -55,12 +55,10 @@ class TaskEpisode(NamedTuple):
         # statistics of one support set mean nothing to the next task
         return loss, (self.state if predicts else new_state, metrics)
 
-    def objective(
-        self, start: Start, *, last_steps: int | None = None, one_by_one: bool = False
-    ) -> tuple[Array, tuple[Any, Metrics]]:
+    def objective(self, start: Start, *, one_by_one: bool = False, **options: Any) -> tuple[Array, tuple[Any, Metrics]]:
         """The meta-loss as a function of the start: the query loss after the inner loop, or a weighted sum of the query
         losses after each step; with `one_by_one` their mean. For a stream it is the mean loss along the way: of each
-        slice before it is learned, and of the query set after the last."""
+        slice before it is learned, and of the query set after the last. Options are those of `adapt`."""
         weights, steps, stream = self.step_weights, self.inner.steps, self.inner.view.stream
         if stream:
             weights = jnp.full(steps + 1, 1 / (steps + 1))
@@ -68,12 +66,12 @@ class TaskEpisode(NamedTuple):
             weights = jnp.arange(steps + 1) > 0 if steps else jnp.ones(1)
             weights = weights / weights.sum()
         if weights is None:
-            adapted = self.adapt(start, last_steps=last_steps)
+            adapted = self.adapt(start, **options)
             return self.judge(*adapted[:2], adapted.support_loss)
         adapted = self.adapt(
             start,
-            last_steps=last_steps,
             one_by_one=one_by_one,
+            **options,
             probe=lambda params, state, seen: self.judge(params, state, examples=seen if stream else None)[0],
         )
         _, aux = self.judge(*adapted[:2], adapted.support_loss)

@@ -138,6 +138,7 @@ def adapt(
     begun: bool = False,
     last_steps: int | None = None,
     one_by_one: bool = False,
+    remat_every: int = 0,
     probe: Callable[[Any, Any, Batch | None], Any] = lambda params, state, seen: None,
 ) -> Adapted:
     """Adapts to one task.
@@ -153,6 +154,8 @@ def adapt(
       last_steps: how many of the last steps have gradients that are differentiated; those of earlier steps enter the
         rule as constants. Defaults to all.
       one_by_one: differentiate each step alone: the displacement of the weights before it is a constant.
+      remat_every: keep the weights after so many steps each, and nothing of what is computed within them, which is
+        computed again where it is differentiated. Defaults to keeping all.
       probe: `probe(params, state, seen)`, called with the adapted network before the first step and after each, and
         with what the next step sees of the support set; None after the last.
     """
@@ -198,7 +201,7 @@ def adapt(
     outputs = []
     for hold, first, stop in parts:
         body = functools.partial(step, held=hold)
-        carry, output = jax.lax.scan(body, carry, (numbers[first:stop], keys[first:stop]))
+        carry, output = _scan(body, carry, (numbers[first:stop], keys[first:stop]), remat_every)
         outputs.append(output)
     losses, probed = jax.tree.map(lambda *leaves: leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves), *outputs)
     weights, folded, _, state = carry
@@ -206,6 +209,27 @@ def adapt(
     last = probe(params, state, None)
     probed = jax.tree.map(lambda before, after: jnp.concatenate([before, after[None]]), probed, last)
     return Adapted(params, state, weights, losses, probed)
+
+
+def _scan(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, remat_every: int) -> tuple[Any, Any]:
+    """`jax.lax.scan`; with `remat_every`, of parts of so many steps, of which only the first carry is kept."""
+    if not remat_every:
+        return jax.lax.scan(body, carry, xs)
+    length = len(jax.tree.leaves(xs)[0])
+    whole = length // remat_every
+
+    def part(carry: Any, xs: Any) -> tuple[Any, Any]:
+        return jax.lax.scan(body, carry, xs)
+
+    outputs = []
+    if whole:
+        parts = jax.tree.map(lambda x: x[: whole * remat_every].reshape(whole, remat_every, *x.shape[1:]), xs)
+        carry, output = jax.lax.scan(jax.checkpoint(part, prevent_cse=False), carry, parts)
+        outputs.append(jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), output))
+    if whole * remat_every < length or not whole:
+        carry, output = jax.checkpoint(part)(carry, jax.tree.map(lambda x: x[whole * remat_every :], xs))
+        outputs.append(output)
+    return carry, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *outputs)
 
 
 def ready(model: Model, params: Any, state: Any, support: Batch, key: Array) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, SupportsFloat, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, SupportsFloat
 
 import jax
 import optax
@@ -18,12 +18,11 @@ from mtnets.inner.folds import step_offsets
 from mtnets.inner.heads import HEADS, Head, HeadName
 from mtnets.inner.rules.chain import beside
 from mtnets.inner.rules.transformations import INNER_OPTIMISERS, InnerOptimiser, clip_norm, proximal
-from mtnets.inner.seams import Estimator, Fold, Meta, Rule, Setting
+from mtnets.inner.seams import Estimator, Fold, Meta, Rule, Setting, added
 from mtnets.networks.layers import Layer
 from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path
 
-T = TypeVar("T")
 Off = Literal["off"]  # None leaves the choice to the task family
 Adapts = str | Sequence[str] | Callable[[Layer], bool]
 PLACES: dict[str, Callable[[tuple[Layer, ...]], tuple[Layer, ...]]] = {
@@ -48,12 +47,6 @@ class Parts(NamedTuple):
     fold: Fold
     rule: Rule
     test_rule: Rule | None = None
-
-
-def added(default: T) -> T:
-    """The default of an option that earlier versions did not have. Records leave it out where it has its default, so
-    that they, and the fingerprints of learners, stay as they were."""
-    return dataclasses.field(default=default, metadata={"added": True})  # type: ignore[return-value]
 
 
 METHODS: "dict[str, type[Method]]" = {}

@@ -31,7 +31,7 @@ from typing import ClassVar
 
 from mtnets.inner.estimators import Displacement, FirstOrder, Implicit, Trajectory
 from mtnets.inner.folds import Kind, Sides, identity, metric
-from mtnets.inner.method import Adapts, Method, Parts, added
+from mtnets.inner.method import Adapts, Method, Parts
 from mtnets.inner.rules import (
     MaskUse,
     Rates,
@@ -48,7 +48,7 @@ from mtnets.inner.rules import (
     unit_scale,
     weight_rates,
 )
-from mtnets.inner.seams import Estimator, Fold, Rule
+from mtnets.inner.seams import Estimator, Fold, Rule, added
 
 LEE_CHOI = "Lee & Choi 2018, arXiv 1801.05558"
 

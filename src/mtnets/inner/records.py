@@ -14,13 +14,8 @@ CUSTOM = "custom"  # a value of the user's that cannot be written down, such as 
 
 
 def method_to_json(method: Method) -> dict[str, Any]:
-    """The name and the fields of a method as plain values; without options that earlier versions did not have, where
-    these have their defaults."""
-    record = {"name": method.name} | _plain_fields(method) | {"estimator": estimator_to_json(method.estimator)}
-    for field in dataclasses.fields(method):
-        if field.metadata.get("added") and getattr(method, field.name) == field.default:
-            del record[field.name]
-    return record
+    """The name and the fields of a method as plain values."""
+    return {"name": method.name} | _plain_fields(method) | {"estimator": estimator_to_json(method.estimator)}
 
 
 def estimator_to_json(estimator: Estimator) -> Any:
@@ -69,7 +64,13 @@ def _built(name: str, kind: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _plain_fields(values: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(values, field.name)) for field in dataclasses.fields(values)}
+    """Without options that earlier versions did not have, where these have their defaults."""
+    fields = {field: getattr(values, field.name) for field in dataclasses.fields(values)}
+    return {
+        field.name: _plain(value)
+        for field, value in fields.items()
+        if not (field.metadata.get("added") and value == field.default)
+    }
 
 
 def _plain(value: Any) -> Any:

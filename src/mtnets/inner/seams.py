@@ -6,7 +6,7 @@ The fourth seam, which layers move, is a choice among them: `Method.adapts`.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import optax
@@ -15,6 +15,7 @@ from jax import Array
 from mtnets.inner.task import Task
 from mtnets.networks.layers import Layer
 
+T = TypeVar("T")
 Weights = Mapping[str, Array]  # leaves of the network, by path
 Arrays = Any  # a pytree of meta-learned arrays
 Metrics = dict[str, Array]
@@ -183,7 +184,7 @@ class Episode(Protocol):
         """α."""
         ...
 
-    def adapt(self, start: Start, *, last_steps: int | None = None, one_by_one: bool = False) -> Adapted:
+    def adapt(self, start: Start, **options: Any) -> Adapted:
         """The network after the inner loop; see `mtnets.inner.loop.adapt` for the options."""
         ...
 
@@ -192,10 +193,8 @@ class Episode(Protocol):
         `pre_loss`."""
         ...
 
-    def objective(
-        self, start: Start, *, last_steps: int | None = None, one_by_one: bool = False
-    ) -> tuple[Array, tuple[Any, Metrics]]:
-        """The meta-loss as a function of the start, in the form of `judge`."""
+    def objective(self, start: Start, *, one_by_one: bool = False, **options: Any) -> tuple[Array, tuple[Any, Metrics]]:
+        """The meta-loss as a function of the start, in the form of `judge`; options as those of `adapt`."""
         ...
 
     def support_loss(self, meta: Meta, weights: Weights, state: Any) -> Array:
@@ -205,6 +204,12 @@ class Episode(Protocol):
     def network(self, meta: Meta, weights: Weights, state: Any) -> tuple[Any, Any]:
         """Parameters and state of the network with these moved weights."""
         ...
+
+
+def added(default: T) -> T:
+    """The default of an option that earlier versions did not have. Records leave it out where it has its default, so
+    that they, and the fingerprints of learners, stay as they were."""
+    return dataclasses.field(default=default, metadata={"added": True})  # type: ignore[return-value]
 
 
 Part = Literal["fold", "rule", "loss"]  # of what is meta-learned, besides the start
