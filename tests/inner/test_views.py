@@ -183,6 +183,22 @@ class TestUse:
         adapted = learner.adapt(np.ones((20, 3)), np.ones((20, 2)))
         assert np.all(np.isfinite(adapted(np.ones((1, 3)))))
 
+    def test_a_slice_without_weight_is_named(self) -> None:
+        """In use, of many tasks, and in training."""
+        words = "A slice of the stream has no example of a weight above 0"
+        learner, weights = trained(single(6), stream=True), [1, 1, 0, 0, 1, 0]
+        support = single(6).task.support
+        with pytest.raises(mtnets.RunError, match=words):
+            learner.adapt(support.x, support.y, weights=weights)
+        x, y = (np.stack([part, part]) for part in support[:2])
+        with pytest.raises(mtnets.RunError, match=f"for task 1. {words}"):
+            learner.adapt_many(x, y, weights=np.array([np.ones(6), weights]))
+        short = single(6).task
+        tasks = One(short._replace(support=short.support._replace(weights=np.float32(weights))))
+        with pytest.raises(mtnets.RunError, match=words):
+            trained(tasks, stream=True)
+        assert learner.adapt(support.x, support.y, weights=[1, 0, 0, 1, 1, 1]).inner_steps == 3
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

@@ -1,5 +1,6 @@
 """The scikit-learn estimators: scikit-learn's own checks, and that they are the learner that they wrap."""
 
+import math
 import pickle
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mtnets
 from mtnets.errors import DataError
+from mtnets.inner import View
 from mtnets.sklearn import FewShotClassifier, FewShotRegressor
 
 
@@ -96,6 +98,38 @@ def test_it_is_what_the_learner_adapts_to(user_learner) -> None:
     np.testing.assert_allclose(
         classifier.predict_proba(x), model.probabilities(x.reshape(-1, 4, 2, 1))[:, :2], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("rows", [1, 4, 9, 17])  # in slices of two; padded, 9 and 17 rows would have empty ones
+@pytest.mark.parametrize("labels", [False, True], ids=["regressor", "classifier"])
+def test_a_learner_of_streams_reads_the_rows_once_in_their_order(rows, labels) -> None:
+    x = np.random.default_rng(0).normal(size=(rows, 3))
+    x[-1] = x[0]  # equal rows stay where they are
+    y = np.arange(rows) % 2 if labels else x @ [1.0, -2.0, 0.5]
+    model = mtnets.models.mlp(3, 4, 2 if labels else 1, init_std=0.3)
+    learner = _untrained(model, "cross-entropy" if labels else "mse", View(2, stream=True))
+    estimator = (FewShotClassifier if labels else FewShotRegressor)(learner).fit(x, y)
+    adapted = learner.adapt(x, y)
+    assert estimator.n_iter_ == adapted.inner_steps == math.ceil(rows / 2)
+    expected = adapted(x)[:, 0]
+    found = np.asarray(estimator.adapted_(x))[:, 0] if labels else estimator.predict(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    left_out = type(estimator)(learner).fit(np.vstack([x[:1], x]), np.r_[y[:1], y], np.r_[0, np.ones(rows)])
+    np.testing.assert_array_equal(left_out.predict(x), estimator.predict(x))
+
+
+@pytest.mark.parametrize("rows", [5, 9, 17])
+def test_a_learner_of_random_parts_sees_rows_alone(rows) -> None:
+    x = np.sort(np.random.default_rng(0).normal(size=(rows, 1)), axis=0)
+    learner = _untrained(mtnets.models.mlp(1, 4, 1, init_std=0.3), "mse", View(8))
+    estimator = FewShotRegressor(learner, inner_steps=3).fit(x, x[:, 0] ** 2)
+    np.testing.assert_allclose(estimator.predict(x), learner.adapt(x, x**2)(x)[:, 0], rtol=1e-5)
+
+
+def _untrained(model, loss, view):
+    params, state = model.init(jax.random.key(0))
+    meta = mtnets.maml().init(model, params, jax.random.key(0), inner_lr=0.1, inner_steps=3)
+    return mtnets.Learner(model, mtnets.maml(), mtnets.Learned(meta, state, 0.1), 3, loss, view=view)
 
 
 def test_a_learner_of_functions_takes_what_it_was_trained_on() -> None:

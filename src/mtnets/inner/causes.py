@@ -27,6 +27,8 @@ SENTENCES = {
     "data": "The inputs or targets of a task hold NaN or infinity; remove or replace them.",
     "labels": "A label is out of range: the network has {outputs} outputs, so labels go from 0 to {last}. Number the "
     "classes of each task from 0, or give the network more outputs.",
+    "slices": "A slice of the stream has no example of a weight above 0, and there is nothing to learn from it; leave "
+    "such examples out, or take tasks of one size.",
     "outputs": "The network returns NaN or infinity at the weights that a task starts from, before any inner step. "
     "Look in its code for a logarithm, square root or division, and at the size of the inputs{half}.",
     "gradient": "The gradient of the loss is not finite at the weights that a task starts from, though the loss is. "
@@ -118,6 +120,7 @@ def _while_adapting(inner: Inner, training: bool, learned: Learned, support: Bat
         "meta": _finite(learned),
         "data": _finite((support.x, support.y)),
         "labels": _labels_fit(inner, support, outputs),
+        "slices": inner.view.weighed(support),
         "outputs": _finite(outputs),
         "gradient": _finite(gradient),
         "update": _finite(update),

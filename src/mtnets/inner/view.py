@@ -57,6 +57,14 @@ class View:
         filled = support.take(places % count)
         return filled._replace(weights=jnp.where(places < count, weights[places % count], 0))
 
+    def weighed(self, support: Batch) -> Array:
+        """Whether every slice of a stream has an example of a weight above 0: a mean over others is none."""
+        if not self.stream or support.weights is None:
+            return jnp.asarray(True)
+        weights = self.filled(support).weights
+        assert weights is not None
+        return jnp.all((weights.reshape(self.slices(support.size), -1) > 0).any(1))
+
     def to_json(self) -> dict[str, Any]:
         """The record, empty where a step sees everything."""
         return {"view": dataclasses.asdict(self)} if self != WHOLE else {}

@@ -26,7 +26,7 @@ from mtnets.inner import Batch, Method, as_loss, t_net
 from mtnets.inner.losses import Gaussian
 from mtnets.learner import AdaptedModel, Learner, load
 from mtnets.learner.compiled import support_loss
-from mtnets.learner.data import padded, to_counts, to_inputs, to_weights
+from mtnets.learner.data import to_counts, to_inputs, to_weights
 from mtnets.learner.meeting import check_weighs
 from mtnets.networks.models import mlp
 from mtnets.outer import TrainingOptions, meta_train
@@ -181,14 +181,15 @@ class _FewShot(BaseEstimator):
         """The rows of a weight above 0 with their targets, and for how many each counts, `[rows]`.
 
         Equal rows become one that counts for all, in an order that does not depend on the given one: so a row of weight
-        2 is the same as that row twice, to the last bit. Batch norm may count all rows alike, and gets them as they
-        are.
+        2 is the same as that row twice, to the last bit. Batch norm may count all rows alike, and a stream has an
+        order: these get them as they are.
         """
         each = np.full(len(rows), sample_weight) if isinstance(sample_weight, Number) else sample_weight
         counts = np.ones(len(rows)) if each is None else to_counts(each, targets, "sample_weight")
         kept = np.flatnonzero(counts)
         rows, targets, counts = rows[kept], targets[kept], counts[kept]
-        if self._resolved().model.norm != "none":
+        learner = self._resolved()
+        if learner.model.norm != "none" or learner.view.stream:
             return rows, targets, counts
         numbers = targets if targets.ndim > 1 else np.unique(targets, return_inverse=True)[1]
         both = np.column_stack([rows, numbers])
@@ -218,13 +219,13 @@ class _FewShot(BaseEstimator):
         if not (self.inner_steps is None or (isinstance(self.inner_steps, Integral) and self.inner_steps >= 0)):
             raise OptionError(f"inner_steps is {self.inner_steps!r}; it must be a whole number of at least 0, or None.")
         blocks = 1
-        if self.inner_steps is None and not again:
+        if self.inner_steps is None and not again and not learner.view.stream:  # which is read once
             blocks = min(math.ceil(counts.sum() / self._rows_of_training()), MOST_BLOCKS)
         weights = to_weights(counts) if np.ptp(counts) else None
         support = Batch(self._network_inputs(X), targets, weights, used)  # type: ignore[arg-type]
         if weights is not None:
             check_weighs(learner.model, support, "The rows")
-        support = padded(support) if learner.model.norm == "none" else support
+        support = learner.padded(support)
         seed = 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31 - 1))
         adapted, best, n_iter = None, math.inf, self.n_iter_ if again else 0
         start = self.adapted_.moved if again else None
@@ -308,7 +309,8 @@ class FewShotClassifier(ClassifierMixin, _FewShot):
         package: up to 64 features and 10 classes, standardised by the examples themselves. Another learner takes
         X as it is, reshaped to the shape of its inputs.
       inner_steps: gradient steps. None: those that the learner was trained with; with more rows than it saw then, as
-        many times more, at most 50 times, for as long as the training loss falls.
+        many times more, at most 50 times, for as long as the training loss falls. A learner of streams takes one for
+        each slice of the rows, in their order.
       random_state: an int or RandomState, for methods that are random within a task (masks); None is 0.
 
     Attributes:
@@ -428,7 +430,8 @@ class FewShotRegressor(RegressorMixin, _FewShot):
         package: up to 64 features, standardised by the examples themselves as the target is. Another learner takes
         X and y as they are, X reshaped to the shape of its inputs.
       inner_steps: gradient steps. None: those that the learner was trained with; with more rows than it saw then, as
-        many times more, at most 50 times, for as long as the training loss falls.
+        many times more, at most 50 times, for as long as the training loss falls. A learner of streams takes one for
+        each slice of the rows, in their order.
       random_state: an int or RandomState, for methods that are random within a task (masks); None is 0.
 
     Attributes:

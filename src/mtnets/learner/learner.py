@@ -159,6 +159,11 @@ class Learner:
                 )
         return dataclasses.replace(self.inner, steps=steps, ways=ways)
 
+    def padded(self, support: Batch) -> Batch:
+        """A support set filled up with examples of weight 0, so that few programs are compiled; as it is where these
+        would count (batch norm), or make up a slice of a stream by themselves."""
+        return support if self.view.stream or self.model.norm != "none" else padded(support)
+
     @property
     def outputs(self) -> int:
         """Number of outputs of the network."""
@@ -290,7 +295,7 @@ class Learner:
         ways = None if support.outputs is None or not self.any_ways else len(support.outputs)
         inner = self.inner_of(support.size, inner_steps, ways)
         key = jax.random.key(0) if key is None else key
-        support = padded(support) if self.model.norm == "none" and not self.view.stream else support
+        support = self.padded(support)
         moved, state, finite = compiled.adapt_one(inner, self.learned, start, support, key)
         if not finite:
             raise RunError(f"Adaptation failed. {self._cause(inner, start, support, key)}")
@@ -395,7 +400,7 @@ class Learner:
         self, support: Batch, masks: int, inputs: Inputs, inner_steps: int | None, key: Array | None
     ) -> AdaptedEnsemble:
         """Adapts to the same task several times, each with a mask of its own."""
-        support = padded(support) if self.model.norm == "none" and not self.view.stream else support
+        support = self.padded(support)
         supports = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (masks, *np.shape(leaf))), support)
         many = self.adapt_batches(supports, keys_of_masks(key, masks), (inputs,) * masks, inner_steps=inner_steps)
         params, state, moved = jax.device_get((many.params, many.state, many.moved))  # parts of which cost nothing
