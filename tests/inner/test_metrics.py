@@ -1,12 +1,13 @@
 """Metrics, against scikit-learn's."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import metrics as theirs
 
 from mtnets.errors import OptionError
-from mtnets.inner import METRICS, Batch, Metric, criterion
+from mtnets.inner import METRICS, Batch, Metric, criterion, fixed_key
 
 RANDOM = np.random.default_rng(0)
 pytestmark = pytest.mark.usefixtures("float64")
@@ -64,6 +65,86 @@ def test_several_labels() -> None:
         np.testing.assert_allclose(ours("f1", LOGITS, y, weights), expected, rtol=1e-10)
 
 
+DENSE = RANDOM.normal(size=(4, 2, 5, 3))  # images of 2 × 5 pixels
+PIXELS = RANDOM.integers(0, 3, (4, 2, 5))
+
+
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 0, 2, 0.5])], ids=["alike", "weighted"])
+@pytest.mark.parametrize("name", [*CLASSES, "calibration-error"])
+def test_dense_labels_count_as_so_many_examples(name: str, weights) -> None:
+    """Each pixel as an example of the weight of its image; beside that, scikit-learn on flat arrays."""
+    each = None if weights is None else np.repeat(weights, 10)
+    found = ours(name, DENSE, PIXELS, weights)
+    np.testing.assert_allclose(found, ours(name, DENSE.reshape(-1, 3), PIXELS.ravel(), each), rtol=1e-6)
+    labels, chosen = PIXELS.ravel(), DENSE.reshape(-1, 3).argmax(1)
+    if name == "f1":
+        expected = theirs.f1_score(labels, chosen, average="macro", sample_weight=each)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+    if name == "balanced-accuracy":
+        expected = theirs.balanced_accuracy_score(labels, chosen, sample_weight=each)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 0, 2, 0.5])], ids=["alike", "weighted"])
+@pytest.mark.parametrize("shape", [(4, 2, 5), (4, 2, 5, 1), (4, 2, 5, 3)], ids=str)
+def test_dense_yes_or_no(shape: tuple[int, ...], weights) -> None:
+    """A mask of an image: all pixels together, against scikit-learn on flat arrays."""
+    logits, y = RANDOM.normal(size=(2, *shape)).round(1)  # some scores are equal
+    y = (y > 0).astype(float)
+    each = None if weights is None else np.repeat(weights, y[0].size)
+    flat = y.ravel(), logits.ravel()
+    expected = {
+        "f1": theirs.f1_score(flat[0], flat[1] > 0, sample_weight=each),
+        "auroc": theirs.roc_auc_score(*flat, sample_weight=each),
+        "auprc": theirs.average_precision_score(*flat, sample_weight=each),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(ours(name, logits, y, weights), value, rtol=1e-10, err_msg=name)
+
+
+def test_areas_of_many_pixels() -> None:
+    """A hundred thousand elements, whose pairs would not fit in memory, in single precision."""
+    y = (RANDOM.uniform(size=(10, 100, 100)) > 0.9).astype(np.float32)
+    logits = (RANDOM.normal(size=y.shape) + y).astype(np.float32)
+    area = theirs.roc_auc_score(y.ravel(), logits.ravel())
+    precision = theirs.average_precision_score(y.ravel(), logits.ravel())
+    assert ours("auroc", logits, y, np.ones(10, np.float32)) == pytest.approx(area, rel=1e-4)
+    assert ours("auprc", logits, y, np.ones(10, np.float32)) == pytest.approx(precision, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["auroc", "auprc"])
+def test_areas_of_a_network_that_diverged_are_nan(name: str) -> None:
+    y = np.array([[0.0], [1], [1], [0]])
+    assert np.isnan(ours(name, np.array([[0.0], [np.nan], [1], [2]]), y))
+    assert np.isfinite(ours(name, np.array([[0.0], [np.inf], [-np.inf], [2]]), y))
+
+
+@pytest.mark.parametrize("name", ["f1", "auroc", "auprc"])
+@pytest.mark.parametrize(("loss", "fits"), [("binary", True), ("dice", True), ("cross-entropy", True), ("mse", False)])
+def test_scores_of_yes_or_no_need_a_loss_of_such_targets(name: str, loss: str, fits: bool) -> None:
+    if fits:
+        assert criterion(loss, metrics={name: name}).best == name
+    else:
+        words = rf"^The metric '{name}' is of labels, or of yes or no, and the loss mse of numbers; choose among r2,"
+        with pytest.raises(OptionError, match=words):
+            criterion(loss, metrics={name: name})
+
+
+@pytest.mark.parametrize("name", ["mae", "psnr", "coverage", "width"])
+def test_dense_numbers_are_a_mean_over_places(name: str) -> None:
+    y = RANDOM.normal(size=(4, 2, 5, 1))
+    outputs = 2 if name in ("coverage", "width") else 1
+    prediction, weights = RANDOM.normal(size=(4, 2, 5, outputs)), np.array([1.0, 0, 2, 0.5])
+    flat = ours(name, prediction.reshape(-1, outputs), y.reshape(-1, 1), np.repeat(weights, 10))
+    np.testing.assert_allclose(ours(name, prediction, y, weights), flat, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced-accuracy", "log-score", "calibration-error"])
+def test_metrics_of_labels_refuse_dense_yes_or_no(name: str) -> None:
+    with pytest.raises(OptionError, match=rf"^The metric {name} is of labels .*\[4, 2, 5\].*'f1'.*\.$"):
+        ours(name, DENSE[..., 0], PIXELS.astype(float))
+
+
 @pytest.mark.parametrize("name", ["accuracy", "balanced-accuracy", "log-score", "calibration-error"])
 @pytest.mark.parametrize("examples", [3, 40])  # as many as outputs, too, where shapes would fit
 def test_metrics_of_labels_refuse_several_yes_or_no(name: str, examples: int) -> None:
@@ -115,6 +196,46 @@ def test_a_function_may_return_one_number_or_one_for_each_example() -> None:
     assert float(Metric(lambda prediction, batch: batch.y.max())(None, batch)) == 3
 
 
+def test_a_function_may_take_the_network() -> None:
+    """It calls the network where it likes, and has the key; weights are its own affair."""
+    batch = Batch(np.array([[1.0], [2.0]]), np.zeros((2, 1)), np.array([1.0, 0]))
+    seen = []
+
+    def steepest(predict, batch, key):
+        seen.append(key)
+        return jnp.max(jax.vmap(jax.grad(lambda x: predict(x[None])[0, 0]))(batch.x))
+
+    metric = Metric(steepest, higher_is_better=False)
+    assert metric.of_network
+    assert float(metric.value(lambda x: x**3, batch, fixed_key())) == pytest.approx(12)
+    assert jnp.array_equal(jax.random.key_data(seen[0]), jax.random.key_data(fixed_key()))
+    with pytest.raises(
+        OptionError, match="'steepest' is a function of the network itself, which predictions do not tell"
+    ):
+        metric(batch.x**3, batch)
+    assert not METRICS["mae"].of_network
+
+
+@pytest.mark.parametrize("function", [lambda prediction: 0.0, lambda a, b, c, d: 0.0, 3], ids=["one", "four", "none"])
+def test_a_function_of_other_arguments_is_refused(function) -> None:
+    words = r"^The metric .* cannot be called as metric\(prediction, batch\), .* nor as metric\(predict, batch, key\)"
+    with pytest.raises(OptionError, match=words):
+        Metric(function)
+
+
+def test_of_points_of_the_network() -> None:
+    """A metric of the network takes what its outputs stand for, where it asks for that."""
+
+    def first(predict, batch, key):
+        return predict(batch.x).shape[-1]
+
+    metrics = {"outputs": Metric(first), "points": Metric(first, of_points=True)}
+    judges = criterion("gaussian", metrics=metrics)
+    batch = Batch(np.zeros((3, 1)), np.zeros((3, 1)))
+    scores = judges.scores(lambda x: jnp.concatenate([x, x], 1), batch, fixed_key())
+    assert {name: int(score) for name, score in scores.items()} == {"outputs": 2, "points": 1}
+
+
 @pytest.mark.parametrize(("loss", "point"), [("gaussian", 0), ("quantile(levels=(0.1, 0.6))", 1), ("huber", 0)])
 def test_scores_of_one_number_take_what_the_outputs_stand_for(loss, point) -> None:
     """Beside a mean stands its log-variance, beside one quantile another."""
@@ -122,6 +243,6 @@ def test_scores_of_one_number_take_what_the_outputs_stand_for(loss, point) -> No
     outputs = np.random.default_rng(0).normal(size=(8, judges.loss.outputs_per_target))
     batch = Batch(np.zeros((8, 1)), np.random.default_rng(1).normal(size=(8, 1)))
     expected = outputs[:, point : point + 1]
-    scores = judges.scores(lambda: jnp.asarray(outputs), batch)
+    scores = judges.scores(lambda x: jnp.asarray(outputs), batch, fixed_key())
     np.testing.assert_allclose(scores["mae"], abs(expected - batch.y).mean(), rtol=1e-5)
     np.testing.assert_allclose(scores["r2"], theirs.r2_score(batch.y, expected), rtol=1e-5)

@@ -104,6 +104,40 @@ def test_metrics_are_logged_scored_and_choose_the_best(tmp_path) -> None:
     assert {name for name, _ in again.criterion.metrics} == {"near", "r2", "mae"}
 
 
+def test_a_metric_may_see_the_network(tmp_path) -> None:
+    """The error of a derivative, in training and in evaluation, against the adapted network itself."""
+
+    def slope_error(predict, batch, key):
+        slope = jax.vmap(jax.grad(lambda x: predict(x[None])[0, 0]))(batch.x)
+        return batch.mean(jnp.abs(slope - jnp.cos(batch.x))[:, 0])
+
+    def curves(rng):
+        x = rng.uniform(-2, 2, (9, 1)).astype(np.float32)
+        return (x[:5], np.sin(x[:5])), (x[5:], np.sin(x[5:]))
+
+    tasks = mtnets.tasks.from_function(curves, loss="mse")
+    metrics = {"slope": mtnets.Metric(slope_error, higher_is_better=False)}
+    settings = FAST | {"meta_steps": 4, "validate_every": 2, "log_every": 2, "validation_tasks": 3, "test_tasks": 3}
+    learner = mtnets.meta_train(network(), mtnets.maml(0.05), tasks, metrics=metrics, out=tmp_path / "run", **settings)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["test"]["metric"] == "slope"
+    for loss in ("mse", smooth):  # computed with the loss, or apart
+        learner = mtnets.load(tmp_path / "run", loss=loss)
+        estimate = mtnets.evaluate(learner, tasks, 2, metrics=metrics, seed=7)
+        for scores, key in zip(estimate.scores, jax.random.split(jax.random.key(7), 2), strict=True):
+            support, query = tasks.test.sample(jax.random.fold_in(key, 0))
+            model = learner.adapt(support.x, support.y)
+
+            def predict(x, model=model):
+                return model.model.apply(model.params, model.state, x[None], None)[0][0, 0]
+
+            slope = jax.vmap(jax.grad(predict))(jnp.asarray(query.x))
+            assert scores[-1] == pytest.approx(float(jnp.abs(slope - jnp.cos(query.x)).mean()), rel=1e-4)
+    with pytest.raises(OptionError, match=r"The metric 'a' returns \[4, 1\]; it must return one number\.$"):
+        mtnets.evaluate(learner, tasks, 2, metrics={"a": lambda predict, batch, key: predict(batch.x)})
+    with pytest.raises(OptionError, match=r"The metric 'a' cannot be computed \(ZeroDivisionError"):
+        mtnets.evaluate(learner, tasks, 2, metrics={"a": lambda predict, batch, key: 1 / 0})
+
+
 def test_what_a_network_and_a_loss_do_not_agree_on() -> None:
     with pytest.raises(OptionError, match="The network has 1 outputs; the loss gaussian needs 2 for each"):
         train(loss="gaussian")

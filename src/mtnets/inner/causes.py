@@ -109,7 +109,7 @@ def _while_adapting(inner: Inner, training: bool, learned: Learned, support: Bat
             key_of_pass,
             inner.key_of_loss(key_of_pass),
         )
-        return loss, predict()
+        return loss, predict(support.x)
 
     folded_gradient, outputs = jax.grad(loss, has_aux=True)(start.folded)
     (gradient,) = jax.vjp(lambda weights: inner.fold(meta, weights, 0), theta)[1](folded_gradient)

@@ -10,9 +10,9 @@ from jax import Array
 
 from mtnets.arguments import check
 from mtnets.errors import OptionError, one_of
-from mtnets.inner.losses import LOSSES, CrossEntropy, Gaussian, Quantile
+from mtnets.inner.losses import LOSSES, Binary, CrossEntropy, Dice, Gaussian, Quantile
 from mtnets.inner.metrics import METRICS
-from mtnets.inner.objective import LearnedLoss, Loss, Metric, import_path, loss_of
+from mtnets.inner.objective import LearnedLoss, Loss, Metric, Predict, import_path, loss_of
 from mtnets.inner.task import Batch
 
 LossLike = str | Loss | Callable[..., Any]
@@ -47,12 +47,13 @@ class Criterion:
         """Whether a larger value of the score that chooses is better."""
         return self.best != LOSS and bool(dict(self.metrics)[self.best].higher_is_better)
 
-    def scores(self, predict: Callable[[], Array], batch: Batch) -> dict[str, Array]:
-        """The metrics of the outputs of a network for a batch, by name, scalars."""
-        return {
-            name: metric(self.loss.point(predict()) if metric.of_points else predict(), batch)
-            for name, metric in self.metrics
-        }
+    def scores(self, predict: Predict, batch: Batch, key: Array) -> dict[str, Array]:
+        """The metrics of a network on a batch, by name, scalars. Arguments are those of `Loss.value`."""
+
+        def point(x: Any) -> Any:
+            return self.loss.point(predict(x))
+
+        return {name: metric.value(point if metric.of_points else predict, batch, key) for name, metric in self.metrics}
 
     def to_json(self) -> dict[str, Any]:
         """The record: names, options, and import paths of what is the user's; only what is not the default."""
@@ -115,13 +116,21 @@ def criterion(
 
 def _check_targets(loss: Loss, name: str, metric: Metric) -> None:
     """Raises OptionError for a metric of labels beside a loss of numbers, or the reverse."""
-    if loss.targets == metric.targets or "any" in (loss.targets, metric.targets):
+    if _fits(loss, metric):
         return
-    fitting = [each for each, shipped in METRICS.items() if shipped.targets in (loss.targets, "any")]
+    fitting = [each for each, shipped in METRICS.items() if _fits(loss, shipped)]
+    targets = "labels, or of yes or no" if metric.targets == "any" else metric.targets
     raise OptionError(
-        f"The metric {name!r} is of {metric.targets}, and the loss {loss.name} of {loss.targets}; choose among "
+        f"The metric {name!r} is of {targets}, and the loss {loss.name} of {loss.targets}; choose among "
         f"{', '.join(fitting)}."
     )
+
+
+def _fits(loss: Loss, metric: Metric) -> bool:
+    """Whether a metric is of such targets as the loss has."""
+    if loss.targets == "numbers" and metric in [METRICS[name] for name in ("f1", "auroc", "auprc")]:
+        return isinstance(loss, Binary | Dice)  # numbers that are a yes or no
+    return loss.targets == metric.targets or "any" in (loss.targets, metric.targets)
 
 
 def _check_interval(loss: Loss, name: str, metric: Metric) -> None:
@@ -156,7 +165,7 @@ def as_metric(name: str, metric: MetricLike) -> Metric:
     """A metric by its name, by value, or of a function.
 
     Raises:
-      OptionError: if there is none of this name.
+      OptionError: if there is none of this name, or a function cannot be called as a metric.
     """
     if isinstance(metric, Metric):
         return metric

@@ -51,7 +51,7 @@ class TaskEpisode(NamedTuple):
         loss, new_state, predict = judged(criterion.loss, self.inner.model, params, state, query, key, loss_key)
         metrics = {"pre_loss": loss if support_loss is None or not self.inner.steps else support_loss[0]}
         metrics["post_loss"] = loss
-        metrics |= criterion.scores(predict, query)
+        metrics |= criterion.scores(predict, query, loss_key)
         # statistics of one support set mean nothing to the next task
         return loss, (self.state if predicts else new_state, metrics)
 

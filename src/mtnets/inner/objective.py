@@ -4,6 +4,7 @@ A loss is one number per example of a prediction, or any function of the network
 """
 
 import abc
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable
@@ -173,22 +174,49 @@ class Metric:
 
     Attributes:
       function: `function(prediction, batch)`, which returns one number per example, `[examples]`, whose weighted mean
-        is the score, or the score itself, a scalar. JAX must be able to trace it.
+        is the score, or the score itself, a scalar; or `function(predict, batch, key)`, a scalar, which has the network
+        as `Objective` has. JAX must be able to trace it.
       higher_is_better: whether a larger score is better. It has to be said of the metric that chooses the best learner.
       targets: what it compares predictions with, as for a loss.
       of_points: whether it takes the one number for each target that outputs stand for (`Loss.point`) in the place of
         the outputs, which may be several for each.
+
+    Raises:
+      OptionError: for a function of another number of arguments.
     """
 
-    function: Callable[[Array, Batch], Array]
+    function: Callable[..., Array]
     higher_is_better: bool | None = None
     targets: Targets = "any"
     of_points: bool = False
 
+    def __post_init__(self) -> None:
+        _ = self.of_network
+
+    @property
+    def of_network(self) -> bool:
+        """Whether it is a function of the network itself."""
+        return takes_network(self.function, "metric")
+
     def __call__(self, prediction: Array, batch: Batch) -> Array:
-        """The score on a batch, a scalar."""
+        """The score of predictions `[examples, ...]` for a batch, a scalar.
+
+        Raises:
+          OptionError: for a metric of the network itself.
+        """
+        if self.of_network:
+            raise OptionError(
+                f"The metric {name_of(self.function)!r} is a function of the network itself, which predictions do not "
+                "tell; use Metric.value(predict, batch, key), or mtnets.evaluate."
+            )
         value = jnp.asarray(self.function(prediction, batch))
         return batch.mean(value) if value.ndim else value
+
+    def value(self, predict: Predict, batch: Batch, key: Array) -> Array:
+        """The score of a network on a batch, a scalar. Arguments are those of `Loss.value`."""
+        if self.of_network:
+            return jnp.asarray(self.function(predict, batch, key))
+        return self(predict(batch.x), batch)
 
 
 class Judged(NamedTuple):
@@ -197,12 +225,12 @@ class Judged(NamedTuple):
     Attributes:
       loss: a scalar.
       state: the new state of the network.
-      predict: the outputs for the batch.
+      predict: the network at the present weights, whose outputs for the batch itself are computed once.
     """
 
     loss: Array
     state: Any
-    predict: Callable[[], Array]
+    predict: Predict
 
 
 def judged(
@@ -217,17 +245,24 @@ def judged(
       key: as for `Model.apply`: the network learns with one and predicts with None.
       loss_key: for whatever is random in the loss.
     """
-    if isinstance(loss, PerExample):  # one pass over the batch serves the loss, the new state and all metrics
-        with weighing(batch.weights):
-            prediction, new = model.apply(params, state, batch.x, key)
-        return Judged(loss.value(lambda _: prediction, batch, loss_key), new, lambda: prediction)
 
-    def predict(x: Any) -> Array:
+    def apply(x: Any) -> tuple[Array, Any]:
         with weighing(batch.weights if x is batch.x else None):
-            return model.apply(params, state, x, key)[0]
+            return model.apply(params, state, x, key)
+
+    if isinstance(loss, PerExample):  # one pass over the batch serves the loss, the new state and all metrics
+        prediction, new = apply(batch.x)
+
+        def predict(x: Any) -> Array:
+            return prediction if x is batch.x else apply(x)[0]
+
+        return Judged(loss.value(predict, batch, loss_key), new, predict)
+
+    def predict_anew(x: Any) -> Array:
+        return apply(x)[0]
 
     # what a network would remember of the inputs that the function chooses means nothing to another task
-    return Judged(loss.value(predict, batch, loss_key), state, lambda: predict(batch.x))
+    return Judged(loss.value(predict_anew, batch, loss_key), state, predict_anew)
 
 
 def loss_of(function: Callable[..., Array]) -> Loss:
@@ -237,19 +272,33 @@ def loss_of(function: Callable[..., Array]) -> Loss:
     Raises:
       OptionError: for a function of another number of arguments.
     """
-    try:
-        inspect.signature(function).bind(None, None)
-        return Function(function)
-    except (TypeError, ValueError):
-        pass
-    try:
-        inspect.signature(function).bind(None, None, None)
-        return Objective(function)
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            f"The loss {getattr(function, '__name__', function)!r} cannot be called as loss(prediction, batch), which "
-            "returns one number per example, nor as loss(predict, batch, key), which returns one number."
-        ) from error
+    return Objective(function) if takes_network(function, "loss") else Function(function)
+
+
+def takes_network(function: Callable[..., Any], what: str) -> bool:
+    """Whether a function of the user's takes the network, `(predict, batch, key)`, or its predictions,
+    `(prediction, batch)`.
+
+    Args:
+      function: a loss or a metric.
+      what: which of them, for the error.
+
+    Raises:
+      OptionError: for a function of another number of arguments.
+    """
+    for arguments, of_network in ((2, False), (3, True)):
+        with contextlib.suppress(TypeError, ValueError):
+            inspect.signature(function).bind(*[None] * arguments)
+            return of_network
+    raise OptionError(
+        f"The {what} {name_of(function)!r} cannot be called as {what}(prediction, batch), which returns one number per "
+        f"example, nor as {what}(predict, batch, key), which returns one number."
+    )
+
+
+def name_of(function: Any) -> str:
+    """What to call a function of the user's in an error."""
+    return str(getattr(function, "__name__", function))
 
 
 def import_path(function: Any) -> str | None:

@@ -301,7 +301,7 @@ def score_tasks(
         def probe(params: Any, state: Any, seen: Batch | None) -> dict[str, Array]:
             examples = seen if inner.view.stream and seen is not None else task.query
             loss, _, predict = judged(judges.loss, inner.model, params, state, examples, None, loss_key)
-            scores = judges.scores(predict, examples)
+            scores = judges.scores(predict, examples, loss_key)
             return {LOSS: loss} | {name: score.astype(jnp.float32) for name, score in scores.items()}
 
         return adapt(inner, learned, task.support, jax.random.fold_in(key, 1), probe=probe).probed

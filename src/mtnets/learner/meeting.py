@@ -10,7 +10,7 @@ from jax import Array
 
 from mtnets.compilation import compiled
 from mtnets.errors import DataError, MtnetsError, OptionError, first_line, warn
-from mtnets.inner import Batch, Criterion, Distribution, Loss, Objective, Task, fixed_key, uses_float16
+from mtnets.inner import Batch, Criterion, Distribution, Loss, Metric, Objective, Task, fixed_key, uses_float16
 from mtnets.learner.compiled import predict
 from mtnets.networks.adapters.checks import check_form
 from mtnets.networks.model import Model
@@ -280,12 +280,18 @@ def _check_metrics(model: Model, criterion: Criterion, batch: Batch) -> None:
     """Raises OptionError for a metric that does not return numbers of the right shape."""
     for name, metric in criterion.metrics:
 
-        def value(params: Any, state: Any, metric: Any = metric) -> Any:
-            outputs = model.apply(params, state, batch.x, None)[0]
-            return metric.function(criterion.loss.point(outputs) if metric.of_points else outputs, batch)
+        def value(params: Any, state: Any, metric: Metric = metric) -> Any:
+            def predict(x: Any) -> Any:
+                outputs = model.apply(params, state, x, None)[0]
+                return criterion.loss.point(outputs) if metric.of_points else outputs
 
-        expected = "one number per example, or one number"
-        _check_returned(model, value, {(), (batch.size,)}, f"The metric {name!r}", expected)
+            if metric.of_network:
+                return metric.function(predict, batch, fixed_key())
+            return metric.function(predict(batch.x), batch)
+
+        one = "one number"
+        shapes, expected = ({()}, one) if metric.of_network else ({(), (batch.size,)}, f"{one} per example, or {one}")
+        _check_returned(model, value, shapes, f"The metric {name!r}", expected)
 
 
 def _check_returned(model: Model, value: Any, shapes: set[tuple[int, ...]], what: str, expected: str) -> None:
