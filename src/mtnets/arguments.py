@@ -8,6 +8,7 @@ is checked by the function itself.
 import dataclasses
 import functools
 import inspect
+import math
 import numbers
 import os
 import types
@@ -55,6 +56,7 @@ Seed = Annotated[int, Such(lambda seed: 0 <= seed < 2**32, f"a whole number from
 Key = Annotated[Array, Such(_is_key, "one random key, such as jax.random.key(0)")]
 # JAX counts the rounds of a loop in 32 bits
 Steps = Annotated[int, Such(lambda steps: 0 <= steps < 2**31, f"a whole number from 0 to {2**31 - 1}")]
+Rate = Annotated[float, Such(lambda rate: 0 <= rate < math.inf, "a number of at least 0")]
 Coverage = Annotated[float, Such(lambda share: 0 < share < 1, "a number between 0 and 1")]
 
 ANY_VALUE = {Any, ArrayLike, np.typing.ArrayLike, inspect.Parameter.empty}

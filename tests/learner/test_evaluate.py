@@ -192,6 +192,25 @@ def test_masks_can_be_used_otherwise_at_test(learner, tasks):
     assert not np.allclose(losses["threshold"], losses["mean"])
 
 
+def test_another_inner_rate_is_that_of_a_learner_which_has_it(learner, tasks):
+    other = dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=0.3))
+    found = evaluate(learner, tasks, 9, inner_lr=0.3).losses
+    np.testing.assert_array_equal(found, evaluate(other, tasks, 9).losses)
+    assert not np.array_equal(found, evaluate(learner, tasks, 9).losses)
+    still = evaluate(learner, tasks, 9, inner_lr=0).losses
+    np.testing.assert_array_equal(still[:, 0], still[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("maml", {"rates": "weight"}), ("mt_net", {"rates": "layer-step"}), ("meta_sgd", {}), ("alfa", {})],
+)
+def test_learned_rates_are_not_replaced(name, options, tasks):
+    learner = trained(mtnets.models.mlp(1, 6, 1), tasks, mtnets.METHODS[name](0.1, **options))
+    with pytest.raises(OptionError, match=f"inner_lr is 0.5, and the rates of {name} are learned"):
+        evaluate(learner, tasks, 5, inner_lr=0.5)
+
+
 def test_saved_scores(learner, tasks, tmp_path):
     estimate = evaluate(learner, tasks, 9)
     estimate.save(tmp_path / "scores.npz")
@@ -231,5 +250,8 @@ def test_bad_options(learner, tasks):
     with pytest.raises(OptionError, match="devices is 0; it must be at least 1, or 'all'"):
         evaluate(learner, tasks, 5, devices=0)
     maml = dataclasses.replace(learner, method=mtnets.maml())
+    for rate in (-0.1, np.inf, "fast"):
+        with pytest.raises(OptionError, match=f"inner_lr is {rate!r}; it must be a number of at least 0"):
+            evaluate(learner, tasks, 5, inner_lr=rate)
     with pytest.raises(OptionError, match="maml has no masks, and mask is 'mean'"):
         evaluate(maml, tasks, 5, mask="mean")

@@ -22,7 +22,7 @@ from mtnets.inner.episode import TaskEpisode
 from mtnets.inner.estimators import Displacement, Exact, FirstOrder, Implicit, Trajectory, Truncated
 from mtnets.inner.folds import identity, metric, product, step_offsets
 from mtnets.inner.heads import HEADS, Head, Prototypes, Ridge, Shared
-from mtnets.inner.loop import Inner, adapt, begun_point, starting_point
+from mtnets.inner.loop import Inner, adapt, begun_point, starting_point, uses_rate
 from mtnets.inner.losses import LOSSES
 from mtnets.inner.method import METHODS, Method, Off, Parts
 from mtnets.inner.methods import (
@@ -174,6 +174,7 @@ __all__ = [
     "t_net",
     "unit_scale",
     "uses_float16",
+    "uses_rate",
     "warp_grad",
     "weight_rates",
 ]

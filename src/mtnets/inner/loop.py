@@ -244,3 +244,15 @@ def moving_weights(inner: Inner, meta: Meta) -> dict[str, Array]:
     """The leaves that move, by path."""
     leaves = leaves_by_path(meta.params)
     return {path: leaves[path] for path in inner.moving}
+
+
+def uses_rate(inner: Inner, meta: Meta) -> bool:
+    """Whether updates depend on α, and not on learned rates alone, as their program tells."""
+    weights, key = moving_weights(inner, meta), jax.random.key(0)
+
+    def update(inner_lr: Array) -> Any:
+        updates = inner.method.begin(inner.layers, meta.rule, inner_lr, key)
+        return updates.update(weights, updates.init(weights), weights)[0]
+
+    program = jax.make_jaxpr(update)(jnp.ones(())).jaxpr
+    return any(program.invars[0] is used for equation in program.eqns for used in equation.invars)

@@ -12,12 +12,26 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from mtnets.arguments import Seed, Steps, checked_arguments
+from mtnets.arguments import Rate, Seed, Steps, checked_arguments
 from mtnets.compilation import compiled
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, present, task_mesh
 from mtnets.errors import OptionError
 from mtnets.files import replacing
-from mtnets.inner import LOSS, Batch, Distribution, Inner, Learned, Method, MetricLike, Task, adapt, criterion, judged
+from mtnets.inner import (
+    LOSS,
+    Batch,
+    Criterion,
+    Distribution,
+    Inner,
+    Learned,
+    Method,
+    MetricLike,
+    Task,
+    adapt,
+    criterion,
+    judged,
+    uses_rate,
+)
 from mtnets.inner.rules import MaskUse
 from mtnets.learner.data import of_task, to_counts
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
@@ -150,6 +164,7 @@ def evaluate(
     num_tasks: int = 600,
     *,
     inner_steps: Steps | None = None,
+    inner_lr: Rate | None = None,
     mask: MaskUse | None = None,
     metrics: Mapping[str, MetricLike] | None = None,
     seed: Seed = TEST_SEED,
@@ -168,6 +183,7 @@ def evaluate(
         as it does.
       num_tasks: how many tasks are drawn.
       inner_steps: gradient steps. Defaults to those of training.
+      inner_lr: α in the place of `learner.inner_lr`, for methods whose rates are not learned.
       metrics: scores beside the loss, by name, as for `meta_train`; the first is that of `scores`. Defaults to those of
         training.
       mask: how masks are used: `sample`, `mean` or `threshold`. Defaults to the method's own choice.
@@ -176,15 +192,13 @@ def evaluate(
       tasks_at_once: tasks that a device runs at the same time; see `mtnets.devices.default_at_once`.
 
     Raises:
-      OptionError: for less than one task or more than ten millions, or a mask for a method without one.
+      OptionError: for less than one task or more than ten millions, a mask for a method without one, or an
+        inner_lr for a method with learned rates.
       DataError: for tasks whose inputs mean nothing to the learner, or are converted otherwise than it does.
     """
     if not 1 <= num_tasks <= MOST_TASKS:
         raise OptionError(f"num_tasks is {num_tasks}; it must be from 1 to {MOST_TASKS}.")
-    given, distribution = inputs_of(tasks), tasks.test if isinstance(tasks, Family) else tasks
-    if given is not None:
-        learner.inputs.check_tasks(given)
-    inner = learner.inner
+    inner, learned = learner.inner, learner.learned
     if inner_steps is not None:
         inner = dataclasses.replace(inner, steps=inner_steps)
     if metrics is not None:
@@ -192,14 +206,17 @@ def evaluate(
         inner = dataclasses.replace(inner, criterion=dataclasses.replace(judges, best=next(iter(metrics), LOSS)))
     if mask is not None:
         inner = dataclasses.replace(inner, method=_with_mask(inner.method, mask))
+    if inner_lr is not None:
+        if not uses_rate(inner, learned.meta):
+            raise OptionError(
+                f"inner_lr is {inner_lr}, and the rates of {inner.method.name} are learned, in the place of α; leave "
+                "it out."
+            )
+        learned = learned._replace(inner_lr=inner_lr)
     keys = jax.random.split(jax.random.key(seed), num_tasks)
     at_once = chosen_at_once(tasks_at_once, learner.meta.params, num_tasks, most=MOST_AT_ONCE)
-    drawn = None
-    if given == AS_THEY_ARE != learner.inputs:
-        drawn = converted(learner, distribution, keys)
-    else:
-        judges = inner.criterion
-        distribution = fitted(learner.model, judges, distribution, "The tasks", any_ways=learner.any_ways)
+    part = tasks.test if isinstance(tasks, Family) else tasks
+    distribution, drawn = as_taken(learner, inner.criterion, tasks, part, keys)
     masked = inner.criterion.labels and not learner.inputs.shared_classes
     if masked or inner.view.stream:
         one = example(distribution, "The tasks") if drawn is None else jax.tree.map(lambda leaf: leaf[0], drawn)
@@ -209,10 +226,35 @@ def evaluate(
     with surfacing():
         mesh = task_mesh(min(present(devices), num_tasks))
         outputs = (inner.ways or learner.outputs) if masked else None
-        scores = score_tasks(inner, outputs, at_once, mesh, learner.learned, distribution, keys, drawn)
+        scores = score_tasks(inner, outputs, at_once, mesh, learned, distribution, keys, drawn)
         each = {name: np.asarray(values) for name, values in scores.items()}
         best = inner.criterion.best
         return Estimate(best, each[best], each[LOSS], each, inner.view.stream)
+
+
+def as_taken(
+    learner: Learner, criterion: Criterion, tasks: Family | Distribution, part: Distribution, keys: Array
+) -> tuple[Distribution, Task | None]:
+    """Where tasks are drawn from, as the network takes them, and the tasks themselves, `[tasks, ...]`, if the learner
+    has converted their raw data; None if there was nothing to convert.
+
+    Args:
+      learner: that is to learn them.
+      criterion: what it is judged by.
+      tasks: where they come from.
+      part: what they are drawn from: a distribution of the family, or the tasks themselves.
+      keys: of the tasks.
+
+    Raises:
+      OptionError, DataError: for tasks that do not fit the network or the criterion, whose inputs mean nothing to the
+        learner, or are converted otherwise than it does.
+    """
+    given = inputs_of(tasks)
+    if given is not None:
+        learner.inputs.check_tasks(given)
+    if given == AS_THEY_ARE != learner.inputs:
+        return part, converted(learner, part, keys)
+    return fitted(learner.model, criterion, part, "The tasks", any_ways=learner.any_ways), None
 
 
 def _of_task(learner: Learner, inner: Inner, task: Task, inner_steps: int | None) -> Inner:

@@ -12,32 +12,17 @@ from numpy.typing import NDArray
 from mtnets.inner import Distribution, Task
 from mtnets.learner import compiled
 from mtnets.learner.data import check_predictions
-from mtnets.learner.evaluate import converted, draw_each, masked_by_support
+from mtnets.learner.evaluate import as_taken, draw_each, masked_by_support
 from mtnets.learner.learner import Learner, keys_of_masks
-from mtnets.learner.meeting import fitted
-from mtnets.tasks import AS_THEY_ARE, Family, inputs_of
+from mtnets.tasks import AS_THEY_ARE, Family
 from mtnets.tasks.sampling import surfacing
 
 
 def drawn_tasks(learner: Learner, tasks: Family | Distribution, part: Distribution, keys: Array) -> Task:
-    """Tasks as the network takes them, `[tasks, ...]`, with the outputs masked that it does not use for them.
-
-    Args:
-      learner: that is to learn them.
-      tasks: where they come from.
-      part: what they are drawn from: a distribution of the family, or the tasks themselves.
-      keys: of the tasks.
-
-    Raises:
-      DataError: for tasks whose inputs mean nothing to the learner, or are converted otherwise than it does.
-    """
-    given = inputs_of(tasks)
-    if given is not None:
-        learner.inputs.check_tasks(given)
-    if given == AS_THEY_ARE != learner.inputs:
-        drawn = converted(learner, part, keys)
-    else:
-        part = fitted(learner.model, learner.criterion, part, "The tasks", any_ways=learner.any_ways)
+    """Tasks as the network takes them, `[tasks, ...]`, with the outputs masked that it does not use for them. Arguments
+    and errors are those of `as_taken`."""
+    part, drawn = as_taken(learner, learner.criterion, tasks, part, keys)
+    if drawn is None:
         with surfacing():
             drawn = jax.device_get(draw_each(part, keys))
     if learner.criterion.labels and not learner.inputs.shared_classes:
