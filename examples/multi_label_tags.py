@@ -50,12 +50,13 @@ class Users:
         return mtnets.Task(mtnets.Batch(x[:SUPPORT], y[:SUPPORT]), mtnets.Batch(x[SUPPORT:], y[SUPPORT:]))
 
 
-def rows(name, learners, steps):
-    """Prints AUROC and F1 after some steps. Learners differ in their rate: each number of
-    steps has the one that does best on validation tasks, which choose the number of steps of the last column too."""
-    valid = [mtnets.evaluate(each, tasks, VALIDATION_TASKS, inner_steps=steps, seed=1).mean for each in learners]
+def rows(name, learner, steps, rates=(None,)):
+    """Prints AUROC and F1 after some steps: each number of steps has the inner rate that does best there on validation
+    tasks, which choose the number of steps of the last column too."""
+    settings = [{"inner_steps": steps, "inner_lr": rate} for rate in rates]
+    valid = [mtnets.evaluate(learner, tasks, VALIDATION_TASKS, seed=1, **each).mean for each in settings]
     best = np.argmax(valid, 0)
-    tests = [mtnets.evaluate(each, tasks, TEST_TASKS, inner_steps=steps) for each in learners]
+    tests = [mtnets.evaluate(learner, tasks, TEST_TASKS, **each) for each in settings]
     for metric in ("auroc", "f1"):
         scores = np.stack([test.each[metric] for test in tests])[best, :, np.arange(steps + 1)].T
         show(f"{name}: {metric}", scores, [0, 1, 5, 10, int(np.max(valid, 0).argmax())])
@@ -98,17 +99,16 @@ options |= {"meta_batch": 4, "validate_every": 0, "clip_norm": 10.0, "schedule":
 
 
 def without_inner_loop(meta_steps):
-    """Networks, one for each rate, that learn a task from where they are by Adam: trained on all tasks at once."""
+    """A learner that adapts by Adam, its network trained on all tasks at once for so many steps."""
     adam = mtnets.maml(RATES[0], inner_optimiser="adam")
-    learner = mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
-    return [dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=rate)) for rate in RATES]
+    return mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
 
 
 learner = mtnets.meta_train(network, mtnets.mt_net(0.5), tasks, inner_steps=5, meta_steps=STEPS, **options)
 print(f"AUROC and F1 (means over tags) on {TEST_TASKS} tasks, ± 95 %, after inner steps")
 print(f"{'':30}" + "".join(f"{steps:>15}" for steps in (0, 1, 5, 10, "tuned (steps)")))
-rows("MT-net", [learner], 10)
-rows("pretrained, then Adam", without_inner_loop(STEPS), LONG)
-rows("from nothing, Adam", without_inner_loop(0), LONG)
+rows("MT-net", learner, 10)
+rows("pretrained, then Adam", without_inner_loop(STEPS), LONG, RATES)
+rows("from nothing, Adam", without_inner_loop(0), LONG, RATES)
 of_scikit_learn("logistic regression", LogisticRegression)
 of_scikit_learn("support vector machine", SVC)

@@ -111,12 +111,13 @@ def apply(p, x):
     return UNIT * (h @ p["w2"] + p["b2"])
 
 
-def rows(name, learners, steps):
-    """Prints both errors after some steps. Learners differ in their rate: each number of
-    steps has the one that does best on validation tasks, which choose the number of steps of the last column too."""
-    valid = [mtnets.evaluate(each, tasks, TASKS, inner_steps=steps, seed=1).of("loss").mean for each in learners]
+def rows(name, learner, steps, rates=(None,)):
+    """Prints both errors after some steps: each number of steps has the inner rate that does best there on validation
+    tasks, which choose the number of steps of the last column too."""
+    settings = [{"inner_steps": steps, "inner_lr": rate} for rate in rates]
+    valid = [mtnets.evaluate(learner, tasks, TASKS, seed=1, **each).of("loss").mean for each in settings]
     best = np.argmin(valid, 0)
-    tests = [mtnets.evaluate(each, tasks, TASKS, inner_steps=steps) for each in learners]
+    tests = [mtnets.evaluate(learner, tasks, TASKS, **each) for each in settings]
     for metric in ("loss", "acceleration"):
         scores = np.stack([test.each[metric] for test in tests])[best, :, np.arange(steps + 1)].T
         show(name, metric, scores, [0, 1, 5, 10, int(np.min(valid, 0).argmin())])
@@ -174,18 +175,17 @@ options |= {"meta_batch": 4, "validate_every": 0, "clip_norm": 10.0, "meta_lr": 
 
 
 def without_inner_loop(meta_steps):
-    """Networks, one for each rate, that learn a task from where they are by Adam: trained on all tasks at once."""
+    """A learner that adapts by Adam, its network trained on all tasks at once for so many steps."""
     adam = mtnets.maml(RATES[0], inner_optimiser="adam")
-    learner = mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
-    return [dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=rate)) for rate in RATES]
+    return mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
 
 
 method = mtnets.mt_net(0.01, rates="weight", inner_clip=10.0)
 learner = mtnets.meta_train(network, method, tasks, inner_steps=5, meta_steps=STEPS, **options)
 print(f"Errors of the angle (rad) and of the acceleration (rad/s²) on {TASKS} tasks, ± 95 %, after inner steps")
 print(f"{'':38}" + "".join(f"{steps:>15}" for steps in (0, 1, 5, 10, "tuned (steps)")))
-rows("MT-net", [learner], 10)
-rows("pretrained, then Adam", without_inner_loop(STEPS), LONG)
-rows("from nothing, Adam", without_inner_loop(0), LONG)
+rows("MT-net", learner, 10)
+rows("pretrained, then Adam", without_inner_loop(STEPS), LONG, RATES)
+rows("from nothing, Adam", without_inner_loop(0), LONG, RATES)
 of_model("Gaussian process", gaussian_process)
 of_model("known equation", known_equation)

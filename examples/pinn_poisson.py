@@ -75,12 +75,13 @@ def apply(p, x):
     return jnp.tanh(jnp.tanh(x @ p["w0"] + p["b0"]) @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"]
 
 
-def rows(name, learners, steps):
-    """Prints the errors after some steps. Learners differ in their rate: each number of
-    steps has the one that does best on validation tasks, which choose the number of steps of the last column too."""
-    valid = [mtnets.evaluate(each, tasks, VALIDATION_TASKS, inner_steps=steps, seed=1).mean for each in learners]
-    test = [mtnets.evaluate(each, tasks, TEST_TASKS, inner_steps=steps).scores for each in learners]
-    scores = np.stack(test)[np.argmin(valid, 0), :, np.arange(steps + 1)].T
+def rows(name, learner, steps, rates=(None,)):
+    """Prints the errors after some steps: each number of steps has the inner rate that does best there on validation
+    tasks, which choose the number of steps of the last column too."""
+    settings = [{"inner_steps": steps, "inner_lr": rate} for rate in rates]
+    valid = [mtnets.evaluate(learner, tasks, VALIDATION_TASKS, seed=1, **each).mean for each in settings]
+    tests = [mtnets.evaluate(learner, tasks, TEST_TASKS, **each).scores for each in settings]
+    scores = np.stack(tests)[np.argmin(valid, 0), :, np.arange(steps + 1)].T
     show(name, scores, [0, 1, 5, 10, int(np.min(valid, 0).argmin())])
 
 
@@ -108,18 +109,17 @@ options |= {"meta_batch": 4, "validate_every": 0, "clip_norm": 10.0, "meta_lr": 
 
 
 def without_inner_loop(meta_steps):
-    """Networks, one for each rate, that learn a task from where they are by Adam: trained on all tasks at once."""
+    """A learner that adapts by Adam, its network trained on all tasks at once for so many steps."""
     adam = mtnets.maml(RATES[0], inner_optimiser="adam")
-    learner = mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
-    return [dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=rate)) for rate in RATES]
+    return mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
 
 
 method = mtnets.t_net(0.01, rates="weight", inner_clip=10.0)
 learner = mtnets.meta_train(network, method, tasks, inner_steps=5, meta_steps=STEPS, **options)
 print(f"Relative error on {TEST_TASKS} tasks, ± 95 %, after inner steps")
 print(f"{'':24}" + "".join(f"{steps:>15}" for steps in (0, 1, 5, 10, "tuned (steps)")))
-rows("T-net", [learner], 10)
-rows("pretrained, then Adam", without_inner_loop(STEPS), LONG)
-rows("from nothing, Adam", without_inner_loop(0), LONG)
+rows("T-net", learner, 10)
+rows("pretrained, then Adam", without_inner_loop(STEPS), LONG, RATES)
+rows("from nothing, Adam", without_inner_loop(0), LONG, RATES)
 scores = [[by_polynomial(tasks.sample(key))] for key in jax.random.split(jax.random.key(2), TEST_TASKS)]
 show("polynomial, least squares", np.array(scores), [0])

@@ -90,12 +90,13 @@ def dice(prediction, batch):
     return 2 * iou / (1 + iou)
 
 
-def rows(name, learners, steps):
-    """Prints Dice and IoU after some steps. Learners differ in their rate: each number of
-    steps has the one that does best on validation tasks, which choose the number of steps of the last column too."""
-    valid = [mtnets.evaluate(each, tasks, TASKS, inner_steps=steps, seed=1).mean for each in learners]
+def rows(name, learner, steps, rates=(None,)):
+    """Prints Dice and IoU after some steps: each number of steps has the inner rate that does best there on validation
+    tasks, which choose the number of steps of the last column too."""
+    settings = [{"inner_steps": steps, "inner_lr": rate} for rate in rates]
+    valid = [mtnets.evaluate(learner, tasks, TASKS, seed=1, **each).mean for each in settings]
     best = np.argmax(valid, 0)
-    tests = [mtnets.evaluate(each, tasks, TASKS, inner_steps=steps) for each in learners]
+    tests = [mtnets.evaluate(learner, tasks, TASKS, **each) for each in settings]
     for metric in METRICS:
         scores = np.stack([test.each[metric] for test in tests])[best, :, np.arange(steps + 1)].T
         show(f"{name}: {metric}", scores, [0, 1, 5, 10, int(np.max(valid, 0).argmax())])
@@ -131,18 +132,17 @@ options |= {"meta_lr": 0.003, "schedule": "cosine"}
 
 
 def without_inner_loop(meta_steps):
-    """Networks, one for each rate, that learn a task from where they are by Adam: trained on all tasks at once."""
+    """A learner that adapts by Adam, its network trained on all tasks at once for so many steps."""
     adam = mtnets.maml(RATES[0], inner_optimiser="adam")
-    learner = mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
-    return [dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=rate)) for rate in RATES]
+    return mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
 
 
 learner = mtnets.meta_train(network, mtnets.mt_net(0.5), tasks, inner_steps=3, meta_steps=STEPS, **options)
 print(f"Dice and IoU on {TASKS} tasks, ± 95 %, after inner steps")
 print(f"{'':28}" + "".join(f"{steps:>15}" for steps in (0, 1, 5, 10, "tuned (steps)")))
-rows("MT-net", [learner], 10)
-rows("pretrained, then Adam", without_inner_loop(STEPS), LONG)
-rows("from nothing, Adam", without_inner_loop(0), LONG)
+rows("MT-net", learner, 10)
+rows("pretrained, then Adam", without_inner_loop(STEPS), LONG, RATES)
+rows("from nothing, Adam", without_inner_loop(0), LONG, RATES)
 scores = np.array([by_forest(tasks.sample(key)) for key in jax.random.split(jax.random.key(2), TASKS)])
 for i, metric in enumerate(METRICS):
     show(f"random forest: {metric}", scores[:, i : i + 1], [0])

@@ -72,13 +72,14 @@ class Network(nnx.Module):
         return self.head(nnx.relu(self.hidden(nnx.relu(self.both(both)))))
 
 
-def row(name, learners, steps):
-    """Prints the error after some steps. Learners differ in their rate: each number of steps has the one that does
-    best on validation tasks, which choose the number of steps of the last column too."""
-    valid = [mtnets.evaluate(each, tasks, VALIDATION_TASKS, inner_steps=steps, seed=1).mean for each in learners]
-    best = np.argmin(valid, 0)
-    scores = np.stack([mtnets.evaluate(each, tasks, TEST_TASKS, inner_steps=steps).scores for each in learners])
-    show(name, scores[best, :, np.arange(steps + 1)].T, [0, 1, 5, 10, int(np.min(valid, 0).argmin())])
+def row(name, learner, steps, rates=(None,)):
+    """Prints the error after some steps: each number of steps has the inner rate that does best there on validation
+    tasks, which choose the number of steps of the last column too."""
+    settings = [{"inner_steps": steps, "inner_lr": rate} for rate in rates]
+    valid = [mtnets.evaluate(learner, tasks, VALIDATION_TASKS, seed=1, **each).mean for each in settings]
+    tests = [mtnets.evaluate(learner, tasks, TEST_TASKS, **each).scores for each in settings]
+    scores = np.stack(tests)[np.argmin(valid, 0), :, np.arange(steps + 1)].T
+    show(name, scores, [0, 1, 5, 10, int(np.min(valid, 0).argmin())])
 
 
 def show(name, scores, steps):
@@ -106,18 +107,17 @@ options = {"loss": "mse", "meta_batch": 4, "validate_every": 0, "clip_norm": 10.
 
 
 def without_inner_loop(meta_steps):
-    """Networks, one for each rate, that learn a task from where they are by Adam: trained on all tasks at once."""
+    """A learner that adapts by Adam, its network trained on all tasks at once for so many steps."""
     adam = mtnets.maml(RATES[0], inner_optimiser="adam")
-    learner = mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
-    return [dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=rate)) for rate in RATES]
+    return mtnets.meta_train(network, adam, tasks, inner_steps=0, meta_steps=meta_steps, **options)
 
 
 learner = mtnets.meta_train(network, mtnets.mt_net(0.05), tasks, inner_steps=5, meta_steps=STEPS, **options)
 print(f"Squared error in kW² on {TEST_TASKS} tasks, ± 95 %, after inner steps")
 print(f"{'':24}" + "".join(f"{steps:>15}" for steps in (0, 1, 5, 10, "tuned (steps)")))
-row("MT-net", [learner], 10)
-row("pretrained, then Adam", without_inner_loop(STEPS), LONG)
-row("from nothing, Adam", without_inner_loop(0), LONG)
+row("MT-net", learner, 10)
+row("pretrained, then Adam", without_inner_loop(STEPS), LONG, RATES)
+row("from nothing, Adam", without_inner_loop(0), LONG, RATES)
 of_scikit_learn("ridge regression", lambda: RidgeCV(np.logspace(-3, 3, 13)))
 warnings.simplefilter("ignore", ConvergenceWarning)  # from a kernel whose best width is at a bound
 kernel = ConstantKernel() * RBF(3.0) + WhiteKernel(NOISE**2, "fixed")

@@ -207,12 +207,7 @@ def evaluate(
     if mask is not None:
         inner = dataclasses.replace(inner, method=_with_mask(inner.method, mask))
     if inner_lr is not None:
-        if not uses_rate(inner, learned.meta):
-            raise OptionError(
-                f"inner_lr is {inner_lr}, and the rates of {inner.method.name} are learned, in the place of α; leave "
-                "it out."
-            )
-        learned = learned._replace(inner_lr=inner_lr)
+        learned = _with_rate(inner, learned, inner_lr)
     keys = jax.random.split(jax.random.key(seed), num_tasks)
     at_once = chosen_at_once(tasks_at_once, learner.meta.params, num_tasks, most=MOST_AT_ONCE)
     part = tasks.test if isinstance(tasks, Family) else tasks
@@ -274,6 +269,15 @@ def _with_mask(method: Method, mask: str) -> Method:
     if not hasattr(method, "mask"):
         raise OptionError(f"{method.name} has no masks, and mask is {mask!r}; leave it out.")
     return dataclasses.replace(method, mask=mask)  # type: ignore[call-arg]
+
+
+def _with_rate(inner: Inner, learned: Learned, inner_lr: float) -> Learned:
+    if not uses_rate(inner, learned.meta):
+        raise OptionError(
+            f"inner_lr is {inner_lr}, and the rates of {inner.method.name} are learned, in the place of α; leave it "
+            "out."
+        )
+    return learned._replace(inner_lr=inner_lr)
 
 
 def _draw(tasks: Distribution, key: Array) -> Task:
