@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mtnets
-from mtnets import AdaptedModels, Batch, DataError, compilation
+from mtnets import AdaptedModels, Batch, DataError, OptionError, compilation
 from mtnets.inner import adapt
 from mtnets.learner.data import padded, padded_size
 
@@ -99,3 +99,26 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
     many = AdaptedModels(adapted, both, {}, {}, (adapted.inputs,) * 2)
     with pytest.raises(DataError, match="The prediction for example 3 of task 1 is"):
         many(np.stack([0 * x, x]))
+
+
+@pytest.mark.parametrize(("loss", "norm"), [("mse", "none"), ("cross-entropy", "support")])
+def test_after_warming_up_nothing_is_compiled(loss, norm) -> None:
+    learner = learner_of(loss, norm)
+    learner.warm_up([5, 12], queries=[1, 7])
+    compiled_before = compilation.program.cache_info().misses
+    for count in (5, 12, *((11,) if norm == "none" else ())):  # padded to 12 where there is no batch norm
+        x, y = examples(count, loss)
+        adapted = learner.adapt(x, y)
+        for queries in (1, 7):
+            adapted(x[:queries].repeat(2, 0)[:queries])
+    assert compilation.program.cache_info().misses == compiled_before
+    learner.adapt(*examples(20, loss))
+    assert compilation.program.cache_info().misses > compiled_before
+
+
+def test_what_cannot_be_warmed_up_is_named() -> None:
+    learner = learner_of("mse")
+    with pytest.raises(OptionError, match=r"examples is \(5, 0\); it must be sizes of at least 1"):
+        learner.warm_up([5, 0])
+    with pytest.raises(OptionError, match=r"queries is \(\)"):
+        learner.warm_up([5], [])

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, overload
 
@@ -381,6 +381,52 @@ class Learner:
         params = compiled.fold_each(inner, self.meta, moved)
         like = AdaptedModel(self.model, None, None, None, self.inputs, self, None, inner.steps, self.loss)
         return AdaptedModels(like, params, state, moved, inputs, supports.outputs)
+
+    @checked_arguments
+    def warm_up(
+        self, examples: Sequence[int], queries: Sequence[int] = (1,), *, inner_steps: Steps | None = None
+    ) -> None:
+        """Compiles what adapting and predicting will need, so that nobody waits for it later: a service calls this when
+        it starts.
+
+        Sizes are padded to a few, 1 … 8, 10, 12, 14, 16, 20 …, and each number stands for those that are padded to the
+        same; support sets are padded for networks without batch norm, and not for streams. With JAX's persistent cache
+        (`jax.config.update("jax_compilation_cache_dir", folder)`) another process compiles nothing of it again.
+
+        Args:
+          examples: sizes of support sets.
+          queries: numbers of inputs that are predicted at a time.
+          inner_steps: gradient steps. Defaults to those of training.
+
+        Raises:
+          OptionError: for a size below 1, or where the shape of targets is not known.
+        """
+        for name, sizes in (("examples", examples), ("queries", queries)):
+            if not sizes or min(sizes) < 1:
+                raise OptionError(f"{name} is {tuple(sizes)}; it must be sizes of at least 1, such as (5, 25).")
+        for count in examples:
+            model = self.adapt_batch(self._made_up(count), AS_THEY_ARE, inner_steps=inner_steps)
+            for size in queries:
+                jax.block_until_ready(model(self._made_up_inputs(size)))
+
+    def _made_up(self, count: int) -> Batch:
+        """So many examples that mean nothing, of every class that there is."""
+        shape = self.criterion.inner_loss.shape_of_targets(self.output_shape)
+        shape = self.record.get("target_shape") if shape is None else shape
+        if shape is None:
+            raise OptionError("The shape of targets is not recorded for this loss; call adapt with an example instead.")
+        y = np.zeros((count, *shape), np.float32)
+        if self.loss.labels:
+            ways = (self.record.get("tasks") or {}).get("ways", count) if self.any_ways else self.outputs
+            y = np.broadcast_to((np.arange(count) % ways).reshape(-1, *(1 for _ in shape)), y.shape)
+        return self.batch(self._made_up_inputs(count), y, AS_THEY_ARE)
+
+    def _made_up_inputs(self, count: int) -> Any:
+        """Of the network, of which no two are alike."""
+        random = np.random.default_rng(0)
+        return jax.tree.map(
+            lambda like: random.uniform(size=(count, *like.shape)).astype(like.dtype), self.model.inputs
+        )
 
     @checked_arguments
     def with_task(self, path: str | Path) -> AdaptedModel:
