@@ -1,0 +1,123 @@
+"""What a meta-step costs in memory and time as inner steps and tasks grow, with and without recomputation.
+
+    python -m benchmarks.memory            (10 minutes on 2 cores)
+
+Memory is what XLA reserves for a compiled program besides its inputs and outputs, on one device; time is the median of
+several meta-steps. One network (conv-4 with 16 filters, drawn characters, 5-way 1-shot), MAML with the exact
+meta-gradient. Prints a table, writes results/memory.json and docs/figures/memory.png.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import mtnets
+from experiments.report.drawing import figure, save
+from mtnets.files import write_json
+from mtnets.outer.loop import begin
+from mtnets.outer.plan import make_plan
+
+STEPS, TASKS = (1, 3, 10, 30, 100), (1, 4, 16, 64, 256, 1024)
+FILTERS = 16
+REPEATS = 3
+MOST_SECONDS = 20.0  # that a meta-step may be expected to take where its time is measured
+
+
+def settings(steps: tuple[int, ...], tasks: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """Inner steps, tasks at once, and `remat_every`: nothing, and the square root of the steps."""
+    for count in steps:
+        for every in sorted({0, round(math.sqrt(count))} if count > 1 else {0}):
+            yield count, 1, every
+    for count in tasks:
+        if count > 1:
+            yield 1, count, 0
+
+
+def measure(steps: int, tasks: int, remat_every: int, most_seconds: float) -> dict[str, Any]:
+    """Memory of one meta-step, and its time where that is not too long."""
+    family = mtnets.tasks.glyphs(ways=5, shots=1, network=mtnets.models.Conv4(filters=FILTERS))
+    method = mtnets.maml(0.01, estimator=mtnets.Exact(remat_every=remat_every))
+    options = {"meta_batch": tasks, "inner_steps": steps, "tasks_at_once": tasks, "devices": 1, "meta_steps": 100}
+    plan = make_plan(None, method, family, options=options)
+    start = begin(plan)
+
+    def bounds(stop: int) -> tuple[Any, ...]:
+        return start.outer, start.sums, plan.keys, jnp.int32(0), jnp.int32(stop), plan.inner_lr, plan.train
+
+    chunk: Any = plan.program.chunk
+    program = chunk.lower(*bounds(1)).compile()
+    expected = 0.01 * steps * tasks
+    seconds = []
+    for _ in range(REPEATS if expected < most_seconds else 0):
+        began = time.perf_counter()
+        jax.block_until_ready(program(*bounds(1)))
+        seconds.append(time.perf_counter() - began)
+    return {
+        "inner_steps": steps,
+        "tasks_at_once": tasks,
+        "remat_every": remat_every,
+        "bytes": program.memory_analysis().temp_size_in_bytes,
+        "seconds": statistics.median(seconds) if seconds else None,
+    }
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Memory over inner steps, time over inner steps, memory over tasks."""
+    canvas, axes = figure(3, 9.5, 3.0, share=False)
+    panels = (
+        ("inner_steps", "bytes", 2**-20, "inner steps", "memory, MiB"),
+        ("inner_steps", "seconds", 1.0, "inner steps", "seconds per meta-step"),
+        ("tasks_at_once", "bytes", 2**-20, "tasks at once", "memory, MiB"),
+    )
+    for ax, (x, y, unit, below, beside) in zip(axes.flat, panels, strict=True):
+        other = "tasks_at_once" if x == "inner_steps" else "inner_steps"
+        chosen = [row for row in rows if row[other] == 1 and row[y] is not None]
+        for label, style, part in (
+            ("everything kept", "o-", [row for row in chosen if not row["remat_every"]]),
+            ("computed again, every √steps", "s--", [row for row in chosen if row["remat_every"]]),
+        ):
+            if part:
+                ax.plot([row[x] for row in part], [unit * row[y] for row in part], style, label=label, markersize=4)
+        ax.set(xscale="log", yscale="log", xlabel=below, ylabel=beside)
+    axes.flat[0].legend(fontsize=8)
+    save(canvas, path)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Measures, prints, writes and draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", nargs="+", type=int, default=STEPS)
+    parser.add_argument("--tasks", nargs="+", type=int, default=TASKS)
+    parser.add_argument("--most-seconds", type=float, default=MOST_SECONDS)
+    parser.add_argument("--out", type=Path, default=Path("results/memory.json"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/memory.png"))
+    options = parser.parse_args(args)
+    machine = {"backend": jax.default_backend(), "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    rows: list[dict[str, Any]] = []
+    for setting in settings(tuple(options.steps), tuple(options.tasks)):
+        row = measure(*setting, options.most_seconds)
+        rows.append(row)
+        taken = "" if row["seconds"] is None else f"  {row['seconds']:8.3f} s"
+        print(
+            f"{row['inner_steps']:4} steps  {row['tasks_at_once']:5} at once  again every {row['remat_every']:3}  "
+            f"{row['bytes'] / 2**20:9.2f} MiB{taken}",
+            flush=True,
+        )
+        write_json(
+            options.out,
+            {"command": " ".join(["python", "-m", "benchmarks.memory", *sys.argv[1:]]), **machine, "rows": rows},
+        )
+    draw(json.loads(options.out.read_text("utf-8"))["rows"], options.figure)
+
+
+if __name__ == "__main__":
+    main()
