@@ -33,12 +33,6 @@ ABOUT = {
         "output": "probabilities of up to 5 classes",
         "data": "generated characters (mtnets.tasks.glyphs)",
     },
-    "omniglot-5way-1shot": {
-        "about": "Tells up to 5 new handwritten characters apart from one drawing of each.",
-        "input": GREY,
-        "output": "probabilities of up to 5 classes",
-        "data": "Omniglot, 1100 of its characters (Lake et al. 2015, MIT licence)",
-    },
     "omniglot-20way-1shot": {
         "about": "Tells up to 20 new handwritten characters apart from one drawing of each.",
         "input": GREY,

@@ -43,7 +43,7 @@ def test_the_card_says_what_it_is(learner) -> None:
     assert "Transductive batch norm: each prediction depends on the other inputs" in images
     assert "[examples, 28, 28, 1], labels 0 … 2" in images
     assert "| raw data that it takes | grey images, 28 × 28, inverted |" in model_card(
-        mtnets.load("omniglot-5way-1shot"), "omniglot"
+        mtnets.load("omniglot-any-way-1shot"), "omniglot"
     )
 
 

@@ -597,7 +597,7 @@ def load(
     """Reads a saved learner, the best one of a run folder, or one that ships with the package.
 
     Args:
-      path: the folder, or a name such as `"omniglot-5way-1shot"` (`mtnets learners` lists them); a folder of such a
+      path: the folder, or a name such as `"omniglot-any-way-1shot"` (`mtnets learners` lists them); a folder of such a
         name goes first.
       model: the network, if it is not a built-in one.
       method: the method, if it is not one of `mtnets.METHODS`.

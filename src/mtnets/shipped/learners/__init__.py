@@ -1,6 +1,6 @@
 """Learners that ship with the package: small, meta-trained, and ready to adapt without a network connection.
 
-    learner = mtnets.load("omniglot-5way-1shot")
+    learner = mtnets.load("omniglot-any-way-1shot")
 
 Each is a folder with `learner.safetensors` (everything that was learned, and its record), the record again as
 `learner.json`, and `card.json` for people. `mtnets learners` lists them. Learners of images use batch norm with
