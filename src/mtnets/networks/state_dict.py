@@ -183,15 +183,17 @@ def _table(use: Use, array: np.ndarray) -> np.ndarray | None:
 
 
 def _dense(use: Use, array: np.ndarray) -> np.ndarray | None:
-    """`[units, inputs]`; of a convolution by patches `[units, inputs, height, width]`."""
+    """`[units, inputs]`; of a convolution by patches `[units, inputs, …]`."""
     units, (contracted, batch) = out_axes(use), (sides[use.position] for sides in use.eqn.params["dimension_numbers"])
     if units is None or batch:
         return None
     inputs = [axis for i in sorted(contracted) for axis in use.leaf.axes[i] or ()]
-    if array.ndim == 4 and units == (3,) and inputs in ([1, 0, 2], [1, 0]):  # as mtnets.models.conv unfolds images
-        return _arranged(array, [[3], [2], [0], [1]])
-    if units == (0,) and use.leaf.axes[1:] == ((1, *range(2, array.ndim)),):  # as mtnets.from_torch unfolds them
-        return array
+    whole = [axis for axis in range(array.ndim) if array.shape[axis] > 1]
+    if array.ndim > 2 and len(contracted) == 1 and sorted([*units, *inputs]) == whole:  # a kernel made a matrix
+        if units == (array.ndim - 1,):
+            return np.moveaxis(array, (-1, -2), (0, 1))
+        if units == (0,):  # in PyTorch's layout
+            return array
     return _arranged(array, [units, inputs])
 
 
