@@ -82,7 +82,7 @@ def test_layers_of_every_kind_are_found() -> None:
     layers = {layer.weight: layer for layer in wrap(Net(), (5,), input_dtype=np.int32).layers}
     assert {path: (layer.out_axes, layer.groups, layer.bias) for path, layer in layers.items()} == {
         "words.weight": ((1,), 1, None),
-        "conv.weight": ((0,), 2, "conv.bias"),
+        "conv.weight": ((2,), 2, "conv.bias"),
         "up.weight": ((1,), 1, "up.bias"),
         "cell.weight_ih_l0": ((0,), 1, "cell.bias_ih_l0"),
         "cell.weight_hh_l0": ((0,), 1, "cell.bias_hh_l0"),
@@ -92,6 +92,67 @@ def test_layers_of_every_kind_are_found() -> None:
         "attention.out_proj.weight": ((0,), 1, "attention.out_proj.bias"),
         "head.weight": ((0,), 1, "head.bias"),
     }
+
+
+class Convolutions(nn.Module):
+    """Of 1 to 3 axes, grouped or not, of a single element, used twice, larger than their images."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.grouped, self.point = nn.Conv2d(2, 4, (3, 2)), nn.Conv2d(4, 6, 3, groups=2), nn.Conv2d(6, 3, 1)
+        self.line, self.volume = nn.Conv1d(3, 3, 3, padding=1, bias=False), nn.Conv3d(1, 2, 2)
+        self.large = nn.Conv2d(3, 40, 3)
+        self.again = nn.Conv1d(3, 3, 3, padding=1, bias=False)
+        self.again.weight = self.line.weight
+
+    def forward(self, x):
+        y = self.point(torch.relu(self.grouped(self.first(x))))  # [examples, 3, 4, 5]
+        z = self.again(torch.tanh(self.line(y.flatten(2))))
+        return torch.cat([part.flatten(1) for part in (z, self.volume(y[:, None]), self.large(y))], 1)
+
+
+def test_convolutions_are_kept_as_in_jax() -> None:
+    """Back in PyTorch they have its layout, by each of the ways there."""
+    torch.manual_seed(0)
+    network = Convolutions()
+    model = wrap(network, (2, 8, 8))
+    params, state = model.init(jax.random.key(0))
+    shapes = {layer.name: (layer.shape, layer.out_axes, layer.groups) for layer in model.layers}
+    assert shapes == {
+        "first": ((3, 2, 2, 4), (3,), 1),
+        "grouped": ((3, 3, 2, 6), (3,), 2),
+        "point": ((1, 1, 6, 3), (3,), 1),
+        "line": ((3, 3, 3), (2,), 1),
+        "volume": ((2, 2, 2, 1, 2), (4,), 1),
+        "large": ((3, 3, 3, 40), (3,), 1),
+    }
+    x = np.random.default_rng(0).normal(size=(3, 2, 8, 8)).astype(np.float32)
+    moved = {name: leaf + 0.1 * np.cos(np.arange(leaf.size)).reshape(leaf.shape) for name, leaf in params.items()}
+    adapted = AdaptedModel(model, moved, state)
+    expected = model.apply(moved, state, x, None)[0]
+    np.testing.assert_allclose(predictions(adapted.to_torch(network), x), expected, rtol=1e-4, atol=1e-5)
+    exported = {name: torch.tensor(array) for name, array in adapted.state_dict().items()}
+    network.load_state_dict({**exported, "again.weight": exported["line.weight"]})
+    np.testing.assert_allclose(predictions(network, x), expected, rtol=1e-4, atol=1e-5)
+    assert all(tensor.is_contiguous() for tensor in to_state_dict(adapted, network).values())
+    with pytest.raises(OptionError, match=r"has \(3, 2, 2, 4\) for first.weight and the weights are \(4, 2, 3, 2\)"):
+        to_state_dict(network.state_dict(), network)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="other devices lay out weights themselves")
+def test_no_weight_of_a_convolution_is_transposed() -> None:
+    model = wrap(nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten()), (8, 6, 6))
+    params, state = model.init(jax.random.key(0))
+
+    def loss(params):
+        return jax.numpy.square(model.apply(params, state, np.ones((2, 8, 6, 6), np.float32), None)[0]).sum()
+
+    def second(params):
+        return loss(jax.tree.map(lambda w, g: w - 0.1 * g, params, jax.grad(loss)(params)))
+
+    program = str(jax.jit(jax.grad(second)).lower(params).compile().as_text())
+    assert "[3,3,8,16]" in program
+    assert "[16,8,3,3]" not in program
 
 
 def test_normalised_weights_are_layers() -> None:

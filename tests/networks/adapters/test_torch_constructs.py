@@ -9,21 +9,23 @@ from mtnets import wrap
 
 torch = pytest.importorskip("torch", reason="PyTorch modules need mtnets[torch]")
 
-from networks.adapters.torch_constructs import CONSTRUCTS, PAGE, with_table  # noqa: E402
+from networks.adapters.torch_constructs import CONSTRUCTS, PAGE, as_kept, with_table  # noqa: E402
 
 EXAMPLES = 4
 
 
 def in_torch(network, x, probe):
     """Output; gradient of `probe(output)`; gradient of a fixed combination of that gradient."""
-    weights = [p for _, p in sorted(network.named_parameters())]  # as JAX orders dictionaries
-    inputs = [*weights, x.requires_grad_()] if x.is_floating_point() else weights
+    weights = dict(sorted(network.named_parameters()))  # as JAX orders dictionaries
+    inputs = [*weights.values(), *([x.requires_grad_()] if x.is_floating_point() else [])]
+    kept = lambda gradients: [as_kept(network, n, g) for n, g in zip([*weights, "x"], gradients, strict=False)]  # noqa: E731
     y = network(x)
-    first = torch.autograd.grad((probe(y) * y).sum(), inputs, create_graph=True, materialize_grads=True)
+    first = kept(torch.autograd.grad((probe(y) * y).sum(), inputs, create_graph=True, materialize_grads=True))
     combined = torch.stack([(probe(g) * g).sum() for g in first]).sum()
     if not combined.requires_grad:  # linear in its parameters
-        return [a.detach().numpy() for a in (y, *first, *map(torch.zeros_like, inputs))]
-    return [a.detach().numpy() for a in (y, *first, *torch.autograd.grad(combined, inputs, materialize_grads=True))]
+        return [a.detach().numpy() for a in (y, *first, *map(torch.zeros_like, first))]
+    second = kept(torch.autograd.grad(combined, inputs, materialize_grads=True))
+    return [a.detach().numpy() for a in (y, *first, *second)]
 
 
 def weight_norm(v, g, dim):

@@ -9,6 +9,8 @@ from mtnets import wrap
 
 torch = pytest.importorskip("torch", reason="PyTorch modules need mtnets[torch]")
 
+from networks.adapters.torch_constructs import as_kept  # noqa: E402
+
 
 class Logits(torch.nn.Module):
     """Of the last word, of a language model that returns more."""
@@ -96,5 +98,5 @@ def test_as_in_pytorch(name) -> None:
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
     for ours, theirs in ((first, gradients), (second, curvature)):
         for leaf, tensor in zip(weights, theirs, strict=True):
-            b = tensor.detach().numpy()
+            b = as_kept(network, leaf, tensor).detach().numpy()
             np.testing.assert_allclose(ours[leaf], b, rtol=1e-8, atol=1e-10 * max(1, np.abs(b).max()), err_msg=leaf)

@@ -18,6 +18,13 @@ PAGE = Path(__file__).parents[3] / "docs" / "pytorch.md"
 IMAGE, ROWS, WORDS = (3, 8, 8), (6, 8), (6,)  # channels first; [time, features]; indices
 
 
+def as_kept(network: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A parameter of a module, or its gradient, in the layout that a model has it in."""
+    layer = network.get_submodule(name.rpartition(".")[0])
+    kernel = type(layer) in (nn.Conv1d, nn.Conv2d, nn.Conv3d) and name.endswith("weight")
+    return tensor.movedim((0, 1), (-1, -2)) if kernel else tensor
+
+
 class Apply(nn.Module):
     """A convolution, one function, and a head."""
 
@@ -472,6 +479,9 @@ CONVOLUTIONS = {
     'nn.Conv2d(padding="same")': lambda: nn.Conv2d(3, 4, (2, 3), padding="same"),
     'nn.Conv2d(padding_mode="reflect")': lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
     "nn.Conv2d(dilation)": lambda: nn.Conv2d(3, 4, 3, dilation=2),
+    "nn.Conv2d, more weights than pixels": lambda: nn.Sequential(
+        nn.Conv2d(3, 32, (3, 4), stride=(2, 1), padding=1, dilation=(1, 2)), nn.Tanh(), nn.Conv2d(32, 2, 2)
+    ),
     "nn.Conv2d(groups), depthwise": lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Conv2d(6, 4, 3, groups=2)),
     "nn.ConvTranspose2d": lambda: nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1),
     "nn.ConvTranspose2d(groups, dilation)": lambda: nn.ConvTranspose2d(3, 6, 2, groups=3, dilation=2),
@@ -517,7 +527,7 @@ RECURRENT = {
     "nn.LSTM(proj_size)": lambda: nn.LSTM(8, 5, proj_size=3, batch_first=True),
 }
 CONVOLUTIONS_1D = {
-    "nn.Conv1d": lambda: nn.Conv1d(3, 4, 3, stride=2),
+    "nn.Conv1d": lambda: nn.Sequential(nn.Conv1d(3, 4, 3, stride=2), nn.Conv1d(4, 16, 3, padding=1)),
     "nn.ConvTranspose1d": lambda: nn.ConvTranspose1d(3, 4, 3, stride=2),
     "nn.MaxPool1d, nn.AvgPool1d, 1-d interpolation": lambda: nn.Sequential(
         nn.Conv1d(3, 4, 2),
@@ -529,7 +539,9 @@ CONVOLUTIONS_1D = {
     ),
 }
 CONVOLUTIONS_3D = {
-    "nn.Conv3d, nn.MaxPool3d": lambda: nn.Sequential(nn.Conv3d(2, 3, 2, padding=1), nn.MaxPool3d(2)),
+    "nn.Conv3d, nn.MaxPool3d": lambda: nn.Sequential(
+        nn.Conv3d(2, 3, 2, padding=1), nn.MaxPool3d(2), nn.Conv3d(3, 16, 2)
+    ),
     "nn.ConvTranspose3d, nn.AvgPool3d, trilinear": lambda: nn.Sequential(
         nn.ConvTranspose3d(2, 3, 2), nn.AvgPool3d(2, 2, 1), nn.Upsample(size=3, mode="trilinear")
     ),

@@ -10,31 +10,36 @@ from mtnets.networks.models.conv import conv, conv_by_patches, max_pool
 
 RANDOM = np.random.default_rng(0)
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+AXES = {1: ("NHC", "HIO", "NHC"), 2: DIMENSIONS, 3: ("NDHWC", "DHWIO", "NDHWC")}
 pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize(
-    ("shape", "kernel", "strides", "padding"),
+    ("shape", "kernel", "strides", "padding", "dilation"),
     [
-        ((8, 8), (3, 3), (1, 1), "SAME"),
-        ((7, 9), (3, 3), (2, 2), "SAME"),
-        ((8, 5), (3, 3), (2, 2), "SAME"),
-        ((7, 8), (3, 3), (1, 1), "VALID"),
-        ((8, 7), (3, 3), (2, 2), "VALID"),
-        ((5, 6), (2, 3), (2, 1), "SAME"),
-        ((2, 2), (3, 3), (2, 2), "SAME"),
-        ((6, 7), (3, 2), (1, 2), ((1, 0), (2, 1))),
+        ((8, 8), (3, 3), (1, 1), "SAME", None),
+        ((7, 9), (3, 3), (2, 2), "SAME", None),
+        ((8, 5), (3, 3), (2, 2), "SAME", None),
+        ((7, 8), (3, 3), (1, 1), "VALID", None),
+        ((8, 7), (3, 3), (2, 2), "VALID", None),
+        ((5, 6), (2, 3), (2, 1), "SAME", None),
+        ((2, 2), (3, 3), (2, 2), "SAME", None),
+        ((6, 7), (3, 2), (1, 2), ((1, 0), (2, 1)), None),
+        ((9, 8), (3, 2), (2, 1), ((1, 0), (2, 1)), (2, 3)),
+        ((9,), (3,), (2,), ((2, 1),), (3,)),
+        ((5, 4, 6), (2, 3, 2), (1, 2, 3), ((1, 0), (1, 1), (0, 2)), (1, 1, 2)),
     ],
 )
-def test_patches(shape, kernel, strides, padding) -> None:
+def test_patches(shape, kernel, strides, padding, dilation) -> None:
     """Value and both gradients."""
     images, weights = RANDOM.normal(size=(2, *shape, 3)), RANDOM.normal(size=(*kernel, 3, 4))
 
     def reference(images, weights):
-        return jax.lax.conv_general_dilated(images, weights, strides, padding, dimension_numbers=DIMENSIONS)
+        options = {"rhs_dilation": dilation, "dimension_numbers": AXES[len(shape)]}
+        return jax.lax.conv_general_dilated(images, weights, strides, padding, **options)
 
     def patches(images, weights):
-        return conv_by_patches(images, weights, strides, padding)
+        return conv_by_patches(images, weights, strides, padding, dilation)
 
     def value_and_gradients(f):
         y, pullback = jax.vjp(f, images, weights)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 NEEDS_TORCH = "PyTorch modules need one more package: pip install 'mtnets[torch]'."
+FIRST, LAST = (0, 1), (-1, -2)  # where a convolution's weight has units and inputs: in PyTorch; in JAX
 
 
 class Adapted(Protocol):
@@ -45,7 +46,8 @@ def from_torch(
     """A PyTorch module as a model. It starts from the module's weights whatever the seed.
 
     `torch.export` writes a copy of the module as a graph of operations, once for learning and once for predicting, and
-    JAX runs the graph; the module itself is left alone. Parameters keep PyTorch's names. What the module says counts:
+    JAX runs the graph; the module itself is left alone. Parameters keep PyTorch's names and shapes, but for the weights
+    of convolutions, which are `[*kernel, inputs / groups, units]`, as JAX's are. What the module says counts:
 
     - Parameters with `requires_grad=False` are neither adapted nor meta-trained.
     - Sub-modules in `eval()` stay so while the rest learns: their dropout is off, their batch norm keeps its
@@ -86,6 +88,8 @@ def from_torch(
         raise OptionError("All parameters of the module have requires_grad=False; leave something to learn.")
     narrow = {name: _dtype(t) for name, t in tensors.items() if t.is_floating_point() and t.itemsize < 4}
     arrays = {n: to_array(t).astype(jnp.float32) if n in narrow else to_array(t) for n, t in tensors.items()}
+    kernels = _kernels(network, names)
+    arrays |= {name: jnp.moveaxis(arrays[name], FIRST, LAST) for name in kernels}
     weights = {name: arrays[name] for name in learned}
     buffers = {name: arrays[name] for name in arrays if name not in weights}
     check_params(weights)
@@ -101,6 +105,7 @@ def from_torch(
         leaves = {name: jnp.asarray(leaf) for name, leaf in {**params, **state}.items()}
         leaves |= {name: jax.lax.stop_gradient(leaves[name]) for name in held}
         leaves |= {name: leaves[name].astype(dtype) for name, dtype in narrow.items()}
+        leaves |= {name: jnp.moveaxis(leaves[name], LAST, FIRST) for name in kernels}
         x = jax.tree.map(jnp.asarray, x)
         if learned[0] in narrow:
             x = jax.tree.map(lambda leaf: leaf.astype(narrow[learned[0]]) if _is_float(leaf) else leaf, x)
@@ -127,7 +132,8 @@ def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Modul
     """A state dictionary for the module that a model was made of: `module.load_state_dict(...)` takes it.
 
     Args:
-      adapted: an adapted model, whose weights and statistics of batch norm are taken; or arrays by PyTorch's names.
+      adapted: an adapted model, whose weights and statistics of batch norm are taken; or arrays by PyTorch's names, in
+        the shapes of `adapted.params`.
       network: the module. What `adapted` does not have keeps the module's values; there is a warning if these are
         statistics of batch norm that predictions depend on.
 
@@ -145,9 +151,11 @@ def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Modul
     arrays = _by_name(adapted.params) | _by_name(adapted.state) if whole else dict(adapted)
     state: dict[str, Any] = dict(network.state_dict())
     names = _names(network)
+    kernels = _kernels(network, names)
+    kept = {n: old.movedim(FIRST, LAST) if n in kernels else old for n, old in state.items()}
     for name, value in arrays.items():
-        if name not in state or tuple(state[name].shape) != np.shape(value):
-            expected = tuple(state[name].shape) if name in state else "nothing"
+        expected = tuple(kept[name].shape) if name in kept else "nothing"
+        if expected != np.shape(value):
             raise OptionError(f"The module has {expected} for {name} and the weights are {tuple(np.shape(value))}.")
     missing = [n for n in state if names.get(n, n) not in arrays and n.endswith(("running_mean", "running_var"))]
     if missing:
@@ -157,8 +165,10 @@ def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Modul
             "adapted.to_torch(module).",
         )
     for name, old in state.items():
-        if (value := arrays.get(names.get(name, name))) is not None:
-            state[name] = torch.from_numpy(np.array(value, np.float32 if old.is_floating_point() else None)).to(old)
+        first = names.get(name, name)
+        if (value := arrays.get(first)) is not None:
+            tensor = torch.from_numpy(np.array(value, np.float32 if old.is_floating_point() else None)).to(old)
+            state[name] = tensor.movedim(LAST, FIRST).contiguous() if first in kernels else tensor
     return state
 
 
@@ -280,6 +290,18 @@ def _names(network: "torch.nn.Module") -> dict[str, str]:
     saved: set[str] = set(network.state_dict())
     first: dict[int, str] = {}
     return {name: first.setdefault(id(tensor), name) for name, tensor in _tensors(network) if name in saved}
+
+
+def _kernels(network: "torch.nn.Module", names: Mapping[str, str]) -> set[str]:
+    """The names of the weights of convolutions, which are kept in JAX's layout.
+
+    There a CPU is faster: it runs loops over an array along the last axis, which is the 3 of a kernel 3×3 in PyTorch.
+    """
+    import torch
+
+    layers = [(n, m) for n, m in network.named_modules() if isinstance(m, torch.nn.modules.conv._ConvNd)]
+    weights = (f"{name}.weight".lstrip(".") for name, layer in layers if not layer.transposed)
+    return {names[weight] for weight in weights if weight in names}  # one that is computed from others has no name
 
 
 def _dtype(tensor: "torch.Tensor") -> Any:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mtnets.networks.models.conv import conv_by_patches
+
 AXES = {3: ("NCH", "OIH", "NCH"), 4: ("NCHW", "OIHW", "NCHW"), 5: ("NCDHW", "OIDHW", "NCDHW")}
 
 
@@ -31,7 +33,12 @@ def _convolution(
     if transposed:
         y = _transposed(x, weight, stride, padding, dilation, extra, groups)
     elif groups == 1 and jax.default_backend() == "cpu":
-        return _by_patches(x, weight, bias, stride, padding, dilation)
+        # Images have channels first and `from_torch` keeps weights with units last: what is smaller is transposed.
+        if weight.size <= x.size:
+            return _by_patches(x, weight, bias, stride, padding, dilation)
+        kernel = jnp.moveaxis(weight, (1, 0), (-2, -1))
+        y = conv_by_patches(jnp.moveaxis(x, 1, -1), kernel, stride, [(p, p) for p in padding], dilation)
+        return jnp.moveaxis(y if bias is None else y + bias, -1, 1)
     else:
         y = jax.lax.conv_general_dilated(
             x,

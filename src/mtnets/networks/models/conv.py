@@ -32,25 +32,32 @@ def conv(lhs: Array, rhs: Array, window_strides: Any, padding: Any, **options: A
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
 
 
-def conv_by_patches(images: Array, kernel: Array, strides: Any, padding: Any, *, precision: Any = None) -> Array:
-    """The same convolution as one matrix product: `[batch · height · width, kh · kw · c] × [kh · kw · c, filters]`."""
-    kh, kw, channels, filters = kernel.shape
+def conv_by_patches(
+    images: Array, kernel: Array, strides: Any, padding: Any, dilation: Any = None, *, precision: Any = None
+) -> Array:
+    """A convolution as one matrix product: `[batch · places, elements · channels] × [elements · channels, filters]`.
+
+    Args:
+      images: `[batch, *image, channels]`, of any number of image axes.
+      kernel: `[*elements, channels, filters]`.
+      strides, padding: as in `conv`.
+      dilation: one distance between elements per image axis. Defaults to ones.
+      precision: of the product.
+    """
+    *sizes, _, filters = kernel.shape
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(images.shape[1:3], (kh, kw), strides, padding)
-    padded = jnp.pad(images, ((0, 0), *padding, (0, 0)))
-
-    def unfold(x: Array, axis: int, size: int, stride: int) -> Array:
-        """Every `stride`-th window of `size` along one axis, its elements side by side in the channels."""
-        count = (x.shape[axis] - size) // stride + 1
-        stop = (count - 1) * stride + 1
-        return jnp.concatenate([lax.slice_in_dim(x, i, i + stop, stride, axis) for i in range(size)], axis=-1)
-
-    # One axis after the other: 3 + 3 slices for a 3×3 kernel instead of 9. Columns first, so that the elements stand as
-    # they do in the kernel, which is then a matrix as it is in memory.
-    patches = unfold(unfold(padded, 2, kw, strides[1]), 1, kh, strides[0])
+        padding = lax.padtype_to_pads(images.shape[1:-1], sizes, strides, padding)
+    patches = jnp.pad(images, ((0, 0), *padding, (0, 0)))
+    # One axis after the other: 3 + 3 slices for a 3×3 kernel instead of 9. The last first, so that the elements stand
+    # side by side in the channels as they do in the kernel, which is then a matrix as it is in memory.
+    for axis in reversed(range(len(sizes))):
+        size, stride, apart = sizes[axis], strides[axis], 1 if dilation is None else dilation[axis]
+        reach = patches.shape[1 + axis] - apart * (size - 1)
+        windows = [lax.slice_in_dim(patches, i * apart, i * apart + reach, stride, 1 + axis) for i in range(size)]
+        patches = jnp.concatenate(windows, axis=-1)
     matrix = kernel.reshape(-1, filters)
-    product = jnp.matmul(patches.reshape(-1, kh * kw * channels), matrix, precision=precision)
-    return product.reshape(*patches.shape[:3], filters)
+    product = jnp.matmul(patches.reshape(-1, len(matrix)), matrix, precision=precision)
+    return product.reshape(*patches.shape[:-1], filters)
 
 
 def max_pool(images: Array, size: int = 2) -> Array:
