@@ -32,7 +32,7 @@ def _convolution(
     stride, padding, dilation, extra = (_sizes(v, count) for v in (stride, padding, dilation, output_padding))
     if transposed:
         y = _transposed(x, weight, stride, padding, dilation, extra, groups)
-    elif groups == 1 and jax.default_backend() == "cpu":
+    elif groups == 1 and jax.default_backend() != "tpu":
         # Images have channels first and `from_torch` keeps weights with units last: what is smaller is transposed.
         if weight.size <= x.size:
             return _by_patches(x, weight, bias, stride, padding, dilation)
