@@ -59,7 +59,7 @@ def precisions(program: list[Any]) -> list[Any]:
 @pytest.mark.usefixtures("gpu", "restored")
 def test_products_are_in_full_precision_unless_jax_was_told_otherwise() -> None:
     full = (jax.lax.Precision.HIGHEST,) * 2
-    for method in (mtnets.mt_net(), mtnets.alfa(), mtnets.meta_curvature(), mtnets.maml(head="ridge")):
+    for method in (mtnets.mt_net(head="prototypes"), mtnets.alfa()):
         found = precisions(traced(method))
         assert len(found) > 20, method
         assert set(found) == {full}, method
