@@ -84,7 +84,7 @@ compilation.keep_programs(folder)
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     assert jax.jit(lambda x: jax.numpy.sin(x) @ x)(jax.numpy.ones((3, 3))).shape == (3, 3)
-print([compilation.forget_damaged_programs(str(warning.message), folder) for warning in said])
+print([compilation.forget_damaged_programs(str(warning.message)) for warning in said])
 """
 
 
@@ -114,4 +114,4 @@ def test_a_folder_that_jax_was_told_counts(tmp_path) -> None:
     """As in these tests."""
     compilation.keep_programs(tmp_path / "other")
     assert not (tmp_path / "other").exists()
-    assert not compilation.forget_damaged_programs(compilation.DAMAGED, tmp_path / "other")
+    assert not compilation.forget_damaged_programs(compilation.DAMAGED)

@@ -21,6 +21,7 @@ KEPT = 128  # programs
 MOST_BYTES = 2**30  # of programs in a folder; those that were not used for longest make room
 WORTH = 0.3  # seconds of compilation from which a program is written down
 SETTINGS: Any = jax.config
+_kept_in: set[str] = set()  # folders of ours
 DAMAGED = "Error reading persistent compilation cache entry"  # as JAX begins its warning
 
 
@@ -66,17 +67,19 @@ def keep_programs(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:  # a cache is no condition of anything
         return
+    _kept_in.add(str(folder))
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH)
 
 
-def forget_damaged_programs(warning: str, folder: Path) -> bool:
-    """Whether JAX warns of a program in the folder that it could not read, as a kill may leave; the folder is then
-    emptied, since JAX would neither read that program nor write it again."""
-    if not warning.startswith(DAMAGED) or SETTINGS.jax_compilation_cache_dir != str(folder):
+def forget_damaged_programs(warning: str) -> bool:
+    """Whether JAX warns of a program that it could not read, as a kill may leave, in a folder of `keep_programs`; it is
+    then emptied, since JAX would neither read that program nor write it again."""
+    folder = SETTINGS.jax_compilation_cache_dir
+    if not warning.startswith(DAMAGED) or folder not in _kept_in:
         return False
-    for path in folder.glob("*-cache"):
+    for path in Path(folder).glob("*-cache"):
         with contextlib.suppress(OSError):
             path.unlink()
     return True

@@ -29,14 +29,12 @@ def main(args: list[str] | None = None) -> int:
     """
     args = sys.argv[1:] if args is None else args
 
-    programs = cache_folder() / "programs"
-
     def say(message: object, *_: object) -> None:
-        if not forget_damaged_programs(str(message), programs):
+        if not forget_damaged_programs(str(message)):
             print(f"mtnets: {printable(in_flags(str(message), *_words(args)))}", file=sys.stderr)
 
-    keep_programs(programs)
     try:
+        keep_programs(cache_folder() / "programs")
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = say

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtnets.errors import DataError
+from mtnets.errors import DataError, OptionError
 from mtnets.tasks.archives import cache_folder, data_root
 from mtnets.tasks.archives.cache import cached
 
@@ -56,3 +56,9 @@ def test_where_data_and_cache_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.delenv("MTNETS_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert (cache_folder("there"), cache_folder()) == (Path("there"), tmp_path / "mtnets")
+
+
+def test_a_folder_of_nobody_is_named(monkeypatch) -> None:
+    monkeypatch.setenv("MTNETS_CACHE", "~nobody-of-this-name/x")
+    with pytest.raises(OptionError, match=r"The cache folder ~nobody-of-this-name/x .*set MTNETS_CACHE"):
+        cache_folder()
