@@ -1,7 +1,7 @@
 """What a GPU takes for a meta-step, and what precision and determinism cost there: one call, about five minutes.
 
     python -m benchmarks.gpu --out results/gpu.json
-    python -m benchmarks.gpu --tiny --out /tmp/gpu.json        (in small, on any device, to see whether it works)
+    python -m benchmarks.gpu --tiny --out tiny.json        (in small, on any device, to see whether it works)
 
 Cells are those of `benchmarks.peers`; each runs the program of `meta_train` in a process of its own, one by one.
 For each the file says:

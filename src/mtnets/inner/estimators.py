@@ -25,7 +25,7 @@ class Exact(Estimator):
 
     Attributes:
       remat_every: keep the weights after so many inner steps each, and compute what lies between again for the
-        backward pass: less memory for about a third more time; the gradient is the same. 0 keeps everything.
+        backward pass: less memory for more time; the gradient is the same. 0 keeps everything.
 
     Raises:
       OptionError: unless it is a whole number of at least 0.
