@@ -77,7 +77,7 @@ from .networks import (
     to_state_dict,
     wrap,
 )
-from .outer import RunResult, Training, meta_train, run_training
+from .outer import Need, RunResult, Training, memory_needed, meta_train, run_training
 
 __version__: str
 
@@ -112,6 +112,7 @@ __all__ = [
     "Metric",
     "Model",
     "MtnetsError",
+    "Need",
     "OptionError",
     "Parts",
     "PerExample",
@@ -150,6 +151,7 @@ __all__ = [
     "m_net",
     "maml",
     "maml_plus_plus",
+    "memory_needed",
     "meta_curvature",
     "meta_sgd",
     "meta_train",

@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 
 import jax
 import numpy as np
@@ -207,6 +208,15 @@ def test_places_of_reports_are_looked_at_before_the_work(capsys, tmp_path):
         assert "is a folder; name a file in it" in fails(capsys, *arguments)
         below = [*arguments[:-1], tmp_path / "file" / "report"]
         assert "since a folder on the way to it is a file" in fails(capsys, *below)
+
+
+def test_memory_is_told_before_a_training(capsys, tmp_path):
+    arguments = ["train", "sinusoid", "--method", "fomaml", "--hidden", "4", "--out", str(tmp_path / "run")]
+    assert main([*arguments, "--memory", "--devices", "1", "--meta-batch", "9", "--meta-steps", "1"]) == 0
+    most, least = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"[\d.]+ kB with --tasks-at-once 9", most)
+    assert re.fullmatch(r"[\d.]+ kB with --tasks-at-once 1", least)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_does_not_fit_in_memory_ends_in_a_sentence(capsys):

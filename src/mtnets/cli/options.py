@@ -30,6 +30,7 @@ class RunOptions:
       resume: go on from the last checkpoint in that folder.
       overwrite: empty that folder first.
       quiet: show no progress.
+      memory: do not train; print the memory that a meta-step needs, and with which settings it needs less.
       precision: of products on a GPU or a TPU: float32, or tf32 or bfloat16, which are faster and round more; on a CPU
         always float32.
       deterministic: the same bits from the same seed in every process on a GPU too, where it costs speed.
@@ -40,6 +41,7 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+    memory: bool = False
     precision: Precision = "float32"
     deterministic: bool = False
 

@@ -19,7 +19,8 @@ from mtnets.cli.parsing import parsed
 from mtnets.devices import use_cores
 from mtnets.errors import OptionError
 from mtnets.inner import ESTIMATORS, METHODS, method_to_json
-from mtnets.outer import run_training
+from mtnets.memory import in_words
+from mtnets.outer import memory_needed, run_training
 from mtnets.precision import use_deterministic, use_precision
 from mtnets.tasks import FAMILIES
 
@@ -48,17 +49,23 @@ def train(family: str, args: list[str]) -> None:
     tasks = build_tasks(FAMILIES[family], options.tasks)
     if config is not None:
         config.check_repeats(tasks)
+    method = build_method(options.method)
+    choices = {**options.criterion.arguments(), **dataclasses.asdict(options.training)}
+    if options.run.memory:
+        for need in memory_needed(None, method, tasks, **choices):
+            again = f" --remat-every {need.remat_every}" if need.remat_every else ""
+            print(f"{in_words(need.bytes)} with --tasks-at-once {need.tasks_at_once}{again}")
+        return
     result = run_training(
         None,
-        build_method(options.method),
+        method,
         tasks,
         seed=options.run.seed,
         out=folder,
         resume=options.run.resume,
         overwrite=options.run.overwrite,
         progress=not options.run.quiet,
-        **options.criterion.arguments(),
-        **dataclasses.asdict(options.training),
+        **choices,
     )
     test, learner = result.test.to_json(), result.learner
     last = test["inner_steps"][-1]

@@ -63,8 +63,17 @@ class Event:
     position: Position
 
 
+@dataclasses.dataclass(frozen=True)
 class Compiled(Event):
-    """The first program is compiled; training begins."""
+    """The first program is compiled; training begins.
+
+    Attributes:
+      seconds: that it took.
+      bytes: of memory that a meta-step needs, see `mtnets.memory.needed`.
+    """
+
+    seconds: float
+    bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +135,7 @@ def training_events(
     total, every = training.meta_steps, training.validate_every
     if position.step < total:
         phases.compile(position.step, position.outer, position.sums)
-        yield Compiled(position)
+        yield Compiled(position, phases.compile_seconds, phases.bytes)
     length, saved = 1, time.perf_counter()
     while (step := position.step) < total:
         marks = (training.log_every, every, training.checkpoint_every)
@@ -237,7 +246,7 @@ def _validate(plan: Plan, position: Position) -> tuple[float, ...]:
             training.validation_tasks,
             seed=VALIDATION_SEED,
             devices=training.devices,
-            tasks_at_once=training.tasks_at_once,
+            tasks_at_once=plan.tasks_at_once,
         ).final
         for learner in learners_now(plan, position)
     )

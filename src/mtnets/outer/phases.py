@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mtnets.inner import FirstOrder
+from mtnets.memory import needed
 from mtnets.outer.plan import Plan
 from mtnets.outer.program import Outer, Program
 from mtnets.tasks.sampling import surfacing
@@ -20,15 +21,18 @@ class Phases:
 
     Attributes:
       compile_seconds: time spent in compilation so far.
+      bytes: memory that the program that was compiled last needs, see `mtnets.memory.needed`.
       train_seconds: time spent in meta-steps so far.
       meta_steps: how many those were.
+      plan: of the training.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.compile_seconds = 0.0
+        self.bytes = 0
         self.train_seconds = 0.0
         self.meta_steps = 0
-        self._plan = plan
+        self.plan = plan
         self._phases = phases(plan)
         self._compiled: dict[int, Callable[..., Any]] = {}  # by the meta-step at which the phase ends
 
@@ -41,17 +45,18 @@ class Phases:
         end, program = next(phase for phase in self._phases if step < phase[0])
         if end not in self._compiled:
             begun = time.perf_counter()
-            plan = self._plan
+            plan = self.plan
             args = (outer, sums, plan.keys, jnp.int32(0), jnp.int32(end), plan.inner_lr, plan.train)
             self._compiled[end] = program.chunk.lower(*args).compile()  # type: ignore[attr-defined]
             self.compile_seconds += time.perf_counter() - begun
+            self.bytes = needed(self._compiled[end], plan.devices)
         return self._compiled[end]
 
     def run(
         self, step: int, stop: int, outer: Outer, sums: Mapping[str, Array]
     ) -> tuple[Outer, Mapping[str, Array], float]:
         """Meta-steps `step` … `stop − 1` of one phase: the new state, metrics added to their sums, and seconds."""
-        run, plan = self.compile(step, outer, sums), self._plan
+        run, plan = self.compile(step, outer, sums), self.plan
         begun = time.perf_counter()
         with surfacing():
             outer, sums = run(outer, sums, plan.keys, jnp.int32(step), jnp.int32(stop), plan.inner_lr, plan.train)

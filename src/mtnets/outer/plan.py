@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from mtnets.devices import chosen_at_once, largest_divisor, present, task_mesh
+from mtnets.devices import AtOnce, chosen_at_once, largest_divisor, present, task_mesh
 from mtnets.errors import OptionError, warn
 from mtnets.inner import (
     Criterion,
@@ -99,6 +99,12 @@ class Plan:
         better than tasks shared over devices would."""
         return 1 if self.runs > 1 else largest_divisor(self.training.meta_batch, present(self.training.devices))
 
+    @property
+    def tasks_at_once(self) -> AtOnce:
+        """That of the training; the usual number until it is measured."""
+        choice = self.training.tasks_at_once
+        return "auto" if choice == "measured" else choice
+
     @functools.cached_property
     def program(self) -> Program:
         """The outer loop, to be compiled."""
@@ -106,7 +112,7 @@ class Plan:
         mesh = task_mesh(self.devices)
         per_device = training.meta_batch // (1 if mesh is None else mesh.size)
         params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
-        at_once = chosen_at_once(training.tasks_at_once, params, per_device)
+        at_once = chosen_at_once(self.tasks_at_once, params, per_device)
         return Program(
             Inner(self.model, self.method, self.criterion, training.inner_steps, self.view),
             self.optimiser,
@@ -143,6 +149,11 @@ class Plan:
             "jax": jax.__version__,
             "python": sys.version.split()[0],
         }
+
+
+def with_tasks_at_once(plan: Plan, count: int) -> Plan:
+    """The plan with another number of tasks at once."""
+    return dataclasses.replace(plan, training=dataclasses.replace(plan.training, tasks_at_once=count))
 
 
 def make_plan(

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mtnets.memory import in_words
 from mtnets.outer.loop import Advanced, Compiled, Event, Logged
 
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
@@ -52,6 +53,7 @@ class Display:
         """Shows where the training is: speed, means over the last meta-steps, the share of units that move."""
         if isinstance(event, Compiled):
             self._begun = (time.perf_counter(), event.position.step)  # speed is counted without compilation
+            self.note(f"compiled in {event.seconds:.1f} s; a meta-step needs {in_words(event.bytes)} of memory")
         elif isinstance(event, Advanced) and not isinstance(event, Logged) and self._show:
             self._update(event.position.step, event.metrics, event.moving)
 

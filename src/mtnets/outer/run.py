@@ -30,7 +30,7 @@ from mtnets.learner.learner import Learner
 from mtnets.networks.models import model_from_config
 from mtnets.outer.checkpoints import Checkpoints
 from mtnets.outer.loop import CheckpointDue, Event, Logged, Position, Validated
-from mtnets.outer.plan import Plan
+from mtnets.outer.plan import Plan, with_tasks_at_once
 from mtnets.outer.settings import Training, training_from_json
 from mtnets.tasks import options_from_record, options_to_record
 
@@ -101,6 +101,11 @@ class RunFolder:
       resume: go on with the run that is there, if any.
       overwrite: remove the run that is there, if any.
 
+    Attributes:
+      path: of the folder.
+      checkpoints: of the run.
+      plan: the training; if its number of tasks at once is to be measured, with that of the run that goes on.
+
     Raises:
       OptionError: for both.
       RunError: if the folder cannot be used for this training, or another process uses it.
@@ -137,8 +142,12 @@ class RunFolder:
             raise RunError(f"{path} is not empty and holds no run; name a new or empty folder.")
         if old is None or overwrite or run is None:
             run = uuid.uuid4().hex
+        self._run = run
+        if old is not None and not overwrite:
+            plan = _as_begun(plan, old["training"].get("tasks_at_once"))
+        self.plan = plan
         if old is None or overwrite:
-            self._write_config(run, plan)  # before anything else: a folder that has it holds a run
+            self.keep(plan)  # before anything else: a folder that has it holds a run
         self.checkpoints = Checkpoints(path / CHECKPOINTS, {"id": run, "seed": plan.seeds[0]})
         latest, total = self.checkpoints.latest or 0, plan.training.meta_steps
         if latest > total:
@@ -146,10 +155,11 @@ class RunFolder:
                 f"The run in {path} has a checkpoint of meta-step {latest} and meta_steps is {total}; ask for at least "
                 "as many, or name another folder."
             )
-        self._write_config(run, plan)
+        self.keep(plan)
 
-    def _write_config(self, run: str, plan: Plan) -> None:
-        write_json(self.path / CONFIG, {RUN: run, **plan.config})
+    def keep(self, plan: Plan) -> None:
+        """Writes the configuration of the run."""
+        write_json(self.path / CONFIG, {RUN: self._run, **plan.config})
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -253,6 +263,12 @@ def _locked(path: Path) -> filelock.BaseFileLock:
     except (OSError, NotImplementedError) as error:
         raise RunError(f"{path} cannot be used for a run ({error}); name another folder.") from error
     return lock
+
+
+def _as_begun(plan: Plan, before: Any) -> Plan:
+    """The plan with the number of tasks at once that was measured before: with another one, bits would differ."""
+    measured = plan.training.tasks_at_once == "measured" and type(before) is int and before > 0
+    return with_tasks_at_once(plan, before) if measured else plan
 
 
 def _empty(path: Path) -> None:

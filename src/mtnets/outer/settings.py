@@ -14,6 +14,7 @@ from mtnets.tasks import Recipe
 
 Schedule = Literal["constant", "cosine"]
 Same = Literal["same"]
+Measured = Literal["measured"]
 LEAST = {
     "meta_steps": 0,
     "meta_batch": 1,
@@ -33,14 +34,14 @@ LEAST = {
 }
 MOST = 2**31 - 1  # what a whole number of 32 bits holds
 POSITIVE = ("meta_lr", "fold_lr", "rule_lr", "clip_value", "clip_norm")
-WORDS = {  # instead of a number
-    "inner_batch_size": "all",
-    "fold_lr": "same",
-    "rule_lr": "same",
-    "clip_value": "off",
-    "clip_norm": "off",
-    "devices": "all",
-    "tasks_at_once": "auto",
+WORDS = {  # instead of a number; the first is what version 0.1 called None
+    "inner_batch_size": ("all",),
+    "fold_lr": ("same",),
+    "rule_lr": ("same",),
+    "clip_value": ("off",),
+    "clip_norm": ("off",),
+    "devices": ("all",),
+    "tasks_at_once": ("auto", "measured"),
 }
 
 
@@ -71,7 +72,7 @@ class TrainingOptions(TypedDict, total=False):
     checkpoint_seconds: float
     checkpoint_every: int
     devices: Devices
-    tasks_at_once: AtOnce
+    tasks_at_once: AtOnce | Measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +103,9 @@ class Training:
       checkpoint_seconds: time between two checkpoints.
       checkpoint_every: meta-steps between two checkpoints, besides those by time; 0 for those by time alone.
       devices: how many share the tasks of a meta-step; all takes as many as divide their number.
-      tasks_at_once: tasks that a device runs at the same time; auto takes measured values, see
-        `mtnets.devices.default_at_once`.
+      tasks_at_once: tasks that a device runs at the same time; auto goes by the size of the network, see
+        `mtnets.devices.default_at_once`; measured tries one, some and all of them, which takes some compilations more,
+        and keeps the fastest that fits in memory.
     """
 
     meta_steps: int
@@ -127,14 +129,14 @@ class Training:
     checkpoint_seconds: float = 60.0
     checkpoint_every: int = 0
     devices: Devices = "all"
-    tasks_at_once: AtOnce = "auto"
+    tasks_at_once: AtOnce | Measured = "auto"
 
     def __post_init__(self) -> None:
         check_fields(self)
         for name in (*LEAST, *POSITIVE):
-            value, word = getattr(self, name), WORDS.get(name)
-            possible = "" if word is None else f", or '{word}'"
-            if value == word:
+            value, words = getattr(self, name), WORDS.get(name, ())
+            possible = "".join(f", or '{word}'" for word in words)
+            if value in words:
                 continue
             if isinstance(value, str) or value is None:
                 raise OptionError(f"{name} is {value!r}; it must be a number{possible}.")
@@ -144,7 +146,7 @@ class Training:
             if name in POSITIVE and not 0 < value < float("inf"):
                 raise OptionError(f"{name} is {value}; it must be a number above 0{possible}.")
         for name in POSITIVE:
-            if getattr(self, name) != WORDS.get(name):
+            if getattr(self, name) not in WORDS.get(name, ()):
                 object.__setattr__(self, name, float(getattr(self, name)))  # a whole number may have more than 64 bits
         if self.stream and self.inner_batch_size != "all":
             raise OptionError(
@@ -204,4 +206,4 @@ def settle(options: Mapping[str, Any], recipe: Recipe | None) -> Training:
 
 def training_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as options, from a record. Where there is a word such as "off" now, version 0.1 wrote None."""
-    return {name: WORDS.get(name) if value is None else value for name, value in values.items()}
+    return {name: WORDS[name][0] if value is None and name in WORDS else value for name, value in values.items()}

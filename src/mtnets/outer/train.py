@@ -16,10 +16,21 @@ from mtnets.learner.evaluate import evaluate
 from mtnets.learner.learner import Learner
 from mtnets.learner.meeting import check_outputs, drawn
 from mtnets.networks.model import Model
+from mtnets.outer.batching import fastest
+from mtnets.outer.forecast import warn_of_memory
 from mtnets.outer.gradient import drawn_and_keys
-from mtnets.outer.loop import CheckpointDue, Position, Validated, begin, learners, learners_now, training_events
+from mtnets.outer.loop import (
+    CheckpointDue,
+    Compiled,
+    Position,
+    Validated,
+    begin,
+    learners,
+    learners_now,
+    training_events,
+)
 from mtnets.outer.phases import Phases
-from mtnets.outer.plan import Plan, make_plan
+from mtnets.outer.plan import Plan, make_plan, with_tasks_at_once
 from mtnets.outer.program import meta_step_keys
 from mtnets.outer.progress import Display
 from mtnets.outer.run import RunFolder, RunResult, peak_memory, state
@@ -133,7 +144,7 @@ def meta_train(
     start = _start(plan)
     if out is not None:
         with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
-            return _run_in(folder, plan, start, progress, callback, resume).learner
+            return _run_in(folder, folder.plan, start, progress, callback, resume).learner
     result, _ = _follow(plan, start, None, progress, callback)
     return result if isinstance(seed, Sequence) else result[0]
 
@@ -176,7 +187,7 @@ def run_training(
     )
     start = _start(plan)
     with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
-        return _run_in(folder, plan, start, progress, callback, resume)
+        return _run_in(folder, folder.plan, start, progress, callback, resume)
 
 
 def _check_one(seed: int | Sequence[int]) -> None:
@@ -201,13 +212,14 @@ def _run_in(
     (learner,), phases = _follow(plan, start, folder, progress, callback, resume)
     folder.check_present()
     learner.save(folder.path)  # before the test, which may take long or be stopped
+    plan = phases.plan
     training = plan.training
     test = evaluate(
         learner,
         plan.family or plan.test,
         training.test_tasks,
         devices=training.devices,
-        tasks_at_once=training.tasks_at_once,
+        tasks_at_once=plan.tasks_at_once,
     )
     seconds = phases.train_seconds / phases.meta_steps if phases.meta_steps else None
     result = RunResult(
@@ -232,7 +244,7 @@ def _follow(
     resume: bool = False,
 ) -> tuple[list[Learner], Phases]:
     """Trains, and does what each event asks for."""
-    position, phases = start, Phases(plan)
+    position = start
     if folder is not None:
         position = _restored(folder, start)
         folder.begin_log(position.step)
@@ -241,12 +253,18 @@ def _follow(
             display.note("The network keeps its own starting weights: seeds differ in their tasks alone.")
         if resume and position is start:
             display.note("There is no checkpoint to resume from; the training begins anew.")
+        phases = _programs(plan, start, display)
+        plan = phases.plan
+        if folder is not None:
+            folder.keep(plan)
         # without a folder nothing could be kept, and Ctrl-C stops at once
         stop = Stopping() if folder is None else stack.enter_context(stopping())
         for event in training_events(plan, position, phases, stop.__bool__):
             position = event.position
             _check(plan, position, folder)
             display.show(event)
+            if isinstance(event, Compiled):
+                warn_of_memory(plan, phases)
             if folder is not None:
                 folder.record(event)
             if callback is not None and isinstance(event, Validated):
@@ -256,6 +274,15 @@ def _follow(
                 stop.stop(f"Stopped at meta-step {position.step}; {kept}")
         _note_skips(display, plan, position)
     return learners(plan, position.best, position.outer.failed), phases
+
+
+def _programs(plan: Plan, start: Position, display: Display) -> Phases:
+    """The programs of a plan, whose number of tasks at once is measured if it asks for that."""
+    if plan.training.tasks_at_once != "measured":
+        return Phases(plan)
+    if not plan.training.meta_steps:
+        return Phases(with_tasks_at_once(plan, plan.program.at_once))
+    return fastest(plan, start, display.note)
 
 
 def _restored(folder: RunFolder, start: Position) -> Position:
