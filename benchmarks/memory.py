@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from matplotlib.ticker import LogLocator
 
 import mtnets
 from experiments.report.drawing import figure, save
@@ -90,12 +91,13 @@ def _status(name: str) -> int:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Memory over inner steps, time over inner steps, memory over tasks."""
-    canvas, axes = figure(3, 9.5, 3.0, share=False)
+    """Memory and time over inner steps and over tasks."""
+    canvas, axes = figure(4, 12.0, 3.0, share=False)
     panels = (
         ("inner_steps", "bytes", 2**-20, "inner steps", "memory, MiB"),
-        ("inner_steps", "seconds", 1.0, "inner steps", "seconds per meta-step"),
+        ("inner_steps", "seconds", 1e3, "inner steps", "milliseconds per meta-step"),
         ("tasks_at_once", "bytes", 2**-20, "tasks at once", "memory, MiB"),
+        ("tasks_at_once", "seconds", 1e3, "tasks at once", "milliseconds per meta-step"),
     )
     for ax, (x, y, unit, below, beside) in zip(axes.flat, panels, strict=True):
         other = "tasks_at_once" if x == "inner_steps" else "inner_steps"
@@ -107,6 +109,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             if part:
                 ax.plot([row[x] for row in part], [unit * row[y] for row in part], style, label=label, markersize=4)
         ax.set(xscale="log", yscale="log", xlabel=below, ylabel=beside)
+        ax.set_xticks(sorted({row[x] for row in chosen}))
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
     axes.flat[0].legend(fontsize=8)
     save(canvas, path)
 

@@ -84,9 +84,14 @@ def test_evaluate_prints_one_json_object(run, capsys, tmp_path):
 
 
 def test_evaluate_again_gives_the_result_of_the_run(run, capsys, tmp_path):
-    assert main(["evaluate", str(run), "--tasks", "8", "--json", "--scores", str(tmp_path / "s.npz")]) == 0
+    arguments = ["evaluate", str(run), "--tasks", "8", "--json", "--scores", str(tmp_path / "s.npz")]
+    assert main(arguments) == 0
     expected = json.loads((run / "result.json").read_text())["test"]
     assert json.loads(capsys.readouterr().out) == expected
+    assert main([*arguments, "--inner-lr", "0.0"]) == 0
+    losses = [step["loss"] for step in json.loads(capsys.readouterr().out)["inner_steps"]]
+    assert losses == [losses[0]] * len(losses)  # nothing moves
+    assert losses != [step["loss"] for step in expected["inner_steps"]]
 
 
 def test_adapt_writes_predictions(run, drawings, capsys, tmp_path):

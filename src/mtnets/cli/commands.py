@@ -26,6 +26,7 @@ class Evaluate:
       run: folder of a run, or the name of a learner that ships (`mtnets learners`).
       tasks: number of test tasks.
       inner_steps: gradient steps. Defaults to those of training.
+      inner_lr: inner rate. Defaults to that of training.
       shots: support examples (of each class). Defaults to those of training.
       queries: query examples (of each class). Defaults to those of training.
       data: where the data are now. Defaults to where they were in training.
@@ -41,6 +42,7 @@ class Evaluate:
     run: tyro.conf.Positional[str]
     tasks: int = 600
     inner_steps: int | None = None
+    inner_lr: float | None = None
     shots: int | None = None
     queries: int | None = None
     data: str | None = None
@@ -67,6 +69,7 @@ class Evaluate:
             family,
             self.tasks,
             inner_steps=self.inner_steps,
+            inner_lr=self.inner_lr,
             mask=self.mask,
             metrics=None if self.metrics is None else {name: name for name in self.metrics},
             seed=self.seed,

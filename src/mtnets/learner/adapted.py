@@ -20,7 +20,15 @@ from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import check_predictions, of_task, to_inputs, to_queries
 from mtnets.learner.spread import check_numbers, interval_of, std_of
 from mtnets.learner.task_files import write_task
-from mtnets.learner.tensors import fill, read_tensors, reading, used_outputs, write_tensors
+from mtnets.learner.tensors import (
+    check_layout,
+    fill,
+    layout_to_json,
+    read_tensors,
+    reading,
+    used_outputs,
+    write_tensors,
+)
 from mtnets.networks.adapters import to_torch
 from mtnets.networks.exports import export_onnx, export_stablehlo
 from mtnets.networks.model import Model, outputs_of, with_classes
@@ -144,6 +152,7 @@ class AdaptedModel:
         card = {
             "kind": "adapted model",
             "model": None if self.model.config is None else dict(self.model.config),
+            **layout_to_json(self.model),
             "inputs": self.inputs.to_json(),
             "loss": None if self.loss is None else loss_to_json(self.loss),
         }
@@ -325,6 +334,7 @@ def load_adapted(path: str | Path, *, model: Model | None = None) -> AdaptedMode
             if card["model"] is None:
                 raise RunError(f"The network in {path} is not a built-in one; pass it: load_adapted(path, model=...).")
             model = model_from_config(card["model"])
+        check_layout(card, model, path)
         params, state = jax.eval_shape(model.init, jax.random.key(0))
         if "ways" in card:
             check("ways", card["ways"], int)

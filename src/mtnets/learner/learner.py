@@ -54,7 +54,15 @@ from mtnets.learner.data import (
 from mtnets.learner.meeting import check_weighs
 from mtnets.learner.start import start_of
 from mtnets.learner.task_files import fingerprint, read_task
-from mtnets.learner.tensors import FORMAT, fill, read_tensors, reading, write_tensors
+from mtnets.learner.tensors import (
+    FORMAT,
+    check_layout,
+    fill,
+    layout_to_json,
+    read_tensors,
+    reading,
+    write_tensors,
+)
 from mtnets.networks.model import NETWORKS, Model, outputs_of, shape_of_output, with_classes
 from mtnets.networks.models import model_from_config
 from mtnets.raw_arrays import read_array, read_arrays, reading_array
@@ -554,6 +562,7 @@ class Learner:
         return {
             "format": FORMAT,
             "model": None if self.model.config is None else dict(self.model.config),
+            **layout_to_json(self.model),
             "method": method_to_json(self.method) | {"inner_lr": float(self.inner_lr)},
             "inner_lr": float(self.inner_lr),
             "inner_steps": self.inner_steps,
@@ -639,6 +648,7 @@ def _read(
                 "that registers it, or pass it: load(path, model=...)."
             )
         model = model_from_config(card["model"])
+    check_layout(card, model, file)
     if method is None:
         name, custom = card["method"]["name"], [n for n, value in card["method"].items() if value == CUSTOM]
         if name not in METHODS:

@@ -15,6 +15,7 @@ from jax import Array
 from mtnets.arrays import UNSEALED, check_seal, from_bytes, from_numpy, sealed, stored, to_bytes, to_numpy
 from mtnets.errors import RunError, first_line
 from mtnets.files import CHECKSUM, parse_json, read, replacing
+from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path, path_of
 
 FORMAT = 2  # written into every file
@@ -89,6 +90,25 @@ def reading(path: str | Path, kind: str | None, *, passed: bool = False) -> Iter
             f"{first_line(error)}): its record is damaged or of another version{other}. Load it with the version that "
             f"wrote it, or {remedy}."
         ) from error
+
+
+def layout_to_json(model: Model) -> dict[str, str]:
+    """What the card of a file says of the layout of weights."""
+    return {"layout": model.layout} if model.layout else {}
+
+
+def check_layout(card: Mapping[str, Any], model: Model, path: str | Path) -> None:
+    """Raises RunError for a file whose weights have another layout than the network's: where all axes of one are of the
+    same length, its shape would not tell."""
+    if card.get("layout", "") != model.layout:
+        raise RunError(
+            f"{path} has weights in {_layout(card.get('layout', ''))} and the network in {_layout(model.layout)}; load "
+            "it with the version of mtnets that wrote it, or train anew."
+        )
+
+
+def _layout(layout: Any) -> str:
+    return f"the layout {layout!r}" if layout else "their own layout"
 
 
 def fill(expected: Mapping[str, Any], arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, Any]:

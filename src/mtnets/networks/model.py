@@ -51,6 +51,7 @@ class Model:
         names that the traced computation shows.
       flattened: layers whose inputs are flattened images, with the shape of one image, channels last.
         `AdaptedModel.state_dict` needs it, since PyTorch flattens images with channels first.
+      layout: how weights are kept where their names and shapes do not say it; files say it too, and are compared.
       config: the call that builds the model again, `{"network": name, **arguments}`; None unless a registered function
         built the model.
 
@@ -73,6 +74,7 @@ class Model:
     fixed: tuple[str, ...] = ()
     naming: Mapping[str, tuple[str, str | None]] | None = None
     flattened: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    layout: str = ""
     config: Mapping[str, Any] | None = dataclasses.field(default=None, init=False)
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ from mtnets.inner import (
     slice_size,
 )
 from mtnets.learner.meeting import check_head, check_seen, drawn, fitted
+from mtnets.learner.tensors import layout_to_json
 from mtnets.networks.model import Model
 from mtnets.outer.program import Program
 from mtnets.outer.settings import Training, settle
@@ -130,6 +131,7 @@ class Plan:
         config = {
             "tasks": options_to_record(None if self.family is None else self.family.options),
             "model": self.model.config,
+            **layout_to_json(self.model),
             "method": method,
             "training": dataclasses.asdict(self.training),
             "seed": self.seeds[0],

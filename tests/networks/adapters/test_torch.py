@@ -116,6 +116,7 @@ def test_convolutions_are_kept_as_in_jax() -> None:
     torch.manual_seed(0)
     network = Convolutions()
     model = wrap(network, (2, 8, 8))
+    assert model.layout == "kernels end with inputs and units"  # "line" would have the same shape in PyTorch's
     params, state = model.init(jax.random.key(0))
     shapes = {layer.name: (layer.shape, layer.out_axes, layer.groups) for layer in model.layers}
     assert shapes == {

@@ -124,8 +124,9 @@ def from_torch(
     def init(key: Array) -> tuple[Any, Any]:
         return dict(weights), dict(buffers)
 
-    model = Model(init, apply, input_shape, norm, own_weights=True, input_dtype=input_dtype, fixed=tuple(held))
-    return checked(model)
+    layout = "kernels end with inputs and units" if kernels else ""
+    options: dict[str, Any] = {"input_dtype": input_dtype, "fixed": tuple(held), "layout": layout}
+    return checked(Model(init, apply, input_shape, norm, own_weights=True, **options))
 
 
 def to_state_dict(adapted: Adapted | Mapping[str, Any], network: "torch.nn.Module") -> dict[str, "torch.Tensor"]:
