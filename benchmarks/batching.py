@@ -1,13 +1,12 @@
 """How many tasks a device should run at the same time, and over how many devices: milliseconds per meta-step.
 
-    python benchmarks/batching.py            (7 minutes on 2 cores)
+    python -m benchmarks.batching            (7 minutes on 2 cores)
 
 Prints a table and writes results/batching.json. Medians of several chunks; compare within one run only.
 """
 
 import argparse
 import itertools
-import statistics
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,9 +14,8 @@ from typing import Any, NamedTuple
 import jax
 
 import mtnets
+from benchmarks.timing import cost
 from mtnets.files import write_json
-from mtnets.outer.loop import begin
-from mtnets.outer.phases import Phases
 from mtnets.outer.plan import make_plan
 
 END = 10**9  # a training that lasts longer than any measurement
@@ -65,19 +63,13 @@ def measure(case: Case, devices: int, at_once: int, repeats: int, seconds: float
             "tasks_at_once": at_once,
         },
     )
-    phases, start = Phases(plan), begin(plan)
-
-    def meta_step(steps: int) -> float:
-        return phases.run(0, steps, start.outer, start.sums)[2] / steps
-
-    meta_step(2)  # compiles
-    steps = max(2, int(seconds / max(meta_step(2), 1e-5)))
+    measured = cost(plan, repeats, seconds)
     return {
         "case": case.about,
         "devices": devices,
         "tasks_at_once": at_once,
-        "ms_per_meta_step": 1000 * statistics.median(meta_step(steps) for _ in range(repeats)),
-        "compile_seconds": phases.compile_seconds,
+        "ms_per_meta_step": 1000 * measured.seconds,
+        "compile_seconds": measured.compile_seconds,
     }
 
 

@@ -184,7 +184,7 @@ class TestUse:
         assert np.all(np.isfinite(adapted(np.ones((1, 3)))))
 
     def test_a_slice_without_weight_is_named(self) -> None:
-        """In use, of many tasks, and in training."""
+        """In use, of many tasks, in training and in evaluation."""
         words = "A slice of the stream has no example of a weight above 0"
         learner, weights = trained(single(6), stream=True), [1, 1, 0, 0, 1, 0]
         support = single(6).task.support
@@ -197,6 +197,8 @@ class TestUse:
         tasks = One(short._replace(support=short.support._replace(weights=np.float32(weights))))
         with pytest.raises(mtnets.RunError, match=words):
             trained(tasks, stream=True)
+        with pytest.raises(mtnets.DataError, match=f"Task 0 of these: {words}"):
+            mtnets.evaluate(learner, tasks, 2)
         assert learner.adapt(support.x, support.y, weights=[1, 0, 0, 1, 1, 1]).inner_steps == 3
 
     @pytest.mark.parametrize(

@@ -20,6 +20,11 @@ from mtnets.networks.model import Model
 from mtnets.networks.several import batch_like
 from mtnets.trees import replace_leaves
 
+EMPTY_SLICE = (
+    "A slice of the stream has no example of a weight above 0, and there is nothing to learn from it; leave such "
+    "examples out, or take tasks of one size."
+)
+
 # What is looked at, in the order of the computation, with what to say of the first that is not finite.
 SENTENCES = {
     "meta": "What was meta-learned is not finite: the meta-optimiser took a step that was too large. Use a smaller "
@@ -27,8 +32,7 @@ SENTENCES = {
     "data": "The inputs or targets of a task hold NaN or infinity; remove or replace them.",
     "labels": "A label is out of range: the network has {outputs} outputs, so labels go from 0 to {last}. Number the "
     "classes of each task from 0, or give the network more outputs.",
-    "slices": "A slice of the stream has no example of a weight above 0, and there is nothing to learn from it; leave "
-    "such examples out, or take tasks of one size.",
+    "slices": EMPTY_SLICE,
     "outputs": "The network returns NaN or infinity at the weights that a task starts from, before any inner step. "
     "Look in its code for a logarithm, square root or division, and at the size of the inputs{half}.",
     "gradient": "The gradient of the loss is not finite at the weights that a task starts from, though the loss is. "

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from mtnets.arguments import Rate, Seed, Steps, checked_arguments
 from mtnets.compilation import compiled
 from mtnets.devices import AtOnce, Devices, chosen_at_once, map_over, present, task_mesh
-from mtnets.errors import OptionError
+from mtnets.errors import DataError, OptionError
 from mtnets.files import replacing
 from mtnets.inner import (
     LOSS,
@@ -32,6 +32,7 @@ from mtnets.inner import (
     judged,
     uses_rate,
 )
+from mtnets.inner.causes import EMPTY_SLICE
 from mtnets.inner.rules import MaskUse
 from mtnets.learner.data import of_task, to_counts
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
@@ -194,7 +195,8 @@ def evaluate(
     Raises:
       OptionError: for less than one task or more than ten millions, a mask for a method without one, or an
         inner_lr for a method with learned rates.
-      DataError: for tasks whose inputs mean nothing to the learner, or are converted otherwise than it does.
+      DataError: for tasks whose inputs mean nothing to the learner, or are converted otherwise than it does, and for a
+        slice of a stream without an example.
     """
     if not 1 <= num_tasks <= MOST_TASKS:
         raise OptionError(f"num_tasks is {num_tasks}; it must be from 1 to {MOST_TASKS}.")
@@ -223,8 +225,21 @@ def evaluate(
         outputs = (inner.ways or learner.outputs) if masked else None
         scores = score_tasks(inner, outputs, at_once, mesh, learned, distribution, keys, drawn)
         each = {name: np.asarray(values) for name, values in scores.items()}
+        if inner.view.stream:
+            _check_slices(inner, distribution, keys, drawn, each[LOSS])
         best = inner.criterion.best
         return Estimate(best, each[best], each[LOSS], each, inner.view.stream)
+
+
+def _check_slices(inner: Inner, tasks: Distribution, keys: Array, drawn: Task | None, losses: np.ndarray) -> None:
+    """Raises DataError where a loss along a stream is no number because nothing is in a slice."""
+    places = np.flatnonzero(np.isnan(losses).any(1))
+    if not len(places):
+        return
+    supports = jax.tree.map(np.asarray, (draw_each(tasks, keys) if drawn is None else drawn).support)
+    for place in places:
+        if not inner.view.weighed(jax.tree.map(lambda leaf, place=place: leaf[place], supports)):
+            raise DataError(f"Task {place} of these: {EMPTY_SLICE}")
 
 
 def as_taken(
