@@ -56,15 +56,23 @@ def precisions(program: list[Any]) -> list[Any]:
     return [e.params["precision"] for e in program if e.primitive.name == "dot_general"]
 
 
+FULL = (jax.lax.Precision.HIGHEST,) * 2
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    "method", [mtnets.mt_net(head="prototypes"), pytest.param(mtnets.alfa(), marks=pytest.mark.slow)]
+)
+def test_products_are_in_full_precision(method) -> None:
+    found = precisions(traced(method))
+    assert len(found) > 20
+    assert set(found) == {FULL}
+
+
 @pytest.mark.usefixtures("gpu", "restored")
-def test_products_are_in_full_precision_unless_jax_was_told_otherwise() -> None:
-    full = (jax.lax.Precision.HIGHEST,) * 2
-    for method in (mtnets.mt_net(head="prototypes"), mtnets.alfa()):
-        found = precisions(traced(method))
-        assert len(found) > 20, method
-        assert set(found) == {full}, method
+def test_jax_may_be_told_otherwise() -> None:
     use_precision("tf32")
-    assert full not in precisions(traced(mtnets.maml()))
+    assert FULL not in precisions(traced(mtnets.fomaml()))
 
 
 def test_on_a_cpu_nothing_is_said() -> None:

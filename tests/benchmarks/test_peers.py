@@ -20,6 +20,7 @@ from benchmarks.peers.work import operations, share
 from mtnets import OptionError, RunError
 from mtnets.files import read_json, write_json
 
+WORK = [("sine-4-5", "mt-net", "exact"), pytest.param(("sine-4-5", "mt-net", "first"), marks=pytest.mark.slow)]
 IN_JAX = (BASELINE, "optax")
 OTHERS_WARN = pytest.mark.filterwarnings("ignore")  # higher has a SyntaxWarning, for one
 ROUND = {"meta_steps_per_second": 2.0, "compile_seconds": 0.5, "cold_seconds": 1.0, "peak_bytes": 1 << 20}
@@ -33,7 +34,7 @@ def installed(name: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module", params=[("sine-4-5", "mt-net", "exact"), ("sine-4-5", "mt-net", "first")], ids=str)
+@pytest.fixture(scope="module", params=WORK, ids=str)
 def problem(request, tmp_path_factory) -> Problem:
     return with_reference(Work(*request.param, tiny=True), tmp_path_factory.mktemp("problem"))
 

@@ -60,10 +60,8 @@ def test_a_configuration_holds_them(run, tmp_path) -> None:
     assert "metrics" not in other  # none are what a loss of numbers has by itself
 
 
-@pytest.mark.parametrize(
-    ("loss", "outputs"),
-    [("gaussian", 2), pytest.param("quantile(levels=(0.1, 0.5, 0.7, 0.9))", 4, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "outputs"), [("gaussian", 2), ("quantile(levels=(0.1, 0.5, 0.7, 0.9))", 4)])
 def test_the_usual_network_has_the_outputs_that_a_loss_takes(loss, outputs, tmp_path, capsys) -> None:
     out = tmp_path / "run"
     metrics = ["--metrics", "mae", "coverage", "width"]

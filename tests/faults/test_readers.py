@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.faults.readers import READERS
 
+LONG = ("run configuration", "model card")  # a command line and a template are made for each input
 some = settings(
     max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
@@ -20,7 +21,9 @@ def test_valid_files(name: str) -> None:
         READERS[name].read(seed)
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in READERS]
+)
 def test_changed_files(name: str) -> None:
     reader = READERS[name]
 

@@ -140,7 +140,7 @@ def test_a_task_file_holds_only_what_moved(tmp_path) -> None:
     assert sizes["none"] < sizes["some"] < sizes["all"]
 
 
-@pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.parametrize("per_step", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_task_file_knows_its_inner_steps(per_step, tmp_path) -> None:
     """Where offsets differ from step to step, the number of steps is part of the network."""
     model = mtnets.models.mlp(1, 8, 1, norm="support", init_std=0.3)

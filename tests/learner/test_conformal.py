@@ -87,7 +87,8 @@ def scores_by_hand(learner, task, scaled):
     return (beyond / model.std(task.query.x) if scaled else beyond)[:, 0]
 
 
-@pytest.mark.parametrize("loss", ["squared", pytest.param("gaussian", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["squared", "gaussian"])
 def test_the_threshold_is_that_of_adapting_and_predicting(loss, request) -> None:
     learner, scaled = request.getfixturevalue(loss)[0], loss == "gaussian"
     fit = conformal(learner, SINE, 12, coverage=0.8)

@@ -42,7 +42,13 @@ def classifiers():
     return learners_for(4, tasks=CLASSES)
 
 
-@pytest.mark.parametrize("method", [mtnets.mt_net(0.1), mtnets.mt_net_full(0.1), mtnets.m_net(0.1)])
+@pytest.mark.parametrize(
+    "method",
+    [
+        mtnets.mt_net(0.1),
+        *(pytest.param(m, marks=pytest.mark.slow) for m in (mtnets.mt_net_full(0.1), mtnets.m_net(0.1))),
+    ],
+)
 def test_several_masks_are_adaptations_with_keys_of_their_own(method) -> None:
     learner, *_ = learners_for(method=method, seeds=(0, 1))
     key = jax.random.key(5)

@@ -89,10 +89,8 @@ def test_scores_are_those_of_use_in_regression(learner, tasks):
     assert_as_in_use(learner, tasks)
 
 
-@pytest.mark.parametrize(
-    ("ways", "norm"),
-    [pytest.param(3, "none", marks=pytest.mark.slow), pytest.param(3, "support", marks=pytest.mark.slow), (5, "none")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("ways", "norm"), [(3, "none"), (3, "support"), (5, "none")])
 def test_scores_are_those_of_use_with_fewer_classes_than_outputs(ways, norm):
     """An output without a class would otherwise be predicted, and take part in the loss."""
     rng, y = np.random.default_rng(0), np.arange(20).repeat(9)
