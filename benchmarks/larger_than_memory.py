@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from mtnets.files import replacing, write_json
 
-SIDE, CHANNELS, CLASSES = 84, 3, 1000
+SIDE, CHANNELS = 84, 3
 BYTES = SIDE * SIDE * CHANNELS
 QUERIES = 15
 IN_MEMORY = 10**9  # bytes of images that the training from memory has
@@ -52,16 +52,16 @@ def make(path: Path, count: int) -> None:
             file.write(random.bytes(BYTES * min(1000, count - begin)))
 
 
-def labels(count: int) -> NDArray[np.integer]:
-    """The class of each image, in equal numbers as far as they go."""
-    return np.sort(np.arange(count) % CLASSES)
+def labels(count: int, classes: int) -> NDArray[np.integer]:
+    """The class of each image, class after class, in equal numbers as far as they go."""
+    return np.sort(np.arange(count) % classes)
 
 
 def grain_tasks(images: NDArray[np.uint8], classes: int, count: int) -> Any:
     """A Grain `MapDataset` of tasks: the task of a number is drawn from that number alone."""
     import grain
 
-    each = len(images) // CLASSES
+    each = len(images) // classes
 
     def task(number: int) -> Any:
         random = np.random.default_rng(number)
@@ -75,7 +75,7 @@ def grain_tasks(images: NDArray[np.uint8], classes: int, count: int) -> Any:
     return grain.MapDataset.range(count).map(task)
 
 
-def rate(source: str, path: Path, filters: int, seconds: float) -> float:
+def rate(source: str, path: Path, filters: int, seconds: float, classes: int) -> float:
     """Meta-steps per second in this process."""
     import mtnets
     from mtnets.outer.loop import begin
@@ -87,10 +87,10 @@ def rate(source: str, path: Path, filters: int, seconds: float) -> float:
         images = np.array(images[: min(len(images), IN_MEMORY // BYTES)])
     model = mtnets.models.Conv4(filters=filters, downsample="pool").build(5, SIDE, CHANNELS)
     if source == "grain":
-        tasks = mtnets.tasks.from_sequence(*(grain_tasks(images, CLASSES, 10**6) for _ in range(3)))
+        tasks = mtnets.tasks.from_sequence(*(grain_tasks(images, classes, 10**6) for _ in range(3)))
     else:
         inputs = mtnets.tasks.Images(SIDE, CHANNELS)
-        tasks = mtnets.tasks.arrays(images, labels(len(images)), queries=QUERIES, inputs=inputs)
+        tasks = mtnets.tasks.arrays(images, labels(len(images), classes), queries=QUERIES, inputs=inputs)
     options: Any = {"meta_steps": 10**6, "meta_batch": 4, "inner_steps": 1, "devices": 1}
     plan = make_plan(model, mtnets.maml(0.01), tasks, options=options)
     phases, start = Phases(plan), begin(plan)
@@ -102,13 +102,13 @@ def rate(source: str, path: Path, filters: int, seconds: float) -> float:
     return (step - 1) / taken
 
 
-def in_process(source: str, path: Path, filters: int, seconds: float, cgroup: Path | None) -> float:
+def in_process(source: str, path: Path, filters: int, options: argparse.Namespace) -> float:
     """The same in a process of its own, in a control group."""
     command = [sys.executable, "-m", "benchmarks.larger_than_memory", "--child", source, "--folder", str(path.parent)]
-    command += ["--filters", str(filters), "--seconds", str(seconds)]
+    command += ["--filters", str(filters), "--seconds", str(options.seconds), "--classes", str(options.classes)]
     join: Callable[[], Any] | None = None
-    if cgroup is not None:
-        procs = cgroup / "cgroup.procs"
+    if options.cgroup is not None:
+        procs = options.cgroup / "cgroup.procs"
         join = lambda: procs.write_text(str(os.getpid()))  # noqa: E731
     answer = subprocess.run(command, stdout=subprocess.PIPE, preexec_fn=join, check=True, text=True)
     return float(answer.stdout.split()[-1])
@@ -120,6 +120,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--gigabytes", type=float, default=20.0)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--cgroup", type=Path)
+    parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
@@ -129,9 +130,9 @@ def main(args: list[str] | None = None) -> None:
     options = parser.parse_args(args)
     path = options.folder / "images.bin"
     if options.child:
-        print(rate(options.child, path, options.filters, options.seconds))
+        print(rate(options.child, path, options.filters, options.seconds, options.classes))
         return
-    count = int(options.gigabytes * 1e9) // BYTES // CLASSES * CLASSES
+    count = int(options.gigabytes * 1e9) // BYTES // options.classes * options.classes
     if not path.exists() or path.stat().st_size != count * BYTES:
         make(path, count)
     rows = []
@@ -139,7 +140,7 @@ def main(args: list[str] | None = None) -> None:
         rates: dict[str, list[float]] = {source: [] for source in options.sources}
         for _ in range(options.rounds):
             for source in options.sources:
-                rates[source].append(in_process(source, path, filters, options.seconds, options.cgroup))
+                rates[source].append(in_process(source, path, filters, options))
         for source in options.sources:
             shares = [a / b for a, b in zip(rates[source], rates[options.sources[0]], strict=True)]
             row = {"network": about, "source": source, "meta_steps_per_second": rates[source]}
