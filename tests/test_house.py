@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "mtnets"
 # From the ground up: a room imports from those before it alone.
 BASE = ["errors", "stopping", "compat", "forks", "arguments", "compilation", "files", "arrays", "raw_arrays", "trees"]
-BASE += ["devices", "memory", "precision", "serialisation"]
+BASE += ["processes", "devices", "memory", "precision", "serialisation"]
 FLOORS = [*BASE, "networks", "inner", "tasks", "shipped", "learner", "outer", "analysis", "interop", "sklearn"]
 FLOORS += ["", "cli", "__main__"]  # "" is the package's top
 MODULES = {

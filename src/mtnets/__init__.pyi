@@ -78,6 +78,7 @@ from .networks import (
     wrap,
 )
 from .outer import Need, RunResult, Training, memory_needed, meta_train, run_training
+from .processes import join_processes
 
 __version__: str
 
@@ -144,6 +145,7 @@ __all__ = [
     "gap",
     "imaml",
     "in_precision",
+    "join_processes",
     "load",
     "load_adapted",
     "load_from_hub",

@@ -3,9 +3,12 @@
 The lower bounds are in `pyproject.toml`; `make test-oldest` installs them.
 """
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+import jax
 
 
 def sub_programs(equation: Any) -> list[Any]:
@@ -32,6 +35,13 @@ def jax_has_started() -> bool:
     """Whether JAX has devices, and threads, in this process. There is no public way to ask without starting it."""
     bridge = sys.modules.get("jax._src.xla_bridge")
     return bridge is not None and bridge.backends_are_initialized()
+
+
+def leave_signals_alone() -> None:
+    """Keeps a process that joins others from taking SIGTERM for JAX's preemption service, where JAX has one: Python
+    would not hear of the signal."""
+    with contextlib.suppress(AttributeError):
+        jax.config.update("jax_enable_preemption_service", False)
 
 
 def orbax_v1() -> Any:

@@ -123,24 +123,30 @@ def use_cores(devices: Devices = "all") -> None:
 
 
 def present(devices: Devices = "all") -> int:
-    """How many of the devices asked for there are.
+    """How many of the devices asked for there are in this process.
 
     Raises:
       OptionError: for a number below 1.
     """
     _check(devices)
-    count = len(jax.devices())
+    count = len(jax.local_devices())
     return count if devices == "all" else min(devices, count)
 
 
-def task_mesh(devices: Devices = "all") -> Mesh | None:
+def task_mesh(devices: Devices = "all", *, everywhere: bool = False) -> Mesh | None:
     """A mesh over the first `devices` devices, as far as there are so many; None for a single one.
+
+    Args:
+      devices: how many of a process.
+      everywhere: whether those of all processes (`mtnets.processes`) are meant, or of this one alone.
 
     Raises:
       OptionError: for a number below 1.
     """
     count = present(devices)
-    return None if count == 1 else Mesh(jax.devices()[:count], (AXIS,))
+    processes = range(jax.process_count()) if everywhere else [jax.process_index()]
+    chosen = [device for process in processes for device in jax.local_devices(process)[:count]]
+    return None if len(chosen) == 1 else Mesh(chosen, (AXIS,))
 
 
 def largest_divisor(n: int, limit: int) -> int:

@@ -28,15 +28,15 @@ class Stopping:
     lose what was learned since the last checkpoint. So the first signal is only noted; a second one acts at once.
     """
 
-    signal: int | None = None
+    signal: int = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal:
             signal.default_int_handler(number, frame)  # raises KeyboardInterrupt
         self.signal = number
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        return self.signal > 0
 
     def stop(self, message: str) -> NoReturn:
         """Ends the training as the signal asked.

@@ -589,7 +589,7 @@ def test_a_learner_is_kept_where_its_test_is_stopped(tasks, network, tmp_path, m
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mtnets.outer.train.evaluate", stopped)
+    monkeypatch.setattr("mtnets.outer.train.evaluate_together", stopped)
     with pytest.raises(KeyboardInterrupt):
         mtnets.run_training(network, mtnets.maml(), tasks, out=tmp_path / "run", **FAST)
     assert mtnets.load(tmp_path / "run").record["meta_step"] > 0

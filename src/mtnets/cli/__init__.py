@@ -8,7 +8,12 @@ def run() -> int:
     from mtnets.cli.interrupts import watch
 
     watch()  # before the imports, which take a second
-    return main()
+    status = main()
+    if status:
+        from mtnets.processes import leave
+
+        leave(status)
+    return status
 
 
 def main(args: list[str] | None = None) -> int:

@@ -102,12 +102,12 @@ def _words(args: list[str]) -> tuple[set[str], dict[str, str]]:
         return set(_names(kind)), {}
     if args[:1] != ["train"] or len(args) == 1:
         return set(), {}
-    from mtnets.cli.options import CriterionOptions, RunOptions
+    from mtnets.cli.options import CriterionOptions, ProcessOptions, RunOptions
     from mtnets.inner import ESTIMATORS, METHODS
     from mtnets.outer import Training
     from mtnets.tasks import FAMILIES
 
-    kinds = [RunOptions, CriterionOptions, Training, *METHODS.values(), *ESTIMATORS.values()]
+    kinds = [RunOptions, ProcessOptions, CriterionOptions, Training, *METHODS.values(), *ESTIMATORS.values()]
     kinds += [FAMILIES[args[1]]] if args[1] in FAMILIES else []
     calls = {kind.__name__: f"--estimator {name}" for name, kind in ESTIMATORS.items()}
     return {name for each in kinds for name in _names(each)}, calls

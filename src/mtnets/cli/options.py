@@ -7,10 +7,12 @@ from typing import Any, Literal, get_type_hints
 
 import tyro
 
+from mtnets.errors import OptionError
 from mtnets.inner import ESTIMATORS, METHODS, Method
 from mtnets.inner.rules.transformations import InnerOptimiser
 from mtnets.outer import Training
 from mtnets.precision import Precision
+from mtnets.processes import join_processes
 from mtnets.tasks import Family, Options
 
 # Options that take more in Python than a command line can write, with their types and their help here.
@@ -44,6 +46,34 @@ class RunOptions:
     memory: bool = False
     precision: Precision = "float32"
     deterministic: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessOptions:
+    """Several processes, on one host or many, that train together; all are given the same other options.
+
+    Attributes:
+      coordinator: HOST:PORT of process 0, or auto under Slurm, Open MPI, Kubernetes and on TPU pods, where JAX finds
+        all three. Defaults to this process alone.
+      processes: how many there are.
+      process: which of them this is, from 0 on.
+    """
+
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+    def join(self) -> None:
+        """Joins the others, if there are any.
+
+        Raises:
+          OptionError, RunError: as `mtnets.join_processes`.
+        """
+        if self.coordinator is not None:
+            join_processes(self.coordinator, self.processes, self.process)
+        elif self.processes is not None or self.process is not None:
+            name, value = ("process", self.process) if self.processes is None else ("processes", self.processes)
+            raise OptionError(f"{name} is {value} without a coordinator; name all three, or coordinator='auto'.")
 
 
 @dataclasses.dataclass(frozen=True)

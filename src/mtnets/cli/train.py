@@ -8,6 +8,7 @@ from mtnets.cli.commands import FLAT
 from mtnets.cli.configuration import Configuration, read_config
 from mtnets.cli.options import (
     CriterionOptions,
+    ProcessOptions,
     RunOptions,
     build_method,
     build_tasks,
@@ -22,6 +23,7 @@ from mtnets.inner import ESTIMATORS, METHODS, method_to_json
 from mtnets.memory import in_words
 from mtnets.outer import memory_needed, run_training
 from mtnets.precision import use_deterministic, use_precision
+from mtnets.processes import is_first
 from mtnets.tasks import FAMILIES
 
 
@@ -45,6 +47,7 @@ def train(family: str, args: list[str]) -> None:
         use_deterministic()
     # curves are so small that tasks shared over cores take longer
     use_cores(1 if options.training.devices == "all" and FAMILIES[family].small else options.training.devices)
+    options.processes.join()
     folder = Path(options.run.out or f"runs/{family}-{options.method.method}")
     tasks = build_tasks(FAMILIES[family], options.tasks)
     if config is not None:
@@ -67,6 +70,8 @@ def train(family: str, args: list[str]) -> None:
         progress=not options.run.quiet,
         **choices,
     )
+    if not is_first():
+        return
     test, learner = result.test.to_json(), result.learner
     last = test["inner_steps"][-1]
     mean = "not finite" if last["mean"] is None else f"{last['mean']:.4f} ± {last['ci95'] or 0:.4f}"
@@ -120,7 +125,7 @@ def options_kind(
     of_method, of_training = method_options(method or "mt_net", estimator), training_options()
     of_tasks = task_options(FAMILIES[family])
     kinds = {"tasks": of_tasks, "method": of_method, "criterion": CriterionOptions}
-    kinds |= {"training": of_training, "run": RunOptions}
+    kinds |= {"training": of_training, "run": RunOptions, "processes": ProcessOptions}
     fields = [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in kinds.items()]
     options = dataclasses.make_dataclass("Train", fields, frozen=True)
     options.__doc__ = f"Meta-trains a learner on {family} tasks."

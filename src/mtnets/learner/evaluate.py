@@ -38,6 +38,7 @@ from mtnets.learner.data import of_task, to_counts
 from mtnets.learner.learner import MOST_AT_ONCE, Learner
 from mtnets.learner.meeting import check_seen, fitted
 from mtnets.learner.meeting import drawn as example
+from mtnets.processes import count, gathered
 from mtnets.tasks import AS_THEY_ARE, Family, inputs_of
 from mtnets.tasks.sampling import surfacing
 
@@ -189,7 +190,7 @@ def evaluate(
         training.
       mask: how masks are used: `sample`, `mean` or `threshold`. Defaults to the method's own choice.
       seed: of the tasks; the default is the same for all methods, so that they are compared on the same tasks.
-      devices: how many share the tasks.
+      devices: how many of this process share the tasks.
       tasks_at_once: tasks that a device runs at the same time; see `mtnets.devices.default_at_once`.
 
     Raises:
@@ -211,7 +212,48 @@ def evaluate(
     if inner_lr is not None:
         learned = _with_rate(inner, learned, inner_lr)
     keys = jax.random.split(jax.random.key(seed), num_tasks)
-    at_once = chosen_at_once(tasks_at_once, learner.meta.params, num_tasks, most=MOST_AT_ONCE)
+    return _estimate(learner, inner, learned, tasks, keys, inner_steps, devices, tasks_at_once)
+
+
+def evaluate_together(
+    learner: Learner,
+    tasks: Family | Distribution,
+    num_tasks: int,
+    *,
+    seed: Seed = TEST_SEED,
+    devices: Devices = "all",
+    tasks_at_once: AtOnce = "auto",
+) -> Estimate:
+    """`evaluate` by all processes (`mtnets.processes`), each of which takes its part of the tasks; all have the result.
+
+    The arguments, and the errors raised, are those of `evaluate`.
+
+    Raises:
+      RunError: if a process is lost.
+    """
+    if count() == 1:
+        return evaluate(learner, tasks, num_tasks, seed=seed, devices=devices, tasks_at_once=tasks_at_once)
+    keys = jax.random.split(jax.random.key(seed), num_tasks)
+    # processes have equally many: the last ones are repeated, and their results dropped
+    places = np.minimum(np.arange(num_tasks + -num_tasks % count()), num_tasks - 1)
+    own = keys[np.split(places, count())[jax.process_index()]]
+    part = _estimate(learner, learner.inner, learner.learned, tasks, own, None, devices, tasks_at_once)
+    each = {name: np.concatenate(list(gathered(scores)))[:num_tasks] for name, scores in part.each.items()}
+    return dataclasses.replace(part, scores=each[part.metric], losses=each[LOSS], each=each)
+
+
+def _estimate(
+    learner: Learner,
+    inner: Inner,
+    learned: Learned,
+    tasks: Family | Distribution,
+    keys: Array,
+    inner_steps: int | None,
+    devices: Devices,
+    tasks_at_once: AtOnce,
+) -> Estimate:
+    """The scores of what a learner has learned on the tasks of these keys, `[tasks]`."""
+    at_once = chosen_at_once(tasks_at_once, learner.meta.params, len(keys), most=MOST_AT_ONCE)
     part = tasks.test if isinstance(tasks, Family) else tasks
     distribution, drawn = as_taken(learner, inner.criterion, tasks, part, keys)
     masked = inner.criterion.labels and not learner.inputs.shared_classes
@@ -221,7 +263,7 @@ def evaluate(
         if masked:
             check_seen(one, "The tasks")
     with surfacing():
-        mesh = task_mesh(min(present(devices), num_tasks))
+        mesh = task_mesh(min(present(devices), len(keys)))
         outputs = (inner.ways or learner.outputs) if masked else None
         scores = score_tasks(inner, outputs, at_once, mesh, learned, distribution, keys, drawn)
         each = {name: np.asarray(values) for name, values in scores.items()}

@@ -13,12 +13,13 @@ from jax import Array
 
 from mtnets.arrays import from_numpy, to_numpy
 from mtnets.inner import Learned, Meta
-from mtnets.learner.evaluate import evaluate
+from mtnets.learner.evaluate import evaluate_together
 from mtnets.learner.learner import Learner
 from mtnets.learner.meeting import drawn
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan
 from mtnets.outer.program import Outer
+from mtnets.processes import agreed, largest
 
 VALIDATION_SEED = 20180606
 DISPLAY_SECONDS = 1.0  # a chunk of meta-steps takes about this long
@@ -104,8 +105,15 @@ class Validated(Event):
     scores: tuple[float, ...]
 
 
+@dataclasses.dataclass(frozen=True)
 class CheckpointDue(Event):
-    """A checkpoint should be written."""
+    """A checkpoint should be written.
+
+    Attributes:
+      signal: the number of the one that asks the training to stop thereafter; 0 for none.
+    """
+
+    signal: int = 0
 
 
 class Ended(Event):
@@ -121,7 +129,7 @@ def begin(plan: Plan) -> Position:
 
 
 def training_events(
-    plan: Plan, position: Position, phases: Phases, stop: Callable[[], bool] = lambda: False
+    plan: Plan, position: Position, phases: Phases, stop: Callable[[], int] = lambda: 0
 ) -> Iterator[Event]:
     """Trains from a position to the end of the plan, and tells what happens.
 
@@ -129,7 +137,8 @@ def training_events(
       plan: of the training.
       position: where it is.
       phases: the programs that take the meta-steps.
-      stop: whether the training is about to be stopped: then a checkpoint is due after each chunk of meta-steps.
+      stop: the number of a signal that asks the training to stop, 0 for none: then a checkpoint is due after the
+        present chunk of meta-steps. Of several processes any may be asked.
     """
     training = plan.training
     total, every = training.meta_steps, training.validate_every
@@ -141,7 +150,7 @@ def training_events(
         marks = (training.log_every, every, training.checkpoint_every)
         end = min(step + length, phases.end(step), *(_next(step, mark) for mark in marks))
         outer, sums, seconds = phases.run(step, end, position.outer, position.sums)
-        length = max(1, min(4 * length, int((end - step) * DISPLAY_SECONDS / max(seconds, 1e-9))))
+        length = max(1, min(4 * length, int((end - step) * DISPLAY_SECONDS / max(agreed(seconds), 1e-9))))
         position = position._replace(step=end, outer=outer, sums=sums)
         means, moving = _means(sums), _moving(plan, outer)
         yield Advanced(position, means, moving)
@@ -152,9 +161,10 @@ def training_events(
             scores = _validate(plan, position)
             position = position._replace(best=_better(plan, position, scores))
             yield Validated(position, scores)
-        late = time.perf_counter() - saved >= training.checkpoint_seconds
-        if late or stop() or _is_at(end, training.checkpoint_every, total) or end == total:
-            yield CheckpointDue(position)
+        late = agreed(time.perf_counter() - saved) >= training.checkpoint_seconds
+        signal = largest(stop())
+        if late or signal or _is_at(end, training.checkpoint_every, total) or end == total:
+            yield CheckpointDue(position, signal)
             saved = time.perf_counter()
     if not every or total == 0:  # nothing was chosen: the last learner counts
         last = jnp.full(plan.runs, position.step, jnp.int32)
@@ -240,7 +250,7 @@ def _moving(plan: Plan, outer: Outer) -> dict[str, float]:
 def _validate(plan: Plan, position: Position) -> tuple[float, ...]:
     training = plan.training
     return tuple(
-        evaluate(
+        evaluate_together(
             learner,
             plan.validation,
             training.validation_tasks,

@@ -13,6 +13,7 @@ from mtnets.inner import FirstOrder
 from mtnets.memory import needed
 from mtnets.outer.plan import Plan
 from mtnets.outer.program import Outer, Program
+from mtnets.processes import naming_the_lost, of_all, of_this
 from mtnets.tasks.sampling import surfacing
 
 
@@ -47,7 +48,7 @@ class Phases:
             begun = time.perf_counter()
             plan = self.plan
             args = (outer, sums, plan.keys, jnp.int32(0), jnp.int32(end), plan.inner_lr, plan.train)
-            self._compiled[end] = program.chunk.lower(*args).compile()  # type: ignore[attr-defined]
+            self._compiled[end] = program.chunk.lower(*of_all(args, program.mesh)).compile()  # type: ignore[attr-defined]
             self.compile_seconds += time.perf_counter() - begun
             self.bytes = needed(self._compiled[end], plan.devices)
         return self._compiled[end]
@@ -58,8 +59,9 @@ class Phases:
         """Meta-steps `step` … `stop − 1` of one phase: the new state, metrics added to their sums, and seconds."""
         run, plan = self.compile(step, outer, sums), self.plan
         begun = time.perf_counter()
-        with surfacing():
-            outer, sums = run(outer, sums, plan.keys, jnp.int32(step), jnp.int32(stop), plan.inner_lr, plan.train)
+        with surfacing(), naming_the_lost():
+            args = (outer, sums, plan.keys, jnp.int32(step), jnp.int32(stop), plan.inner_lr, plan.train)
+            outer, sums = of_this(run(*of_all(args, plan.program.mesh)), plan.program.mesh)
             jax.block_until_ready(sums)
         seconds = time.perf_counter() - begun
         self.train_seconds += seconds

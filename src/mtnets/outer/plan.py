@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import jax
@@ -12,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from jax.sharding import Mesh
 
+from mtnets.arrays import to_numpy
 from mtnets.devices import AtOnce, chosen_at_once, largest_divisor, present, task_mesh
 from mtnets.errors import OptionError, warn
 from mtnets.inner import (
@@ -34,7 +38,10 @@ from mtnets.networks.model import Model
 from mtnets.outer.program import Program
 from mtnets.outer.settings import Training, settle
 from mtnets.precision import precision_in_use
+from mtnets.processes import count
 from mtnets.tasks import AS_THEY_ARE, SAME_CLASSES, Family, Inputs, inputs_of, options_to_record
+
+PLACES = ("root", "cache")  # of data, which may be elsewhere on each host
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,10 +102,27 @@ class Plan:
         return AS_THEY_ARE if outputs is None or not np.all(outputs) else SAME_CLASSES
 
     @functools.cached_property
+    def mesh(self) -> Mesh | None:
+        """The devices that share the tasks of a meta-step: of each process as many as divide the number of its tasks.
+        Runs side by side fill a device better than tasks shared over the devices of a process would.
+
+        Raises:
+          OptionError: if processes cannot have equally many tasks.
+        """
+        tasks, processes = self.training.meta_batch, count()
+        if tasks % processes:
+            below, above = (tasks // processes * processes, (tasks // processes + 1) * processes)
+            raise OptionError(
+                f"meta_batch is {tasks}, which {processes} processes cannot share equally; take "
+                f"{f'{below} or ' if below else ''}{above}."
+            )
+        devices = 1 if self.runs > 1 else largest_divisor(tasks // processes, present(self.training.devices))
+        return task_mesh(devices, everywhere=True)
+
+    @property
     def devices(self) -> int:
-        """How many share the tasks of a meta-step: as many as divide their number. Runs side by side fill a device
-        better than tasks shared over devices would."""
-        return 1 if self.runs > 1 else largest_divisor(self.training.meta_batch, present(self.training.devices))
+        """How many those are."""
+        return 1 if self.mesh is None else self.mesh.size
 
     @property
     def tasks_at_once(self) -> AtOnce:
@@ -110,8 +134,7 @@ class Plan:
     def program(self) -> Program:
         """The outer loop, to be compiled."""
         training = self.training
-        mesh = task_mesh(self.devices)
-        per_device = training.meta_batch // (1 if mesh is None else mesh.size)
+        per_device = training.meta_batch // self.devices
         params, _ = jax.eval_shape(self.model.init, jax.random.key(0))
         at_once = chosen_at_once(self.tasks_at_once, params, per_device)
         return Program(
@@ -120,7 +143,7 @@ class Plan:
             training.meta_batch,
             training.skip_nonfinite,
             largest_divisor(per_device, at_once),
-            mesh,
+            self.mesh,
             self.runs,
         )
 
@@ -140,11 +163,29 @@ class Plan:
         }
         return json.loads(json.dumps(config, default=str))
 
+    def common(self) -> dict[str, Any]:
+        """What several processes must have in common to be one training: options, data, versions, kinds of devices."""
+        tasks = {name: value for name, value in (self.config["tasks"] or {}).items() if name not in PLACES}
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves((self.train, self.validation, self.test)):
+            digest.update(np.ascontiguousarray(to_numpy(leaf)).data)
+        machine = {name: value for name, value in self.machine().items() if name not in ("devices", "tasks_at_once")}
+        versions = {name: metadata.version(name) for name in ("mtnets", "jaxlib", "optax", "numpy")}
+        return {
+            **self.config,
+            "tasks": tasks,
+            "seeds": self.seeds,
+            "inner_lrs": self.inner_lrs,
+            "data": digest.hexdigest()[:16],
+            **machine,
+            **versions,
+        }
+
     def machine(self) -> dict[str, Any]:
         """What speed, and the last bits of a result, depend on."""
         return {
             "backend": jax.default_backend(),
-            "device": jax.devices()[0].device_kind,
+            "device": jax.local_devices()[0].device_kind,
             "devices": self.devices,
             "tasks_at_once": self.program.at_once,
             "precision": precision_in_use(),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtnets.inner import Distribution, Inner, Learned, Meta
 from mtnets.outer.gradient import meta_gradient
@@ -116,7 +116,11 @@ class Program:
         chunks of every length.
         """
 
-        @jax.jit
+        mesh = self.mesh
+        # each of several processes has the whole result
+        whole = None if mesh is None or not mesh.is_multi_process else NamedSharding(mesh, PartitionSpec())
+
+        @functools.partial(jax.jit, out_shardings=whole)
         def run(
             outer: Outer,
             sums: dict[str, Array],

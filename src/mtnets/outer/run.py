@@ -32,6 +32,7 @@ from mtnets.outer.checkpoints import Checkpoints
 from mtnets.outer.loop import CheckpointDue, Event, Logged, Position, Validated
 from mtnets.outer.plan import Plan, with_tasks_at_once
 from mtnets.outer.settings import Training, training_from_json
+from mtnets.processes import in_first, is_first, largest, of_first
 from mtnets.tasks import options_from_record, options_to_record
 
 CONFIG, METRICS, CHECKPOINTS, LOCK = "config.json", "metrics.jsonl", "checkpoints", ".lock"
@@ -95,6 +96,8 @@ class RunResult(NamedTuple):
 class RunFolder:
     """The files of a run, for one process at a time; a context manager, which gives the folder back.
 
+    Of several processes that train together the first one alone has the folder.
+
     Args:
       path: of the folder.
       plan: the training that it is for.
@@ -114,18 +117,19 @@ class RunFolder:
     def __init__(self, path: Path, plan: Plan, *, resume: bool, overwrite: bool) -> None:
         if resume and overwrite:
             raise OptionError("resume=True and overwrite=True exclude each other: go on with the run, or replace it.")
-        if path.is_file():
-            raise RunError(f"{path} is a file; name a folder for the run.")
         self.path = path
-        self._lock = _locked(path)
+        self._lock: filelock.BaseFileLock | None = None
         try:
-            self._open(plan, resume, overwrite)
+            in_first(lambda: self._open(plan, resume, overwrite), None)
         except BaseException:
-            self._lock.release()
+            self._release()
             raise
 
     def _open(self, plan: Plan, resume: bool, overwrite: bool) -> None:
         path = self.path
+        if path.is_file():
+            raise RunError(f"{path} is a file; name a folder for the run.")
+        self._lock = _locked(path)
         for folder in (path, path / CHECKPOINTS):
             remove_abandoned(folder)
         old, run = _read_config(path)
@@ -165,7 +169,22 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def latest(self) -> int | None:
+        """The last meta-step with a checkpoint; None where there is none, or another process has them."""
+        return self.checkpoints.latest if is_first() else None
+
+    def restored(self, start: Position) -> Position:
+        """The position of the last checkpoint, the start if there is none: in every process that of the first one."""
+        step = largest(self.latest() or 0)
+        if not step:
+            return start
+        return Position(step, **of_first(in_first(lambda: self.checkpoints.restore(step, state(start)), state(start))))
 
     def check_present(self) -> None:
         """Raises RunError where the folder was removed, or replaced, since the run began."""
@@ -238,7 +257,7 @@ def state(position: Position) -> dict[str, Any]:
 def peak_memory() -> int | None:
     """Most memory used so far, in bytes: of the device if it reports that, otherwise of this process; None on Windows,
     which reports neither."""
-    on_device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    on_device = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
     if on_device:
         return int(on_device)
     try:

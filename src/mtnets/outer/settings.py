@@ -102,7 +102,7 @@ class Training:
       log_every: meta-steps between two lines of metrics.jsonl; each line is a mean over them.
       checkpoint_seconds: time between two checkpoints.
       checkpoint_every: meta-steps between two checkpoints, besides those by time; 0 for those by time alone.
-      devices: how many share the tasks of a meta-step; all takes as many as divide their number.
+      devices: how many of a process share its tasks of a meta-step; all takes as many as divide their number.
       tasks_at_once: tasks that a device runs at the same time; auto goes by the size of the network, see
         `mtnets.devices.default_at_once`; measured tries one, some and all of them, which takes some compilations more,
         and keeps the fastest that fits in memory.

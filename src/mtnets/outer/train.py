@@ -1,6 +1,7 @@
 """Meta-training: the outer loop with progress, validation, checkpoints and a record of everything."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Unpack, overload
@@ -12,7 +13,7 @@ import optax
 from mtnets.arguments import checked_arguments
 from mtnets.errors import OptionError, RunError
 from mtnets.inner import Distribution, Learned, LossLike, Method, MetricLike, cause_in_training
-from mtnets.learner.evaluate import evaluate
+from mtnets.learner.evaluate import evaluate_together
 from mtnets.learner.learner import Learner
 from mtnets.learner.meeting import check_outputs, drawn
 from mtnets.networks.model import Model
@@ -35,6 +36,7 @@ from mtnets.outer.program import meta_step_keys
 from mtnets.outer.progress import Display
 from mtnets.outer.run import RunFolder, RunResult, peak_memory, state
 from mtnets.outer.settings import TrainingOptions
+from mtnets.processes import check_equal, check_same, count, in_first, is_first, of_first
 from mtnets.stopping import Stopping, stopping
 from mtnets.tasks import Family
 
@@ -141,7 +143,7 @@ def meta_train(
     choices = {"seed": seed, "inner_lr": inner_lr, "optimiser": optimiser}
     choices |= {"loss": loss, "inner_loss": inner_loss, "metrics": metrics, "best": best}
     plan = make_plan(model, method, tasks, **choices, options=options)  # type: ignore[arg-type]
-    start = _start(plan)
+    start = _start(plan, out is not None)
     if out is not None:
         with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
             return _run_in(folder, folder.plan, start, progress, callback, resume).learner
@@ -185,7 +187,7 @@ def run_training(
         optimiser=optimiser,
         options=options,
     )
-    start = _start(plan)
+    start = _start(plan, True)
     with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
         return _run_in(folder, folder.plan, start, progress, callback, resume)
 
@@ -197,11 +199,14 @@ def _check_one(seed: int | Sequence[int]) -> None:
         )
 
 
-def _start(plan: Plan) -> Position:
-    """The position before the first meta-step, checked before a folder is made for the run."""
-    position = begin(plan)
-    params, state = jax.tree.map(lambda leaf: leaf[0], (position.outer.meta.params, position.outer.state))
-    check_outputs(plan.model, plan.criterion, params, state, drawn(plan.train, "The training tasks").support.x)
+def _start(plan: Plan, kept: bool) -> Position:
+    """The position before the first meta-step, checked before a folder is made for the run, if it is `kept` in one."""
+    if count() > 1:
+        check_same(plan.common() | {"folder": kept})
+    begun = begin(plan)
+    position = Position(begun.step, **of_first(state(begun)))  # a network may have drawn weights of its own
+    params, of_network = jax.tree.map(lambda leaf: leaf[0], (position.outer.meta.params, position.outer.state))
+    check_outputs(plan.model, plan.criterion, params, of_network, drawn(plan.train, "The training tasks").support.x)
     return position
 
 
@@ -210,11 +215,11 @@ def _run_in(
 ) -> RunResult:
     """Trains in a folder, and tests what was learned."""
     (learner,), phases = _follow(plan, start, folder, progress, callback, resume)
-    folder.check_present()
-    learner.save(folder.path)  # before the test, which may take long or be stopped
+    in_first(folder.check_present, None)
+    in_first(lambda: learner.save(folder.path), None)  # before the test, which may take long or be stopped
     plan = phases.plan
     training = plan.training
-    test = evaluate(
+    test = evaluate_together(
         learner,
         plan.family or plan.test,
         training.test_tasks,
@@ -232,7 +237,7 @@ def _run_in(
         plan.machine(),
         plan.config,
     )
-    return folder.finish(result)
+    return in_first(lambda: folder.finish(result), result)
 
 
 def _follow(
@@ -246,9 +251,10 @@ def _follow(
     """Trains, and does what each event asks for."""
     position = start
     if folder is not None:
-        position = _restored(folder, start)
-        folder.begin_log(position.step)
-    with Display(position.step, plan.training.meta_steps, progress) as display, contextlib.ExitStack() as stack:
+        position = folder.restored(start)
+        in_first(functools.partial(folder.begin_log, position.step), None)
+    show = progress and is_first()
+    with Display(position.step, plan.training.meta_steps, show) as display, contextlib.ExitStack() as stack:
         if plan.model.own_weights and plan.runs > 1:
             display.note("The network keeps its own starting weights: seeds differ in their tasks alone.")
         if resume and position is start:
@@ -259,17 +265,20 @@ def _follow(
             folder.keep(plan)
         # without a folder nothing could be kept, and Ctrl-C stops at once
         stop = Stopping() if folder is None else stack.enter_context(stopping())
-        for event in training_events(plan, position, phases, stop.__bool__):
+        for event in training_events(plan, position, phases, lambda: stop.signal):
             position = event.position
             _check(plan, position, folder)
             display.show(event)
             if isinstance(event, Compiled):
                 warn_of_memory(plan, phases)
+            if isinstance(event, CheckpointDue):
+                check_equal(state(position))
             if folder is not None:
-                folder.record(event)
+                in_first(functools.partial(folder.record, event), None)
             if callback is not None and isinstance(event, Validated):
                 callback(position.step, learners_now(plan, position))
-            if folder is not None and stop and isinstance(event, CheckpointDue):
+            if folder is not None and isinstance(event, CheckpointDue) and event.signal:
+                stop.signal = event.signal  # which another process may have had
                 kept = f"{folder.path} has a checkpoint of it; go on with resume=True."
                 stop.stop(f"Stopped at meta-step {position.step}; {kept}")
         _note_skips(display, plan, position)
@@ -285,20 +294,12 @@ def _programs(plan: Plan, start: Position, display: Display) -> Phases:
     return fastest(plan, start, display.note)
 
 
-def _restored(folder: RunFolder, start: Position) -> Position:
-    """The position of the last checkpoint; the start if there is none."""
-    latest = folder.checkpoints.latest
-    if latest is None:
-        return start
-    return Position(latest, **folder.checkpoints.restore(latest, state(start)))
-
-
 def _check(plan: Plan, position: Position, folder: RunFolder | None) -> None:
     """Raises RunError once every run has failed."""
     failed = np.asarray(position.outer.failed)
     if (failed < 0).any():
         return
-    kept = None if folder is None else folder.checkpoints.latest
+    kept = None if folder is None else folder.latest()
     where = f" The last good checkpoint is that of meta-step {kept} in {folder.path}." if folder and kept else ""
     run = int(failed.argmax())
     raise RunError(
