@@ -51,8 +51,8 @@ def join_processes(coordinator: str = AUTO, processes: int | None = None, proces
 
     Raises:
       OptionError: for one of the three without the others, or values that are not possible.
-      RunError: if JAX has started in this process, or the port is taken. A process that has not met the others after five
-        minutes is ended by JAX itself, with status 134.
+      RunError: if JAX has started in this process, or the port is taken. A process that has not met the others after
+        five minutes is ended by JAX itself, with status 134.
     """
     _check_choice(coordinator, processes, process)
     if jax.distributed.is_initialized() or jax_has_started():
@@ -143,7 +143,7 @@ def of_first(tree: T) -> T:
         return tree
     arrays = [to_numpy(leaf) for leaf in jax.tree.leaves(tree)]
     data = _bytes_of_first(b"".join(array.tobytes() for array in arrays))
-    if len(data) != sum(array.nbytes for array in arrays):
+    if largest(len(data) != sum(array.nbytes for array in arrays)):
         raise RunError("The processes train different networks, or with different optimisers; start all with the same.")
     starts = np.cumsum([0, *(array.nbytes for array in arrays)])
     parts = [
@@ -156,7 +156,8 @@ def of_first(tree: T) -> T:
 
 def _bytes_of_first(data: bytes) -> bytes:
     """The bytes of process 0, in all."""
-    size = int(gathered(np.int32(len(data)))[0])
+    large, small = gathered(np.int32(divmod(len(data), 2**30)))[0].tolist()  # JAX counts in 32 bits
+    size = large * 2**30 + small
     own = np.frombuffer(data, np.uint8) if is_first() else np.zeros(size, np.uint8)
     with naming_the_lost():
         return np.asarray(multihost_utils.broadcast_one_to_all(own)).tobytes() if size else b""

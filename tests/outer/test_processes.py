@@ -23,7 +23,7 @@ from mtnets.cli import main
 from mtnets.files import read_json
 from mtnets.trees import leaves_by_path
 
-PATIENCE = 300  # seconds; a hang is a failure, and a busy machine none
+PATIENCE = 600  # seconds; a hang is a failure, and a busy machine none
 SETTINGS: dict[str, Any] = {"meta_steps": 4, "meta_batch": 4, "inner_steps": 1, "validate_every": 2, "log_every": 2}
 SETTINGS |= {"validation_tasks": 5, "test_tasks": 5, "progress": False}
 
@@ -270,7 +270,7 @@ def test_who_cannot_meet_is_told_why(capfd: pytest.CaptureFixture) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "devices"), [(4, 1), (2, 2)])
 def test_any_number_of_processes_and_devices_learns_the_same(tmp_path: Path, count: int, devices: int) -> None:
-    """A function makes the tasks, on the host of each process; so does it alone."""
+    """Of tasks that a function makes, on the host of each process; with two seeds side by side, for several devices."""
     code = """
 def make(rng):
     a, x = rng.uniform(0.1, 5), rng.uniform(-5, 5, (4, 1))
@@ -278,24 +278,22 @@ def make(rng):
 
 def learned(seed):
     tasks = mtnets.tasks.from_function(make, loss="mse")
-    return mtnets.meta_train(mtnets.models.mlp(1, 4, 1), mtnets.mt_net(0.01), tasks, seed=seed, **SETTINGS)
+    return mtnets.meta_train(mtnets.models.mlp(1, 4, 1), mtnets.maml(0.01), tasks, seed=seed, **SETTINGS)
 
-tell("learner", numbers(learned(0)))
-tell("seeds", [numbers(each) for each in learned([0, 1])])
+tell("learners", [numbers(each) for each in ([learned(0)] if devices == 1 else learned([0, 1]))])
 """
     together = of_code(code, tmp_path / "together", count, devices)
-    (one,) = of_code(code, tmp_path / "alone", 1)
+    (one,) = of_code(code, tmp_path / "alone", 1, devices)
     for told in together:
-        assert_close(told["learner"], one["learner"])
-        for a, b in zip(told["seeds"], one["seeds"], strict=True):
+        for a, b in zip(told["learners"], one["learners"], strict=True):
             assert_close(a, b)
 
 
 def commands(out: Path, count: int, *more: str, of_each: Callable[[int], list[str]] = lambda _: []) -> list[list[str]]:
     """`mtnets train` for each of several processes; for one, without the others."""
     port = free_port()
-    command = ["-m", "mtnets", "train", "sinusoid", "--shots", "2", "--out", str(out), "--meta-batch", "4"]
-    command += ["--validation-tasks", "4", "--test-tasks", "4", "--validate-every", "1000", *more]
+    command = ["-m", "mtnets", "train", "sinusoid", "--shots", "2", "--out", str(out), "--method", "maml"]
+    command += ["--meta-batch", "4", "--inner-steps", "1", "--test-tasks", "4", "--validate-every", "0", *more]
     together = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(count), "--process"]
     return [[*command, *([*together, str(i)] if count > 1 else []), *of_each(i)] for i in range(count)]
 
