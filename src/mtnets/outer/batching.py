@@ -11,6 +11,7 @@ from mtnets.memory import available
 from mtnets.outer.loop import Position
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan, with_tasks_at_once
+from mtnets.processes import agreed, largest, naming_the_lost, of_all
 from mtnets.tasks.sampling import surfacing
 
 TRIAL_SECONDS = 0.5  # of meta-steps, for each number of tasks that is tried
@@ -32,7 +33,7 @@ def fastest(plan: Plan, position: Position, note: Callable[[str], None]) -> Phas
         phases = Phases(with_tasks_at_once(plan, count))
         phases.compile(position.step, position.outer, position.sums)
         free = available()
-        if tried and free is not None and phases.bytes > free:
+        if largest(bool(tried) and free is not None and phases.bytes > free):
             break  # more tasks would need more
         tried.append((_seconds(phases, position), count, phases))
     times = ", ".join(f"{count}: {1000 * seconds:.3g} ms" for seconds, count, _ in tried)
@@ -56,9 +57,10 @@ def _seconds(phases: Phases, position: Position) -> float:
     def run(steps: int) -> float:
         begun = time.perf_counter()
         bounds = jnp.int32(position.step), jnp.int32(position.step + steps)
-        with surfacing():
-            jax.block_until_ready(program(position.outer, position.sums, plan.keys, *bounds, plan.inner_lr, plan.train))
-        return (time.perf_counter() - begun) / steps
+        with surfacing(), naming_the_lost():
+            args = (position.outer, position.sums, plan.keys, *bounds, plan.inner_lr, plan.train)
+            jax.block_until_ready(program(*of_all(args, plan.mesh)))
+        return agreed((time.perf_counter() - begun) / steps)
 
     run(1)  # which may still load what a device needs
     steps = max(1, int(TRIAL_SECONDS / TRIALS / max(run(1), 1e-6)))

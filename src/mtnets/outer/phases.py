@@ -13,7 +13,7 @@ from mtnets.inner import FirstOrder
 from mtnets.memory import needed
 from mtnets.outer.plan import Plan
 from mtnets.outer.program import Outer, Program
-from mtnets.processes import naming_the_lost, of_all, of_this
+from mtnets.processes import count, naming_the_lost, of_all, of_this
 from mtnets.tasks.sampling import surfacing
 
 
@@ -50,7 +50,7 @@ class Phases:
             args = (outer, sums, plan.keys, jnp.int32(0), jnp.int32(end), plan.inner_lr, plan.train)
             self._compiled[end] = program.chunk.lower(*of_all(args, program.mesh)).compile()  # type: ignore[attr-defined]
             self.compile_seconds += time.perf_counter() - begun
-            self.bytes = needed(self._compiled[end], plan.devices)
+            self.bytes = needed(self._compiled[end], plan.devices // count())
         return self._compiled[end]
 
     def run(

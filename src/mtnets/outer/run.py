@@ -117,10 +117,11 @@ class RunFolder:
     def __init__(self, path: Path, plan: Plan, *, resume: bool, overwrite: bool) -> None:
         if resume and overwrite:
             raise OptionError("resume=True and overwrite=True exclude each other: go on with the run, or replace it.")
-        self.path = path
+        self.path, self.plan = path, plan
         self._lock: filelock.BaseFileLock | None = None
         try:
             in_first(lambda: self._open(plan, resume, overwrite), None)
+            self.plan = _as_begun(plan, largest(_number(self.plan.training.tasks_at_once)))
         except BaseException:
             self._release()
             raise
@@ -282,6 +283,11 @@ def _locked(path: Path) -> filelock.BaseFileLock:
     except (OSError, NotImplementedError) as error:
         raise RunError(f"{path} cannot be used for a run ({error}); name another folder.") from error
     return lock
+
+
+def _number(choice: int | str) -> int:
+    """A number of tasks at once, 0 for a word."""
+    return choice if isinstance(choice, int) else 0
 
 
 def _as_begun(plan: Plan, before: Any) -> Plan:

@@ -262,7 +262,7 @@ def _follow(
         phases = _programs(plan, start, display)
         plan = phases.plan
         if folder is not None:
-            folder.keep(plan)
+            in_first(functools.partial(folder.keep, plan), None)
         # without a folder nothing could be kept, and Ctrl-C stops at once
         stop = Stopping() if folder is None else stack.enter_context(stopping())
         for event in training_events(plan, position, phases, lambda: stop.signal):
