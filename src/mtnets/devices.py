@@ -19,10 +19,8 @@ AtOnce = int | Literal["auto"]  # "auto": see `default_at_once`
 ALL_TASKS = 10**6
 
 
-def mean_over(
-    f: Callable[[Any, Array], Any], context: Any, keys: Array, *, at_once: int = 1, mesh: Mesh | None = None
-) -> Any:
-    """Mean of `f(context, key)` over keys, in chunks of `at_once` per device."""
+def mean_over(f: Callable[[Any, Array], Any], context: Any, keys: Array, *, at_once: int = 1) -> Any:
+    """Mean of `f(context, key)` over keys, in chunks of `at_once`, on one device."""
 
     @jax.jit  # traced once, for its shapes and for its use
     def total(context: Any, keys: Array) -> Any:
@@ -30,17 +28,19 @@ def mean_over(
             return f(context, keys[0])
         return jax.tree.map(lambda leaf: leaf.sum(0), jax.vmap(lambda key: f(context, key))(keys))
 
-    def mean(context: Any, keys: Array) -> Any:
-        chunks = keys.reshape(-1, largest_divisor(len(keys), at_once))
-        if len(chunks) == 1:
-            result = total(context, chunks[0])
-        else:
-            shapes = jax.eval_shape(total, context, chunks[0])
-            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            add = lambda sums, chunk: (jax.tree.map(jnp.add, sums, total(context, chunk)), None)  # noqa: E731
-            result, _ = jax.lax.scan(add, zero, chunks)
-        return jax.tree.map(lambda leaf: (leaf / len(keys)).astype(leaf.dtype), result)
+    chunks = keys.reshape(-1, largest_divisor(len(keys), at_once))
+    if len(chunks) == 1:
+        result = total(context, chunks[0])
+    else:
+        shapes = jax.eval_shape(total, context, chunks[0])
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        add = lambda sums, chunk: (jax.tree.map(jnp.add, sums, total(context, chunk)), None)  # noqa: E731
+        result, _ = jax.lax.scan(add, zero, chunks)
+    return jax.tree.map(lambda leaf: (leaf / len(keys)).astype(leaf.dtype), result)
 
+
+def mean_of_devices(mean: Callable[[Any, Array], Any], context: Any, keys: Array, mesh: Mesh | None) -> Any:
+    """Mean over devices of `mean(context, keys)`, where each device has its share of the keys."""
     if mesh is None or mesh.size == 1:
         return mean(context, keys)
     sharded = jax.shard_map(

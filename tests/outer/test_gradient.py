@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtnets import METHODS, Estimator, Exact, FirstOrder, Model
-from mtnets.devices import default_at_once, largest_divisor, map_over, mean_over, task_mesh
+from mtnets.devices import default_at_once, largest_divisor, map_over, mean_of_devices, mean_over, task_mesh
 from problems import (
     INNER_LR,
     adapt_at,
@@ -252,7 +252,8 @@ def test_mean_and_map_over_keys() -> None:
     stacked = np.stack([f(3.0, key)["x"] for key in keys])
     for at_once, mesh in ((1, None), (4, None), (9, None), (2, task_mesh(2))):
         np.testing.assert_allclose(map_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"], stacked, rtol=1e-12)
-        actual = mean_over(f, 3.0, keys, at_once=at_once, mesh=mesh)["x"]
+        mean = functools.partial(mean_over, f, at_once=at_once)
+        actual = mean_of_devices(mean, 3.0, keys, mesh)["x"]
         np.testing.assert_allclose(actual, stacked.mean(0), rtol=1e-12)
 
 
