@@ -87,7 +87,7 @@ def rate(source: str, path: Path, filters: int, seconds: float, classes: int) ->
         images = np.array(images[: min(len(images), IN_MEMORY // BYTES)])
     model = mtnets.models.Conv4(filters=filters, downsample="pool").build(5, SIDE, CHANNELS)
     if source == "grain":
-        tasks = mtnets.tasks.from_sequence(*(grain_tasks(images, classes, 10**6) for _ in range(3)))
+        tasks = mtnets.tasks.from_sequence(*([grain_tasks(images, classes, 10**6)] * 3), loss="cross-entropy")
     else:
         inputs = mtnets.tasks.Images(SIDE, CHANNELS)
         tasks = mtnets.tasks.arrays(images, labels(len(images), classes), queries=QUERIES, inputs=inputs)
