@@ -156,7 +156,7 @@ def of_first(tree: T) -> T:
 
 def _bytes_of_first(data: bytes) -> bytes:
     """The bytes of process 0, in all."""
-    large, small = gathered(np.int32(divmod(len(data), 2**30)))[0].tolist()  # JAX counts in 32 bits
+    large, small = gathered(np.array(divmod(len(data), 2**30), np.int32))[0].tolist()  # JAX counts in 32 bits
     size = large * 2**30 + small
     own = np.frombuffer(data, np.uint8) if is_first() else np.zeros(size, np.uint8)
     with naming_the_lost():

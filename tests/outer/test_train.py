@@ -540,7 +540,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
         ({"meta_stepz": 3}, "no setting meta_stepz"),
         ({"loss": "hinge"}, "no loss 'hinge'"),
         ({"seed": []}, r"seed is \[\]"),
-        ({"seed": [1, 2], "out": "somewhere"}, "it must be one seed for a run with a folder"),
+        ({"seed": [1, 1], "out": "somewhere"}, "The run seed-1 was asked for twice; name each seed"),
         ({"resume": True}, "resume and overwrite need the folder of a run"),
         ({"inner_lr": [0.1]}, r"inner_lr is \[0\.1\]; name several rates together with a list of seeds"),
         ({"inner_lr": [], "seed": [1]}, r"inner_lr is \[\]"),

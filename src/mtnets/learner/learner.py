@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mtnets.arguments import Key, Steps, Such, check, check_fields, checked_arguments
 from mtnets.devices import AtOnce, chosen_at_once
-from mtnets.errors import DataError, OptionError, RunError, warn
+from mtnets.errors import DataError, OptionError, RunError, listed, warn
 from mtnets.files import write_json
 from mtnets.inner import (
     METHODS,
@@ -620,10 +620,10 @@ def load(
     if not file.is_file() and str(path) in learners.names():
         file = learners.path(str(path)) / WEIGHTS
     if not file.is_file():
-        raise RunError(
-            f"There is no learner in {path} (no {WEIGHTS}); name a folder written by a training or by save(), or a "
-            f"learner that ships: {', '.join(learners.names())}."
-        )
+        below = sorted(each.parent.name for each in Path(path).glob(f"*/{WEIGHTS}"))
+        remedy = f"folder written by a training or by save(), or a learner that ships: {', '.join(learners.names())}"
+        remedy = f"one of the folders in it: {listed(below)}" if below else f"a {remedy}"
+        raise RunError(f"There is no learner in {path} (no {WEIGHTS}); name {remedy}.")
     arrays, card = read_tensors(file)
     with reading(file, None, passed=model is not None):
         given = {"loss": loss, "inner_loss": inner_loss, "metrics": metrics}

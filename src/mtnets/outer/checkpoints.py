@@ -37,6 +37,17 @@ class Checkpoints:
         """The last meta-step with a checkpoint; None where there is none."""
         return latest(self.folder)
 
+    @property
+    def steps(self) -> list[int]:
+        """The meta-steps with a checkpoint, in order."""
+        return sorted(step for step, _ in _present(self.folder))
+
+    def drop_after(self, step: int) -> None:
+        """Removes the checkpoints of later meta-steps."""
+        for later, path in _present(self.folder):
+            if later > step and path.is_file():
+                path.unlink()
+
     def save(self, step: int, trees: Mapping[str, Any]) -> None:
         """Saves pytrees of arrays by name as the checkpoint of a meta-step. When this returns, it is on the disk.
 

@@ -120,6 +120,26 @@ class Ended(Event):
     """The training is over."""
 
 
+def of_run(position: Position, run: int) -> Position:
+    """The position of one of the runs side by side, as if it were alone."""
+    outer, best, sums = jax.tree.map(lambda leaf: leaf[run : run + 1], (position.outer, position.best, position.sums))
+    return Position(position.step, outer, best, sums)
+
+
+def as_alone(plan: Plan, event: Event, run: int) -> Event:
+    """What is told of one of the runs side by side, as if it were alone."""
+    if plan.runs == 1:
+        return event
+    position = of_run(event.position, run)
+    match event:
+        case Advanced():
+            means, moving = _means(position.sums), _moving(plan, position.outer)
+            return dataclasses.replace(event, position=position, metrics=means, moving=moving)
+        case Validated(scores=scores):
+            return dataclasses.replace(event, position=position, scores=(scores[run],))
+    return dataclasses.replace(event, position=position)
+
+
 def begin(plan: Plan) -> Position:
     """The start of a training."""
     outer = jax.jit(plan.program.init)(plan.keys, plan.inner_lr)

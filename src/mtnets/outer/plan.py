@@ -81,6 +81,10 @@ class Plan:
         """Trainings side by side."""
         return len(self.seeds)
 
+    def alone(self, run: int) -> "Plan":
+        """The plan of one of the runs."""
+        return dataclasses.replace(self, seeds=self.seeds[run : run + 1], inner_lrs=self.inner_lrs[run : run + 1])
+
     @functools.cached_property
     def keys(self) -> Array:
         """A key for each run, `[runs]`."""
@@ -187,6 +191,7 @@ class Plan:
             "backend": jax.default_backend(),
             "device": jax.local_devices()[0].device_kind,
             "devices": self.devices,
+            "side_by_side": self.runs,
             "tasks_at_once": self.program.at_once,
             "precision": precision_in_use(),
             "jax": jax.__version__,

@@ -32,10 +32,11 @@ from mtnets.outer.checkpoints import Checkpoints
 from mtnets.outer.loop import CheckpointDue, Event, Logged, Position, Validated
 from mtnets.outer.plan import Plan, with_tasks_at_once
 from mtnets.outer.settings import Training, training_from_json
-from mtnets.processes import in_first, is_first, largest, of_first
+from mtnets.processes import in_first, largest
 from mtnets.tasks import options_from_record, options_to_record
 
 CONFIG, METRICS, CHECKPOINTS, LOCK = "config.json", "metrics.jsonl", "checkpoints", ".lock"
+RESULT, SCORES = "result.json", "scores.npz"
 RUN = "run"  # the entry of a configuration that tells a run from all others
 PARTS = ("tasks", "method", "training")
 
@@ -60,7 +61,7 @@ class RunResult(NamedTuple):
       learner: the best one on validation tasks.
       test: its scores on test tasks.
       meta_steps: length of the training.
-      seconds_per_meta_step: None if no meta-step was timed.
+      seconds_per_meta_step: of all runs side by side; None if no meta-step was timed.
       compile_seconds: time spent in compilation.
       peak_memory_bytes: of the device if it reports that, otherwise of the process; None where neither is known.
       machine: what speed depends on.
@@ -82,6 +83,7 @@ class RunResult(NamedTuple):
             "meta_steps": self.meta_steps,
             "best_meta_step": self.learner.record["meta_step"],
             "validation": self.learner.record["validation"],
+            "failed": self.learner.record["failed"],
             "norm": self.learner.model.norm,
             "seconds_per_meta_step": self.seconds_per_meta_step,
             "compile_seconds": self.compile_seconds,
@@ -176,17 +178,6 @@ class RunFolder:
         if self._lock is not None:
             self._lock.release()
 
-    def latest(self) -> int | None:
-        """The last meta-step with a checkpoint; None where there is none, or another process has them."""
-        return self.checkpoints.latest if is_first() else None
-
-    def restored(self, start: Position) -> Position:
-        """The position of the last checkpoint, the start if there is none: in every process that of the first one."""
-        step = largest(self.latest() or 0)
-        if not step:
-            return start
-        return Position(step, **of_first(in_first(lambda: self.checkpoints.restore(step, state(start)), state(start))))
-
     def check_present(self) -> None:
         """Raises RunError where the folder was removed, or replaced, since the run began."""
         if not (self.path / LOCK).exists() or not (self.path / CONFIG).exists():
@@ -239,13 +230,13 @@ class RunFolder:
     def finish(self, result: RunResult) -> RunResult:
         """Writes the scores of every test task and the result."""
         self.check_present()
-        path = self.path / "result.json"
+        path = self.path / RESULT
         if result.seconds_per_meta_step is None:  # a finished run, resumed: nothing new to time
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or it is damaged
                 before = read_json(path)
                 names = ("seconds_per_meta_step", "compile_seconds", "peak_memory_bytes")
                 result = result._replace(**{name: before[name] for name in names})
-        result.test.save(self.path / "scores.npz")
+        result.test.save(self.path / SCORES)
         write_json(path, result.to_json())
         return result
 
@@ -319,6 +310,13 @@ def _read_config(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
     except (OSError, ValueError) as error:
         why = str(error)
     raise RunError(f"{path} is damaged or not that of a run ({why}); name another folder.")
+
+
+def check_fits(folder: Path, plan: Plan) -> None:
+    """Raises RunError where a folder holds a run that could not be resumed with this plan."""
+    old, _ = _read_config(folder)
+    if old is not None:
+        _compare(old, plan.config, folder)
 
 
 def _compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:

@@ -18,6 +18,7 @@ from mtnets.learner.learner import Learner
 from mtnets.learner.meeting import check_outputs, drawn
 from mtnets.networks.model import Model
 from mtnets.outer.batching import fastest
+from mtnets.outer.folders import RunFolders, folders_below
 from mtnets.outer.forecast import warn_of_memory
 from mtnets.outer.gradient import drawn_and_keys
 from mtnets.outer.loop import (
@@ -34,13 +35,26 @@ from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan, make_plan, with_tasks_at_once
 from mtnets.outer.program import meta_step_keys
 from mtnets.outer.progress import Display
-from mtnets.outer.run import RunFolder, RunResult, peak_memory, state
+from mtnets.outer.run import RunResult, peak_memory, state
 from mtnets.outer.settings import TrainingOptions
 from mtnets.processes import check_equal, check_same, count, in_first, is_first, of_first
 from mtnets.stopping import Stopping, stopping
 from mtnets.tasks import Family
 
 Callback = Callable[[int, list[Learner]], None]
+
+
+class NotFinite(RunError):
+    """Every run side by side has failed.
+
+    Args:
+      message: what happened, and what to do.
+      failed: the meta-step at which each run did.
+    """
+
+    def __init__(self, message: str, failed: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.failed = failed
 
 
 @overload
@@ -75,6 +89,9 @@ def meta_train(
     metrics: Mapping[str, MetricLike] | None = None,
     best: str | None = None,
     optimiser: optax.GradientTransformation | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
     callback: Callback | None = None,
     **options: Unpack[TrainingOptions],
@@ -120,7 +137,8 @@ def meta_train(
         metrics that says whether higher is better, and to the loss without any.
       optimiser: the meta-optimiser, any Optax transformation. Defaults to Adam as set by `meta_lr`, `schedule` and
         `clip_…`.
-      out: folder for config, metrics, checkpoints, the best learner and its result on test tasks.
+      out: folder for config, metrics, checkpoints, the best learner and its result on test tasks. Several seeds have a
+        folder each below it, `seed-0` or `inner-lr-0.01-seed-0`, which is that of a single run.
       resume: go on from the last checkpoint in that folder. On the same backend, number of devices and batching of
         tasks the result is bit for bit that of an uninterrupted run.
       overwrite: empty the folder first.
@@ -136,19 +154,19 @@ def meta_train(
       RunError: if the folder cannot be used, or a loss or gradient is not finite more often than `skip_nonfinite`
         allows.
     """
-    if out is not None:
-        _check_one(seed)
-    elif resume or overwrite:
+    if out is None and (resume or overwrite):
         raise OptionError("resume and overwrite need the folder of a run; name it (out=...), or leave them out.")
     choices = {"seed": seed, "inner_lr": inner_lr, "optimiser": optimiser}
     choices |= {"loss": loss, "inner_loss": inner_loss, "metrics": metrics, "best": best}
     plan = make_plan(model, method, tasks, **choices, options=options)  # type: ignore[arg-type]
-    start = _start(plan, out is not None)
-    if out is not None:
-        with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
-            return _run_in(folder, folder.plan, start, progress, callback, resume).learner
-    result, _ = _follow(plan, start, None, progress, callback)
-    return result if isinstance(seed, Sequence) else result[0]
+    several = isinstance(seed, Sequence)
+    if out is None:
+        learners, _ = _follow(plan, _start(plan, kept=False), None, progress, callback)
+    else:
+        folders = folders_below(Path(out), plan, by_rate=inner_lr is not None) if several else [Path(out)]
+        results = train_in(folders, plan, resume=resume, overwrite=overwrite, progress=progress, callback=callback)
+        learners = [result.learner for result in results]
+    return learners if several else learners[0]
 
 
 @checked_arguments
@@ -174,7 +192,6 @@ def run_training(
 
     The arguments, and the errors raised, are those of `meta_train`.
     """
-    _check_one(seed)
     plan = make_plan(
         model,
         method,
@@ -187,16 +204,32 @@ def run_training(
         optimiser=optimiser,
         options=options,
     )
-    start = _start(plan, True)
-    with RunFolder(Path(out), plan, resume=resume, overwrite=overwrite) as folder:
-        return _run_in(folder, folder.plan, start, progress, callback, resume)
+    (result,) = train_in([Path(out)], plan, resume=resume, overwrite=overwrite, progress=progress, callback=callback)
+    return result
 
 
-def _check_one(seed: int | Sequence[int]) -> None:
-    if isinstance(seed, Sequence):
-        raise OptionError(
-            f"seed is {seed}; it must be one seed for a run with a folder, or several without (out=None)."
-        )
+def train_in(
+    folders: Sequence[Path],
+    plan: Plan,
+    *,
+    resume: bool,
+    overwrite: bool,
+    progress: bool = True,
+    callback: Callback | None = None,
+) -> list[RunResult]:
+    """Trains the runs of a plan side by side, each in a folder of its own, and tests what each has learned.
+
+    Args:
+      folders: one for each run.
+      plan: of the training.
+      resume, overwrite, progress, callback: as for `meta_train`.
+
+    Raises:
+      RunError: as `meta_train`; `NotFinite` once every run has failed.
+    """
+    start = _start(plan, kept=True)
+    with RunFolders(folders, plan, resume=resume, overwrite=overwrite) as opened:
+        return _run_in(opened, opened.plan, start, progress, callback, resume)
 
 
 def _start(plan: Plan, kept: bool) -> Position:
@@ -211,48 +244,52 @@ def _start(plan: Plan, kept: bool) -> Position:
 
 
 def _run_in(
-    folder: RunFolder, plan: Plan, start: Position, progress: bool, callback: Callback | None, resume: bool
-) -> RunResult:
-    """Trains in a folder, and tests what was learned."""
-    (learner,), phases = _follow(plan, start, folder, progress, callback, resume)
-    in_first(folder.check_present, None)
-    in_first(lambda: learner.save(folder.path), None)  # before the test, which may take long or be stopped
+    folders: RunFolders, plan: Plan, start: Position, progress: bool, callback: Callback | None, resume: bool
+) -> list[RunResult]:
+    """Trains in folders, and tests what was learned."""
+    learners, phases = _follow(plan, start, folders, progress, callback, resume)
+    in_first(functools.partial(folders.save, learners), None)  # before the test, which may take long or be stopped
     plan = phases.plan
     training = plan.training
-    test = evaluate_together(
-        learner,
-        plan.family or plan.test,
-        training.test_tasks,
-        devices=training.devices,
-        tasks_at_once=plan.tasks_at_once,
-    )
+    tests = [
+        evaluate_together(
+            learner,
+            plan.family or plan.test,
+            training.test_tasks,
+            devices=training.devices,
+            tasks_at_once=plan.tasks_at_once,
+        )
+        for learner in learners
+    ]
     seconds = phases.train_seconds / phases.meta_steps if phases.meta_steps else None
-    result = RunResult(
-        learner,
-        test,
-        training.meta_steps,
-        seconds,
-        phases.compile_seconds,
-        peak_memory(),
-        plan.machine(),
-        plan.config,
-    )
-    return in_first(lambda: folder.finish(result), result)
+    results = [
+        RunResult(
+            learner,
+            test,
+            training.meta_steps,
+            seconds,
+            phases.compile_seconds,
+            peak_memory(),
+            plan.machine(),
+            plan.alone(run).config,
+        )
+        for run, (learner, test) in enumerate(zip(learners, tests, strict=True))
+    ]
+    return in_first(functools.partial(folders.finish, results), results)
 
 
 def _follow(
     plan: Plan,
     start: Position,
-    folder: RunFolder | None,
+    folders: RunFolders | None,
     progress: bool,
     callback: Callback | None,
     resume: bool = False,
 ) -> tuple[list[Learner], Phases]:
     """Trains, and does what each event asks for."""
     position = start
-    if folder is not None:
-        position = folder.restored(start)
-        in_first(functools.partial(folder.begin_log, position.step), None)
+    if folders is not None:
+        position = folders.restored(start)
     show = progress and is_first()
     with Display(position.step, plan.training.meta_steps, show) as display, contextlib.ExitStack() as stack:
         if plan.model.own_weights and plan.runs > 1:
@@ -261,25 +298,25 @@ def _follow(
             display.note("There is no checkpoint to resume from; the training begins anew.")
         phases = _programs(plan, start, display)
         plan = phases.plan
-        if folder is not None:
-            in_first(functools.partial(folder.keep, plan), None)
+        if folders is not None:
+            in_first(functools.partial(folders.keep, plan), None)
         # without a folder nothing could be kept, and Ctrl-C stops at once
-        stop = Stopping() if folder is None else stack.enter_context(stopping())
+        stop = Stopping() if folders is None else stack.enter_context(stopping())
         for event in training_events(plan, position, phases, lambda: stop.signal):
             position = event.position
-            _check(plan, position, folder)
+            _check(plan, position, folders)
             display.show(event)
             if isinstance(event, Compiled):
                 warn_of_memory(plan, phases)
             if isinstance(event, CheckpointDue):
                 check_equal(state(position))
-            if folder is not None:
-                in_first(functools.partial(folder.record, event), None)
+            if folders is not None:
+                in_first(functools.partial(folders.record, event), None)
             if callback is not None and isinstance(event, Validated):
                 callback(position.step, learners_now(plan, position))
-            if folder is not None and isinstance(event, CheckpointDue) and event.signal:
+            if folders is not None and isinstance(event, CheckpointDue) and event.signal:
                 stop.signal = event.signal  # which another process may have had
-                kept = f"{folder.path} has a checkpoint of it; go on with resume=True."
+                kept = f"{folders} has a checkpoint of it; go on with resume=True."
                 stop.stop(f"Stopped at meta-step {position.step}; {kept}")
         _note_skips(display, plan, position)
     return learners(plan, position.best, position.outer.failed), phases
@@ -294,17 +331,21 @@ def _programs(plan: Plan, start: Position, display: Display) -> Phases:
     return fastest(plan, start, display.note)
 
 
-def _check(plan: Plan, position: Position, folder: RunFolder | None) -> None:
-    """Raises RunError once every run has failed."""
+def _check(plan: Plan, position: Position, folders: RunFolders | None) -> None:
+    """Raises NotFinite once every run has failed."""
     failed = np.asarray(position.outer.failed)
     if (failed < 0).any():
         return
-    kept = None if folder is None else folder.latest()
-    where = f" The last good checkpoint is that of meta-step {kept} in {folder.path}." if folder and kept else ""
+    kept = None if folders is None else folders.last
     run = int(failed.argmax())
-    raise RunError(
+    # those of a run that failed beside others are no good: they say that it has
+    good = kept is not None and kept <= failed[run]
+    where = f" The last good checkpoint is that of meta-step {kept} in {folders}." if kept and good else ""
+    how = "begin anew with overwrite=True" if kept and not good else "go on with resume=True"
+    raise NotFinite(
         f"The loss or meta-gradient of meta-step {failed[run]} is not finite. {_cause(plan, position, run)}{where} "
-        "To leave out such meta-steps, go on with resume=True and skip_nonfinite=100."
+        f"To leave out such meta-steps, {how} and skip_nonfinite=100.",
+        tuple(failed.tolist()),
     )
 
 
