@@ -43,10 +43,10 @@ test-oldest:
 		-e '.[plot,sklearn,export,table,experiments]' --group test 'pyparsing>=3.2,<3.3'
 	.venv-oldest/bin/$(PYTEST)
 
-# Everything, also what is slow, and what needs PyTorch, ONNX, Grain and Hugging Face's libraries, which are large. An
-# hour or more.
+# Everything, also what is slow, and what needs PyTorch, ONNX, Grain, Hugging Face's libraries, Optuna and Ray, which are
+# large. An hour or more.
 test-extras: $(STAMP)
-	$(INSTALL) -e '.[torch,onnx,datasets,grain,hub]'
+	$(INSTALL) -e '.[torch,onnx,datasets,grain,hub,optuna,ray]'
 	$(BIN)/$(PYTEST) -m 'slow or not slow'
 	for example in examples/*_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 

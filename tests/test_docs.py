@@ -23,7 +23,7 @@ import experiments.__main__ as experiments
 import mtnets
 from mtnets import METHODS
 
-CLI, TRAIN = (importlib.import_module(f"mtnets.cli.{name}") for name in ("entry", "train"))
+CLI, TRAIN, SWEEP = (importlib.import_module(f"mtnets.cli.{name}") for name in ("entry", "train", "sweep"))
 ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.M | re.S)
@@ -102,7 +102,9 @@ def small(monkeypatch) -> None:
         steps = 10 if meta_steps is None or meta_steps > 200 else meta_steps
         return whole(*args, meta_steps=steps, **{"validate_every": 0, "progress": False, **options})
 
+    sweep = functools.partial(mtnets.sweep, validation_tasks=2, test_tasks=2, progress=False)
     monkeypatch.setattr(mtnets, "meta_train", meta_train)
+    monkeypatch.setattr(mtnets, "sweep", lambda *args, **options: sweep(*args, **{**options, "meta_steps": 10}))
 
 
 SLOW = {
@@ -120,6 +122,8 @@ SLOW = {
     ("losses", 9),
     ("losses", 10),
     ("losses", 11),
+    ("sweeps", 0),
+    ("sweeps", 1),
     ("tabular", 0),
     ("uncertainty", 1),
     ("uncertainty", 2),
@@ -167,9 +171,10 @@ def test_command_line_has_these_options(command: str, monkeypatch) -> None:
         raise Parsed
 
     monkeypatch.setattr(TRAIN, "use_cores", parsed)  # the first call after options are read
+    monkeypatch.setattr(SWEEP, "use_cores", parsed)
     args = shlex.split(command, comments=True)
     run = CLI._parse(args)
-    if args[0] == "train":
+    if args[0] in ("train", "sweep"):
         with pytest.raises(Parsed):
             run()
 

@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "mtnets"
 # From the ground up: a room imports from those before it alone.
 BASE = ["errors", "stopping", "compat", "forks", "arguments", "compilation", "files", "arrays", "raw_arrays", "trees"]
 BASE += ["processes", "devices", "memory", "precision", "serialisation"]
-FLOORS = [*BASE, "networks", "inner", "tasks", "shipped", "learner", "outer", "analysis", "interop", "sklearn"]
-FLOORS += ["", "cli", "__main__"]  # "" is the package's top
+FLOORS = [*BASE, "networks", "inner", "tasks", "shipped", "learner", "outer", "analysis", "sweeps", "interop"]
+FLOORS += ["sklearn", "", "cli", "__main__"]  # "" is the package's top
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__").removesuffix("__init__"): path
     for path in SOURCE.rglob("*.py")

@@ -79,6 +79,7 @@ from .networks import (
 )
 from .outer import Need, RunResult, Training, memory_needed, meta_train, run_training
 from .processes import join_processes
+from .sweeps import Sweep, sweep
 
 __version__: str
 
@@ -121,6 +122,7 @@ __all__ = [
     "RunError",
     "RunResult",
     "Summary",
+    "Sweep",
     "Task",
     "Training",
     "Trajectory",
@@ -167,6 +169,7 @@ __all__ = [
     "run_training",
     "sparse_maml",
     "summarise",
+    "sweep",
     "t_net",
     "tasks",
     "to_state_dict",

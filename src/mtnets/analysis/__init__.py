@@ -1,6 +1,6 @@
 """What a learner, a method or a network is like, for people.
 
-Reading order: derivatives, measure, interpret, draw, doctor; summary; catalogue; losses.
+Reading order: derivatives, measure, interpret, figures, draw, doctor; summary; catalogue; losses.
 """
 
 from mtnets.analysis.catalogue import Entry, catalogue

@@ -1,15 +1,13 @@
-"""Draws the measurements of a learner. The colours can be told apart by colour-blind readers."""
+"""Draws the measurements of a learner."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mtnets.analysis.figures import BLUE, GREY, ORANGE, figure, save
 from mtnets.analysis.measure import Measurements
-from mtnets.errors import OptionError
-from mtnets.files import replacing
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.6"
 MOST_LEAVES = 24  # that fit into the picture
 
 
@@ -19,27 +17,13 @@ def draw(numbers: Measurements, path: str | Path) -> None:
     Raises:
       OptionError: without matplotlib.
     """
-    figure = _figure_kind()(figsize=(12, 7), layout="constrained")
-    axes = figure.subplots(2, 2)
+    canvas = figure(12, 7)
+    axes = canvas.subplots(2, 2)
     _curve(axes[0, 0], numbers)
     _parts(axes[0, 1], numbers)
     _layers(axes[1, 0], numbers)
     _gradients(axes[1, 1], numbers)
-    with replacing(path) as file:
-        figure.savefig(file, dpi=110, format="png")
-
-
-def check_can_draw() -> None:
-    """Raises OptionError without matplotlib."""
-    _figure_kind()
-
-
-def _figure_kind() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OptionError("A picture needs matplotlib: pip install 'mtnets[plot]'.") from error
-    return Figure
+    save(canvas, path)
 
 
 def _curve(ax: Any, numbers: Measurements) -> None:

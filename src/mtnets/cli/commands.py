@@ -144,7 +144,7 @@ class Doctor:
     def __call__(self) -> None:
         """Runs the command."""
         from mtnets.analysis import diagnose
-        from mtnets.analysis.draw import check_can_draw
+        from mtnets.analysis.figures import check_can_draw
         from mtnets.files import check_place, write_json
         from mtnets.learner import load
 

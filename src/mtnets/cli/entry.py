@@ -1,6 +1,7 @@
 """The entry point: from arguments to a command, and from an error to one sentence."""
 
 import dataclasses
+import inspect
 import os
 import sys
 import warnings
@@ -63,9 +64,9 @@ def _parse(args: list[str]) -> Callable[[], object]:
     """The command that the arguments ask for."""
     if args in (["--version"], ["-V"]):
         return _version
-    if args[:1] == ["train"]:
-        return _train(args[1:])
-    commands = {"train": _Train, **COMMANDS}
+    if args[:1] in (["train"], ["sweep"]):
+        return _of_family(*args)
+    commands = {"train": _Train, "sweep": _Sweep, **COMMANDS}
     return parsed(
         Union[tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())],  # type: ignore[arg-type]  # noqa: UP007
         args=args,
@@ -81,18 +82,29 @@ def _version() -> None:
     print(f"mtnets {__version__}")
 
 
-def _train(args: list[str]) -> Callable[[], object]:
-    from mtnets.cli.train import train
+def _of_family(command: str, *args: str) -> Callable[[], object]:
+    """`train` or `sweep`, whose first argument decides which options there are."""
     from mtnets.tasks import FAMILIES
 
     if args and args[0] in FAMILIES:
-        return lambda: train(args[0], args[1:])
+        return lambda: _command(command)(args[0], list(args[1:]))
     if args and args[0] in ("-h", "--help"):
-        families = " | ".join(FAMILIES)
-        print(f"usage: mtnets train {families}\n\nMeta-trains a learner. --help after a family lists its options.")
+        about = inspect.getdoc(_Train if command == "train" else _Sweep) or ""
+        what = about.partition("; mtnets")[0]
+        print(f"usage: mtnets {command} {' | '.join(FAMILIES)}\n\n{what}. --help after a family lists its options.")
         raise SystemExit(0)
     given = f"There is no family of tasks {args[0]!r}; name one" if args else "Name a family of tasks"
-    raise OptionError(f"{given}: mtnets train {' | '.join(FAMILIES)}.")
+    raise OptionError(f"{given}: mtnets {command} {' | '.join(FAMILIES)}.")
+
+
+def _command(name: str) -> Callable[[str, list[str]], None]:
+    if name == "train":
+        from mtnets.cli.train import train
+
+        return train
+    from mtnets.cli.sweep import sweep
+
+    return sweep
 
 
 def _words(args: list[str]) -> tuple[set[str], dict[str, str]]:
@@ -100,7 +112,7 @@ def _words(args: list[str]) -> tuple[set[str], dict[str, str]]:
     kind = COMMANDS.get(args[0]) if args else None
     if kind is not None:
         return set(_names(kind)), {}
-    if args[:1] != ["train"] or len(args) == 1:
+    if args[:1] not in (["train"], ["sweep"]) or len(args) == 1:
         return set(), {}
     from mtnets.cli.options import CriterionOptions, ProcessOptions, RunOptions
     from mtnets.inner import ESTIMATORS, METHODS
@@ -109,6 +121,10 @@ def _words(args: list[str]) -> tuple[set[str], dict[str, str]]:
 
     kinds = [RunOptions, ProcessOptions, CriterionOptions, Training, *METHODS.values(), *ESTIMATORS.values()]
     kinds += [FAMILIES[args[1]]] if args[1] in FAMILIES else []
+    if args[0] == "sweep":
+        from mtnets.cli.sweep import SweepOptions
+
+        kinds = [SweepOptions, *kinds[1:]]
     calls = {kind.__name__: f"--estimator {name}" for name, kind in ESTIMATORS.items()}
     return {name for each in kinds for name in _names(each)}, calls
 
@@ -125,3 +141,8 @@ def _names(kind: Any) -> Iterator[str]:
 @dataclasses.dataclass(frozen=True)
 class _Train:
     """Meta-trains a learner on a family of tasks; mtnets train --help lists the families."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sweep:
+    """Compares methods, seeds and settings on a family of tasks; mtnets sweep --help lists the families."""

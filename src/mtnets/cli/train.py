@@ -34,7 +34,7 @@ def train(family: str, args: list[str]) -> None:
     method, args = taken(args, "method")
     estimator, args = taken(args, "estimator")
     config = None if path is None else read_config(family, path)
-    kind, default = options_kind(family, config, _method(method), _estimator(estimator))
+    kind, default = options_kind(family, config, known_method(method) if method else None, known_estimator(estimator))
     about = (
         f"Meta-trains a learner on {family} tasks. --config FILE starts from a recipe (mtnets recipes) or the "
         "config.json of a run."
@@ -144,16 +144,25 @@ def options_kind(
     )
 
 
-def _method(name: str | None) -> str | None:
-    """The name of a method, as in `METHODS`, from that of the command line."""
-    known = None if name is None else name.replace("-", "_")
-    if known is not None and known not in METHODS:
+def known_method(name: str) -> str:
+    """The name of a method, as in `METHODS`, from that of the command line.
+
+    Raises:
+      OptionError: for one that does not exist.
+    """
+    known = name.replace("-", "_")
+    if known not in METHODS:
         names = ", ".join(name.replace("_", "-") for name in METHODS)
-        raise OptionError(f"There is no method {name!r}; choose one of {names}.")
+        raise OptionError(f"There is no method {known!r}; choose one of {names}.")
     return known
 
 
-def _estimator(name: str | None) -> str | None:
+def known_estimator(name: str | None) -> str | None:
+    """The name of an estimator, if any.
+
+    Raises:
+      OptionError: for one that does not exist.
+    """
     if name is not None and name not in ESTIMATORS:
         raise OptionError(f"There is no estimator {name!r}; choose one of {', '.join(ESTIMATORS)}.")
     return name

@@ -94,6 +94,11 @@ class Estimate:
         return float(self.mean.mean() if self.stream else self.mean[-1])
 
     @property
+    def final_scores(self) -> np.ndarray:
+        """The score of each task that counts, see `final`, `[tasks]`; masked where the metric is not defined."""
+        return self._defined.mean(1) if self.stream else self._defined[:, -1]
+
+    @property
     def ci95(self) -> np.ndarray:
         """Half-width of the 95 % interval of the mean over tasks, `1.96 s / √n`, `[steps + 1]`."""
         if self.num_tasks < 2:
