@@ -14,6 +14,7 @@ from mtnets.sweeps.rows import Row
 
 MOST_TICKS = 8  # values that have a tick each on the axis
 DECADE = 10.0  # from the least to the largest of scores, or of two values, that are on a logarithmic axis
+BESIDE = 0.25  # of a line for each setting, where its seeds are
 DOT = {"alpha": 0.5, "markersize": 4}
 UNKNOWN = Interval(float("nan"), float("nan"))
 Of = Callable[[Row], Interval]
@@ -131,7 +132,7 @@ def _draw_rows(ax: Any, rows: Sequence[Row], of: Of, chosen: Row | None, *, seed
             place = {"transform": ax.get_yaxis_transform(), "ha": "center", "va": "center", "fontsize": 8}
             ax.text(0.5, y, "not finite", color=GREY, **place)
         of_seeds = _of_seeds(row) if seeds else []
-        ax.plot(of_seeds, [y] * len(of_seeds), ".", color=colour, **DOT)
+        ax.plot(of_seeds, [y + BESIDE] * len(of_seeds), ".", color=colour, **DOT)
 
 
 def _of_seeds(row: Row) -> list[float]:
