@@ -75,6 +75,7 @@ def test_one_of_them_goes_on_alone(train: Callable, runs: Path) -> None:
     assert latest(runs / "seed-4" / "checkpoints") == 6
 
 
+@pytest.mark.slow
 def test_they_stop_with_checkpoints_and_go_on_to_the_same_bits(train: Callable, runs: Path, tmp_path: Path) -> None:
     def stop(step: int, _: list[mtnets.Learner]) -> None:
         if step == 2:
@@ -121,6 +122,7 @@ def test_what_is_there_is_kept_or_named(train: Callable, runs: Path, tmp_path: P
     assert read_json(runs / "seed-4" / "config.json")["training"]["meta_batch"] == 1
 
 
+@pytest.mark.slow
 def test_rates_have_folders_too(train: Callable, tmp_path: Path) -> None:
     learners = train(tmp_path, seed=[3], inner_lr=[0.01, 0.1], meta_steps=1)
     assert [learner.inner_lr for learner in learners] == [0.01, 0.1]
@@ -129,6 +131,7 @@ def test_rates_have_folders_too(train: Callable, tmp_path: Path) -> None:
         train(tmp_path, seed=[3], inner_lr=[0.1, 0.1])
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_beside_others_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a rate that no float32 can follow, beside one that is usual; alone it is refused, with what to do."""
     monkeypatch.setattr("mtnets.outer.train._cause", lambda *_: "The cause is of no interest here.")
