@@ -260,7 +260,8 @@ def test_who_cannot_meet_is_told_why(capfd: pytest.CaptureFixture) -> None:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        subprocess.run([sys.executable, "-c", attempt, f"('{address}', 2, 0)"], check=True)
+        # whatever the status: after it has said so, JAX may crash at the end of the process
+        subprocess.run([sys.executable, "-c", attempt, f"('{address}', 2, 0)"], check=False)
     subprocess.run([sys.executable, "-c", attempt, "()"], check=True)
     first, second = capfd.readouterr().out.splitlines()
     assert first.startswith(f"The processes cannot meet at {address} (")
