@@ -37,6 +37,7 @@ def test_every_method_is_among_them() -> None:
     assert set(CURVES) >= set(mtnets.METHODS)
 
 
+@pytest.mark.slow
 def test_a_learner_of_images() -> None:
     learner, pixels = mtnets.load(GOLDEN / "learners" / "images"), np.load(GOLDEN / "pixels.npy")
     model = learner.adapt(pixels[:3], np.array([0, 1, 2]))

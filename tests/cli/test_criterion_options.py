@@ -44,6 +44,7 @@ def test_a_run_goes_on_with_the_same_alone(run, capsys) -> None:
         assert words in said
 
 
+@pytest.mark.slow
 def test_a_configuration_holds_them(run, tmp_path) -> None:
     config = ["--config", str(run / "config.json"), "--quiet"]
     assert main(["train", "sinusoid", *config, "--out", str(tmp_path / "again")]) == 0

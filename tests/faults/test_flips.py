@@ -12,6 +12,7 @@ from mtnets.shipped import learners
 from tests.faults.flips import files, unnoticed
 
 
+@pytest.mark.slow
 def test_learners_adapted_models_and_task_files(tmp_path: Path) -> None:
     """A sample; `python -m tests.faults.flips` flips all."""
     for path, read in files(tmp_path).values():

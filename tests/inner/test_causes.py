@@ -88,6 +88,7 @@ def relu(p, x):
 dead = model_of(relu, w1=jnp.ones((1, 3)), b1=jnp.array([0.0, 0.0, -10.0]), w2=jnp.full((3, 1), 0.5))
 
 
+@pytest.mark.slow
 def test_a_square_root_at_zero_in_the_inner_optimiser():
     said = cause(dead, method=mtnets.maml(1e-9, inner_optimiser=optax.scale_by_adam()), steps=2) or ""
     assert "derivative of the inner optimiser" in said

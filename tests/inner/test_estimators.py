@@ -84,6 +84,7 @@ def test_what_is_computed_again_is_the_same(remat_every: int) -> None:
     assert_trees_close(again, kept, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_parts_alone() -> None:
     """As XLA counts it, without running anything."""
 
@@ -111,6 +112,7 @@ def test_truncation_between_exact_and_first_order() -> None:
     assert Truncated() == Truncated(last_steps=1)
 
 
+@pytest.mark.slow
 def test_trajectory() -> None:
     """Mean over steps of the exact gradient of one step, from weights that are constants; the start gets that of the
     weights at each."""

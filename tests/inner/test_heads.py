@@ -242,6 +242,7 @@ class TestWhereTheyMeet:
             trained(mtnets.wrap((without, params), (3,)), head="prototypes")
 
 
+@pytest.mark.slow
 def test_a_learner_of_three_classes_serves_two_and_seven(tmp_path) -> None:
     learner = trained(mtnets.models.mlp(3, 4, 3), head="prototypes")
     learner.save(tmp_path / "learner")
@@ -269,6 +270,7 @@ def test_a_learner_of_three_classes_serves_two_and_seven(tmp_path) -> None:
     np.testing.assert_allclose(many[0](x), adapted(x), 1e-5, 1e-5)
 
 
+@pytest.mark.slow
 def test_evaluates_tasks_of_more_classes() -> None:
     learner = trained(mtnets.models.mlp(3, 4, 3), head="shared")
     labels = np.arange(10) % 5

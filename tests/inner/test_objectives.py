@@ -128,7 +128,13 @@ def outputs_for(name: str) -> int:
 
 
 @pytest.mark.parametrize("weights", [pytest.param(False, marks=pytest.mark.slow), True], ids=["alike", "padded"])
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("cross-entropy", "gaussian", "mse") else pytest.mark.slow)
+        for name in FORMULAS
+    ],
+)
 def test_losses_that_ship(name: str, weights: bool) -> None:
     def loss(predict, batch):
         return mean(FORMULAS[name](predict(batch.x), batch.y), batch)

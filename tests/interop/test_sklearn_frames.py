@@ -115,6 +115,7 @@ def test_what_is_no_frame_of_the_learner_is_refused(frame, of_numbers) -> None:
 # --- weights
 
 
+@pytest.mark.slow
 def test_weights_and_repeated_rows_are_the_same_to_the_last_bit(frame, of_numbers, of_classes) -> None:
     counts = np.arange(30) % 4
     often = frame.loc[frame.index.repeat(counts)][::-1]
@@ -149,6 +150,7 @@ def test_weights_that_are_none_are_refused(weights) -> None:
         FewShotClassifier().fit(x, [0, 1] * 3, sample_weight=weights)
 
 
+@pytest.mark.slow
 def test_one_weight_for_all_is_none() -> None:
     x = np.random.default_rng(0).normal(size=(6, 3))
     plain, weighed = FewShotRegressor().fit(x, x[:, 0]), FewShotRegressor().fit(x, x[:, 0], sample_weight=0.25)

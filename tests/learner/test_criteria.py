@@ -51,6 +51,7 @@ def test_it_is_saved_and_predicts_the_same(loss, outputs, tmp_path) -> None:
     assert mtnets.load_adapted(tmp_path / "model").loss == learner.loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [pytest.param(cubic, marks=pytest.mark.slow), smooth])
 def test_a_function_of_the_users_is_passed_again(loss, tmp_path) -> None:
     learner = train(loss=loss)
@@ -104,6 +105,7 @@ def test_metrics_are_logged_scored_and_choose_the_best(tmp_path) -> None:
     assert {name for name, _ in again.criterion.metrics} == {"near", "r2", "mae"}
 
 
+@pytest.mark.slow
 def test_a_metric_may_see_the_network(tmp_path) -> None:
     """The error of a derivative, in training and in evaluation, against the adapted network itself."""
 

@@ -145,6 +145,7 @@ def test_tied_arrays(tmp_path) -> None:
     assert_same(mtnets.load(tmp_path, model=learner.model).meta, learner.meta)
 
 
+@pytest.mark.slow
 def test_a_rule_with_numbers(tmp_path) -> None:
     """As the method of docs/add-a-method.md has, through a checkpoint too."""
     tasks, run = mtnets.tasks.sinusoid(shots=5), tmp_path / "run"

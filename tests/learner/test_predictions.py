@@ -65,6 +65,7 @@ def test_the_score_is_of_the_rows_whose_truth_is_known(learner, tmp_path):
     assert predictions.score == f"mean absolute error {error:.4f} on 2 rows of known sales"
 
 
+@pytest.mark.slow
 def test_classes_of_a_table_come_with_their_probabilities(tmp_path):
     learner = trained(shop_tasks(shop_table(), "good", kind="classification"), meta_steps=2)
     frame = shop_table(1, seed=3)

@@ -30,6 +30,7 @@ def test_a_query_whose_class_the_support_set_lacks_is_refused() -> None:
         mtnets.evaluate(learner, tasks([0, 1, 0], [0, 2]), 2)
 
 
+@pytest.mark.slow
 def test_tasks_may_say_that_all_outputs_are_classes(tmp_path) -> None:
     same = tasks([0, 1, 0], [0, 2], jnp.ones(3, bool))
     learner = trained(same)

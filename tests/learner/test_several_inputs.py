@@ -65,9 +65,8 @@ def networks() -> dict[str, mtnets.Model]:
     }
 
 
-@pytest.mark.parametrize(
-    "kind", ["keywords", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("dictionary", "linen"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["keywords", "dictionary", "linen"])
 def test_training_and_use(kind, tmp_path) -> None:
     model = networks()[kind]
     assert len(model.layers) == 2

@@ -34,7 +34,8 @@ NETWORKS = {"mlp": small_mlp, "mlp with batch norm": lambda: small_mlp("transduc
 KNOWN = ["maml", "fomaml", "meta_sgd", "t_net", "m_net", "mt_net", "mt_net_full"]
 CASES = [
     *((name, "mlp", None) for name in KNOWN),
-    *((name, "mlp", FirstOrder()) for name in ("meta_sgd", "t_net", "mt_net", "mt_net_full")),
+    *((name, "mlp", FirstOrder()) for name in ("meta_sgd", "t_net")),
+    *(pytest.param(name, "mlp", FirstOrder(), marks=pytest.mark.slow) for name in ("mt_net", "mt_net_full")),
     ("mt_net", "mlp with batch norm", None),
     ("mt_net", "conv", None),
 ]

@@ -44,11 +44,7 @@ def test_they_are_small() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if "tabular" in name else ())
-        for name in NAMES
-        if "omniglot" not in name
-    ],
+    [pytest.param(name, marks=() if "sine" in name else pytest.mark.slow) for name in NAMES if "omniglot" not in name],
 )
 def test_a_learner_scores_what_its_card_says(name) -> None:
     """On the first of the test tasks of the card; those of Omniglot need its images."""

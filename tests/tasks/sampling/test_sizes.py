@@ -144,6 +144,7 @@ def test_classes_of_image_folders(tmp_path, monkeypatch) -> None:
     assert again.options == family.options
 
 
+@pytest.mark.slow
 def test_tasks_of_a_table() -> None:
     pytest.importorskip("pandas", reason="the table is a data frame of pandas")
     frame = shop_table(each=8)
