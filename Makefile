@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 INSTALL := $(BIN)/uv pip install -q --python $(BIN)/python
 PYTEST := python -m pytest -n 2 --dist loadfile
 FAST := tests/inner/rules tests/inner/test_losses.py tests/networks/test_layers.py tests/outer/test_program.py \
-	tests/learner/test_meeting.py tests/test_house.py
+	tests/learner/test_layouts.py tests/test_house.py
 
 # Without compiled modules each process, of which the tests start many, would take seconds more to import JAX.
 unexport PYTHONDONTWRITEBYTECODE

@@ -394,7 +394,7 @@ def test_options_of_other_methods_are_refused(arguments, option, capsys):
             ["train", "sinusoid", "--meta-steps", "abc"],
             ["--meta-steps", "INT", "abc", "see mtnets train sinusoid --help"],
         ),
-        (["evaluat", "run"], ["evaluat", "there are train, evaluate"]),
+        (["evaluat", "run"], ["evaluat", "there are train, sweep, evaluate"]),
         (["evaluate"], ["Missing from mtnets evaluate", "folder of a run"]),
         (["train", "sinusoid", "--method", "mt-net", "--mask", "foo"], ["'foo'", "--mask", "threshold"]),
     ],
