@@ -4,7 +4,8 @@
 
 One setting is varied at a time, from a convolutional MT-net on 5-way 1-shot tasks of random grey images. Time is the
 median of several chunks of meta-steps; memory is what XLA reserves, data included. Prints a table, writes
-results/growth.json and docs/figures/growth.png; compare within one run only.
+results/growth.json and docs/figures/growth.png; compare within one axis only. With `--axes`, other axes stay in the file
+as they are.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import numpy as np
 import mtnets
 from benchmarks.timing import cost
 from experiments.report.drawing import figure, save
-from mtnets.files import write_json
+from mtnets.files import read_json, write_json
 from mtnets.outer.loop import begin
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan, make_plan
@@ -110,11 +111,16 @@ def main(args: list[str] | None = None) -> None:
     jax.config.update("jax_num_cpu_devices", max(AXES["devices"]))
     machine = {"backend": jax.default_backend(), "device": jax.devices()[0].device_kind, "jax": jax.__version__}
     command = " ".join(["python", "-m", "benchmarks.growth", *sys.argv[1:]])
-    rows: list[dict[str, Any]] = []
+    before = read_json(options.out)["rows"] if options.out.exists() else []
+    rows = [row for row in before if row["axis"] not in options.axes]
     for axis in options.axes:
         for value in options.values or AXES[axis]:
             plan = dataclasses.replace(Setting(), **{axis: value}).plan()
-            row = {"axis": axis, "value": value, **cost(plan, options.repeats, options.seconds)._asdict()}
+            row: dict[str, Any] = {
+                "axis": axis,
+                "value": value,
+                **cost(plan, options.repeats, options.seconds)._asdict(),
+            }
             if axis == "devices":
                 row["reduced_bytes"] = reduced_bytes(plan)
             print(f"{axis:12} {value:6}  {1e3 * row['seconds']:9.2f} ms  {row['bytes'] / 1e6:9.2f} MB", flush=True)
