@@ -4,8 +4,8 @@
 
 One setting is varied at a time, from a convolutional MT-net on 5-way 1-shot tasks of random grey images. Time is the
 median of several chunks of meta-steps; memory is what XLA reserves, data included. Prints a table, writes
-results/growth.json and docs/figures/growth.png; compare within one axis only. With `--axes`, other axes stay in the file
-as they are.
+results/growth.json and docs/figures/growth.png; compare within one axis only. With `--axes`, other axes stay in the
+file as they are.
 """
 
 import argparse
