@@ -11,6 +11,7 @@ from mtnets.analysis.derivatives import Check, check_derivatives
 from problems import small_mlp
 
 
+@pytest.mark.slow
 def test_a_wrong_gradient_is_found() -> None:
     """A network that hides part of its computation from differentiation."""
     right = small_mlp()

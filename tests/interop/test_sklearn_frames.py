@@ -54,6 +54,7 @@ def test_a_frame_is_what_the_learner_adapts_to(frame, of_numbers) -> None:
     np.testing.assert_allclose(goes_on, model.update(x[:5], y[:5].to_numpy(), inner_steps=3)(x)[:, 0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_classes_are_those_of_the_table_and_labels_keep_their_type(frame, of_classes) -> None:
     x, y = frame[["price", "colour"]], frame["good"]
     classifier = FewShotClassifier(of_classes).fit(x, y)
