@@ -71,6 +71,7 @@ def test_runs_side_by_side_are_single_runs_and_one_may_fail(swept: Path) -> None
     assert (swept / "sweep.csv").read_text().startswith("setting,method,inner_lr,seeds,failed,test,")
 
 
+@pytest.mark.slow
 def test_runs_that_have_ended_are_kept_and_others_added(sweep: Callable, swept: Path, trained: list) -> None:
     before = read_json(swept / "sweep.json")
     assert sweep(swept).to_json() == before
