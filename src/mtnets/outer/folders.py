@@ -14,7 +14,7 @@ from mtnets.learner.learner import Learner
 from mtnets.outer.checkpoints import KEEP
 from mtnets.outer.loop import CheckpointDue, Event, Logged, Position, Validated, as_alone, of_run
 from mtnets.outer.plan import Plan, with_tasks_at_once
-from mtnets.outer.run import CONFIG, RESULT, RunFolder, RunResult, state
+from mtnets.outer.run import CONFIG, RESULT, RunFolder, RunResult, state, taken
 from mtnets.processes import in_first, is_first, largest, of_first
 
 
@@ -136,10 +136,7 @@ def _check_free(paths: Sequence[Path]) -> None:
     """Raises RunError where a folder holds a run."""
     for path in paths:
         if (path / CONFIG).exists():
-            raise RunError(
-                f"{path} holds a run already; go on with resume=True, replace it with overwrite=True, or name another "
-                "folder."
-            )
+            raise taken(path)
 
 
 def folders_below(out: Path, plan: Plan, *, by_rate: bool) -> list[Path]:

@@ -141,10 +141,7 @@ class RunFolder:
         elif old is not None and overwrite:
             _empty(path)
         elif old is not None:
-            raise RunError(
-                f"{path} holds a run already; go on with resume=True, replace it with overwrite=True, or name another "
-                "folder."
-            )
+            raise taken(path)
         elif any(each.name != LOCK for each in path.iterdir()):
             raise RunError(f"{path} is not empty and holds no run; name a new or empty folder.")
         if old is None or overwrite or run is None:
@@ -310,6 +307,13 @@ def _read_config(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
     except (OSError, ValueError) as error:
         why = str(error)
     raise RunError(f"{path} is damaged or not that of a run ({why}); name another folder.")
+
+
+def taken(path: Path) -> RunError:
+    """The error where a folder holds a run, and is neither to go on nor to be replaced."""
+    return RunError(
+        f"{path} holds a run already; go on with resume=True, replace it with overwrite=True, or name another folder."
+    )
 
 
 def check_fits(folder: Path, plan: Plan) -> None:
