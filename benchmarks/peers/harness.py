@@ -128,8 +128,11 @@ def _measured(work: Work, settings: Settings, say: Callable[[str], None]) -> dic
         for name in settings.contenders:
             contenders[name] = _checked(name, problem, ask)
             say(f"{title}: {name}: {contenders[name].get('why') or 'the same work'}")
-        if "why" in contenders[BASELINE]:
-            raise RunError(f"{title}: {BASELINE} {contenders[BASELINE]['why']}; nothing can be compared with it.")
+            if "why" in contenders[BASELINE]:  # the first of all
+                # a unit may lie within single precision of the kink of its ReLU, where the gradient jumps
+                raise RunError(
+                    f"{title}: {BASELINE} {contenders[BASELINE]['why']}; nothing can be compared with it: try another seed."
+                )
         rates = []
         for turn in range(settings.rounds):
             for name, entry in contenders.items():
