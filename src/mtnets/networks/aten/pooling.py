@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mtnets.networks.greatest import greatest
+
 Sizes = int | Sequence[int]
 
 
@@ -88,9 +90,9 @@ def _max_pool(count: int) -> Callable[..., Array]:
     ) -> Array:
         windows = _Windows(x.shape[-count:], size, stride, padding, dilation, ceil_mode)
         if windows.disjoint:
-            return windows.split(x).max(-1)
+            return greatest(windows.split(x), -1)
         if set(windows.dilation) != {1}:  # JAX has no derivative of these
-            return windows.stacked(x, -np.inf).max(0)
+            return greatest(windows.stacked(x, -np.inf), 0)
         return windows.reduce(x, -np.inf, jax.lax.max)
 
     return operation
@@ -184,7 +186,7 @@ def _adaptive_max_pool(count: int) -> Callable[..., tuple[Array, None]]:
     def operation(x: Array, outputs: Any) -> tuple[Array, None]:
         for axis, n in zip(range(x.ndim - count, x.ndim), _sizes(outputs, count), strict=True):
             cut = [(slice(None),) * axis + (window,) for window in _bins(x.shape[axis], n)]
-            x = jnp.concatenate([x[window].max(axis, keepdims=True) for window in cut], axis)
+            x = jnp.concatenate([jnp.expand_dims(greatest(x[window], axis), axis) for window in cut], axis)
         return x, None
 
     return operation
