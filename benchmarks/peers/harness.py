@@ -20,7 +20,10 @@ from mtnets.devices import cores
 from mtnets.errors import OptionError, RunError
 from mtnets.files import finite, read_json, write_json
 
-AGREEMENT = 1e-3  # largest difference of a meta-gradient in single precision from that in double precision
+AGREEMENT = 1e-3  # largest difference of our meta-gradient in single precision from that in double precision
+# And of those of others: a unit within single precision of the kink of its ReLU moves a meta-gradient by up to 5e-3 (the
+# same for several programs), which is of the seed; a gradient of another method is further off.
+NEARLY = 1e-2
 LIMIT_SIDE = 2048  # of the matrices whose product says what the cores can do
 CACHES = ("JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")  # a cold start has none
 ROOT = Path(__file__).parents[2]
@@ -158,7 +161,7 @@ def _checked(name: str, problem: str, ask: "_Asking") -> dict[str, Any]:
     answer = ask(do="check", path=problem, contender=name)
     if "difference" not in answer:
         return {"why": answer.get("cannot") or answer["failed"]}
-    if not answer["difference"] < AGREEMENT:
+    if not answer["difference"] < (AGREEMENT if name == BASELINE else NEARLY):
         return {"why": f"does other work: its meta-gradient differs by {answer['difference']:.2g}", **answer}
     return {**answer, "rounds": []}
 
