@@ -43,7 +43,7 @@ def test_forward(downsample, norm) -> None:
 
 @pytest.mark.slow
 def test_the_compiled_gradient_is_that_of_its_operations() -> None:
-    """A guard against the compiler: XLA at optimisation level 0 got this one wrong by its own size."""
+    """A guard against the compiler, which got this one wrong by its own size while max-pooling compared floats."""
     model = conv4(5, image_size=16, channels=2, filters=32, downsample="pool")
     params, state = jax.jit(model.init)(jax.random.key(0))
 
