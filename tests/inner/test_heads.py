@@ -231,6 +231,19 @@ class TestWhereTheyMeet:
         with pytest.raises(mtnets.OptionError, match=r"not those of its last layer|another number of units"):
             trained(narrow, head="shared")
 
+    @pytest.mark.parametrize("method", [mtnets.maml(0.1, head="prototypes"), mtnets.l2f(0.1)], ids=["head", "l2f"])
+    def test_a_stream_is_never_there_as_a_whole(self, method) -> None:
+        """What starts by the whole support set would have seen slices before it is scored on them."""
+        task = jax.tree.map(
+            lambda leaf: leaf.astype(np.float32 if leaf.dtype == np.float64 else np.int32),
+            Task(batch([0, 1, 2, 0]), batch([2, 1, 0, 0])),
+        )
+        with pytest.raises(mtnets.OptionError, match="tasks start by what their whole support set says"):
+            mtnets.meta_train(
+                mtnets.models.mlp(3, 4, 3), method, One(task),
+                loss="cross-entropy", stream=True, meta_steps=1, meta_batch=1, inner_steps=2,
+            )  # fmt: skip
+
     def test_prototypes_need_a_bias(self) -> None:
         params = jax.tree.map(np.float32, network().init(jax.random.key(0))[0])
         del params["second"]["bias"]

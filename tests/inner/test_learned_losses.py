@@ -9,10 +9,23 @@ import numpy as np
 import pytest
 
 import mtnets
-from mtnets.inner import Batch, Meta, Task, criterion
+from mtnets.inner import Batch, Meta, Standing, Task, criterion
 from mtnets.inner.loop import Inner
-from mtnets.inner.losses import LearnedWeights
-from problems import INNER_LR, One, assert_trees_close, dot, gradient_at, like, slope, to_float64
+from mtnets.inner.losses import LearnedWeights, MeTAL
+from problems import (
+    INNER_LR,
+    One,
+    assert_trees_close,
+    dot,
+    gradient_at,
+    like,
+    naive_offset_mlp,
+    offset_mlp,
+    pair,
+    slope,
+    start_of,
+    to_float64,
+)
 
 RANDOM = np.random.default_rng(0)
 KEYS = jax.random.split(jax.random.key(3), 1)
@@ -56,6 +69,80 @@ def test_meta_gradient() -> None:
     assert dot(found, direction) == pytest.approx(slope(lambda meta: naive(meta, task), meta, direction), rel=1e-6)
 
 
+def naive_addition(arrays, step, base, means, f, y):
+    """What MeTAL adds for one output of one example, all numbers."""
+    now = jax.tree.map(lambda leaf: leaf[min(step, len(leaf) - 1)], arrays)
+    state = jnp.stack([base, *means])
+    state = (state - state.mean()) / jnp.sqrt(((state - state.mean()) ** 2).mean() + 1e-12)
+    adapter, names = now["adapter"], ("w", "b", "v", "c")
+    made = adapter["v"].T @ jnp.maximum(adapter["w"].T @ state + adapter["b"], 0) + adapter["c"]
+    scale, shift = 1 + now["scale"] * made[:4], now["shift"] * made[4:]
+    m = {name: scale[i] * now["loss"][name] + shift[i] for i, name in enumerate(names)}
+    return m["v"] @ jnp.maximum(m["w"].T @ jnp.stack([*state, f, y]) + m["b"], 0) + m["c"]
+
+
+@pytest.mark.usefixtures("float64")
+def test_meta_gradient_of_metal() -> None:
+    """In a network with batch norm, with more inner steps than it was made for, which use the last perceptron."""
+    model, names = offset_mlp(), ["layers.0", "layers.1"]
+    inner = Inner(model, mtnets.maml(), criterion("mse", MeTAL("mse")), 1)
+    params, state = start_of(model)
+    meta = to_float64(inner.init(params, jax.random.key(1), INNER_LR))
+    meta = jax.tree.map(lambda leaf, noise: leaf + 0.2 * noise, meta, like(meta, 1))
+    task = Task(*(Batch(RANDOM.normal(size=(n, 3)), RANDOM.normal(size=(n, 2))) for n in (5, 6)))
+
+    def naive(meta: Meta) -> jax.Array:
+        offset = meta.params["norms"][0]["bias"]
+
+        def inner_loss(weights, step):
+            f, y = naive_offset_mlp(weights, offset, task.support.x), task.support.y
+            base = jnp.mean((f - y) ** 2)
+            means = [jnp.concatenate([w, b[None]]).mean() for w, b in weights]
+            add = functools.partial(naive_addition, meta.loss, step, base, means)
+            return base + jnp.mean(jax.vmap(jax.vmap(add))(f, y))
+
+        weights = [pair(meta.params, name) for name in names]
+        for step in range(STEPS):
+            weights = jax.tree.map(lambda w, g: w - INNER_LR * g, weights, jax.grad(inner_loss)(weights, step))
+        return jnp.mean((naive_offset_mlp(weights, offset, task.query.x) - task.query.y) ** 2)
+
+    longer = dataclasses.replace(inner, steps=STEPS)
+    found = jax.jit(functools.partial(gradient_at, longer))(meta, state, INNER_LR, One(task), KEYS)
+    loss, expected = jax.jit(jax.value_and_grad(naive))(meta)
+    assert float(found.metrics["post_loss"]) == pytest.approx(float(loss), rel=1e-11)
+    assert_trees_close(found.gradient, expected, 1e-8, 1e-12)
+    assert all(np.abs(leaf).max() > 1e-9 for leaf in jax.tree.leaves(found.gradient.loss))
+    direction = like(meta, 2)
+    assert dot(found.gradient, direction) == pytest.approx(slope(jax.jit(naive), meta, direction), rel=1e-5)
+
+
+def test_metal_takes_any_number_of_classes_in_any_order() -> None:
+    """Outputs that are no classes of the task, and padding, make no difference."""
+    loss, logits = MeTAL(), RANDOM.normal(size=(4, 3)).astype(np.float32)
+    arrays = loss.init_for(jax.random.key(0), 2, 1)
+    arrays = jax.tree.map(lambda leaf, noise: leaf + np.float32(0.3) * noise, arrays, like(arrays, 0))
+    standing = Standing(0, np.array([0.1, -0.2], np.float32))
+    y, order = np.array([0, 2, 1, 1]), np.array([2, 0, 1])
+    expected = np.asarray(loss.at(arrays, standing, logits, Batch(None, y)))
+    assert np.abs(expected - mtnets.losses.CrossEntropy()(logits, Batch(None, y))).max() > 1e-3
+    others = np.argsort(order)[y]
+    np.testing.assert_allclose(loss.at(arrays, standing, logits[:, order], Batch(None, others)), expected, 1e-5)
+    wide = np.concatenate([logits, np.full((4, 2), 50, np.float32)], 1)
+    used = Batch(None, y, outputs=np.array([True, True, True, False, False]))
+    np.testing.assert_allclose(loss.at(arrays, standing, wide, used), expected, 1e-5)
+    padded = Batch(None, np.append(y, 0), np.array([1, 1, 1, 1, 0], np.float32))
+    more = np.concatenate([logits, np.full((1, 3), 9, np.float32)])
+    np.testing.assert_allclose(loss.at(arrays, standing, more, padded)[:4], expected, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["mse", "cross-entropy"])
+def test_metal_is_the_loss_at_the_start(name) -> None:
+    loss, y = MeTAL(name), np.array([0, 1, 1, 0])
+    batch = Batch(None, y if loss.labels else RANDOM.normal(size=(4, 2)))
+    prediction = RANDOM.normal(size=(4, 2)).astype(np.float32)
+    np.testing.assert_allclose(loss(prediction, batch), mtnets.inner.LOSSES[name]()(prediction, batch), 1e-6)
+
+
 def test_all_examples_count_alike_at_the_start() -> None:
     loss = LearnedWeights("huber")
     prediction, batch = RANDOM.normal(size=(4, 2)), Batch(None, RANDOM.normal(size=(4, 2)))
@@ -84,12 +171,20 @@ def trained(inner_loss, method=None):
     return mtnets.meta_train(model, method or mtnets.maml(0.1), tasks(), loss="mse", inner_loss=inner_loss, **COUNTS)
 
 
-def test_learned_saved_and_used(tmp_path) -> None:
-    learner = trained(LearnedWeights("mse", hidden=4))
-    assert np.any(learner.meta.loss["v"])
+@pytest.mark.parametrize(
+    ("loss", "learns", "method"),
+    [
+        (LearnedWeights("mse", hidden=4), lambda loss: loss["v"], None),
+        (MeTAL("mse"), lambda loss: loss["loss"]["v"], mtnets.alfa(0.1)),
+    ],
+    ids=["weights", "metal-and-alfa"],
+)
+def test_learned_saved_and_used(loss, learns, method, tmp_path) -> None:
+    learner = trained(loss, method)
+    assert np.any(learns(learner.meta.loss))
     learner.save(tmp_path)
     again = mtnets.load(tmp_path)
-    assert again.criterion.inner_loss == LearnedWeights("mse", hidden=4)
+    assert again.criterion.inner_loss == loss
     x = np.ones((3, 3))
     np.testing.assert_array_equal(again.adapt(x, x[:, :2])(x), learner.adapt(x, x[:, :2])(x))
 
@@ -120,3 +215,16 @@ def test_estimators_that_give_it_no_gradient_are_refused(method) -> None:
 def test_bad_options(options) -> None:
     with pytest.raises(mtnets.OptionError):
         LearnedWeights(**options)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("none", "no loss 'none' to add to; choose one of mse"),
+        ("metal", "no loss 'metal' to add to"),
+        ("gaussian", "'gaussian', of 2 outputs for each target; metal needs one with a single output"),
+    ],
+)
+def test_bad_losses_of_metal(loss, message) -> None:
+    with pytest.raises(mtnets.OptionError, match=message):
+        MeTAL(loss)

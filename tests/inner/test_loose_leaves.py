@@ -35,7 +35,7 @@ from problems import (
 ALPHA, STEPS = 0.1, 2
 LOOSE = {"in_between": (4,), "position": (1, 3), "temperature": ()}
 # by their equations: α, a rate or a mask for every weight
-MOVES = {"maml", "fomaml", "reptile", "imaml", "meta_sgd", "sparse_maml", "t_net", "warp_grad"}
+MOVES = {"maml", "fomaml", "reptile", "imaml", "meta_sgd", "sparse_maml", "l2f", "t_net", "warp_grad"}
 PARTS = {"anil", "cavia"}  # of the network, chosen by their definition
 
 
@@ -63,6 +63,8 @@ def method_of(name: str, **options: Any) -> mtnets.Method:
 def start_of(model: mtnets.Model, method: mtnets.Method) -> Any:
     params, state = (to_float64(tree) for tree in model.init(jax.random.key(0)))
     meta = method.init(model, params, jax.random.key(1), inner_lr=ALPHA, inner_steps=STEPS)
+    if meta.start is not None:  # nothing is forgotten
+        meta = meta._replace(start=meta.start | {"b": np.full(meta.start["b"].shape, 100.0)})
     return to_float64(meta), state
 
 

@@ -77,7 +77,7 @@ def cases(chosen):
 
 def learns(name, options):
     method = METHODS[name](**options)
-    return method.fold.learns or method.rule.learns
+    return method.fold.learns or method.rule.learns or method.task_start is not None
 
 
 def case(name, options):
@@ -163,14 +163,16 @@ def test_it_starts_as_the_network_that_it_was_given(name: str, options: dict) ->
 
 @cases([(name, options) for name, options in CASES if learns(name, options) and name not in NEVER_MAML])
 def test_its_neutral_point_is_maml(name: str, options: dict) -> None:
-    """With T = I, all units moving, scales 1, factors I, rates α, a method is MAML with the same estimator: it goes the
-    same way, and its meta-gradient for the parameters is the same."""
+    """With T = I, all units moving, scales 1, factors I, rates α, nothing forgotten, a method is MAML with the same
+    estimator: it goes the same way, and its meta-gradient for the parameters is the same."""
     model, method = offset_mlp(), METHODS[name](**options)
     params = add(start_of(model)[0], like(start_of(model)[0], 0), 0.2)
     meta, plain = (to_float64(init(params)) for init in (init_of(model, name, **options), init_of(model, "maml")))
     if "mask" in meta.rule:  # open
         mask = jax.tree.map(lambda zeta: np.full(zeta.shape, 100.0), meta.rule["mask"])
         meta = meta._replace(rule=meta.rule | {"mask": mask})
+    if meta.start is not None:  # all is kept
+        meta = meta._replace(start=meta.start | {"b": np.full_like(meta.start["b"], 100.0)})
     same = {f.name: getattr(method, f.name) for f in dataclasses.fields(Method) if f.name != "per_step_offsets"}
     same = {n: value for n, value in same.items() if value != getattr(METHODS["maml"](), n)}
     reference = adapted("maml", same, plain)
@@ -445,6 +447,11 @@ def test_mistakes_in_a_class_of_ones_own() -> None:
         ("meta_curvature", {"factors": "ox"}, r"'ox'.*'oif'"),
         ("meta_curvature", {"factors": ""}, "name some of"),
         ("cavia", {"context": 0}, "context is 0; the context vector needs at least 1 element"),
+        ("l2f", {"start": 1.0}, r"start is 1\.0; it must be between 0"),
+        ("l2f", {"start": 0}, r"start is 0\.?0?; it must be between 0"),
+        ("l2f", {"rates": "layer"}, "'layer'"),
+        ("l2f", {"estimator": Displacement()}, "l2f starts anew for each task, which the displacement estimator"),
+        ("l2f", {"estimator": Implicit()}, "which the implicit estimator does not allow"),
         ("maml", {"inner_optimiser": "lbfgs"}, r"'lbfgs'.*'sgd', 'momentum', 'adam'"),
         ("maml", {"inner_clip": 0.0}, r"inner_clip is 0\.0"),
         ("maml", {"inner_clip": math.nan}, "inner_clip is nan"),

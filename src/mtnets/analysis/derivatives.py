@@ -52,6 +52,9 @@ def check_derivatives(learner: Learner, tasks: Distribution, keys: Array) -> tup
     surrogate = learner.method.rule.surrogate
     if surrogate == "gradient":
         return {}, dict.fromkeys(parts, "the rule holds part of its result constant (singular vectors)")
+    start = learner.method.task_start
+    if start is not None and start.surrogate:
+        return {}, dict.fromkeys(parts, "the start of a task holds part of its result constant (gradients)")
     unchecked = {"rule": "masks are differentiated straight through"} if surrogate == "arrays" else {}
     with surfacing():
         drawn: Any = [(tasks.sample(jax.random.fold_in(key, 0)), jax.random.fold_in(key, 1)) for key in keys]

@@ -96,7 +96,8 @@ class _Held(Method, register=False):
 
     def parts(self) -> Parts:
         rules = (self.method.rule, self.method.test_rule)
-        return Parts(self.method.parts().fold, *(fixed(rule, self.held) for rule in rules))
+        parts = self.method.parts()
+        return Parts(parts.fold, *(fixed(rule, self.held) for rule in rules), start=parts.start)
 
 
 def scores_of_parts(learner: Learner, tasks: Distribution, num_tasks: int, seed: int) -> dict[str, Estimate]:

@@ -167,6 +167,8 @@ def _learned(model: Model, method: Method, params: Any, inner_steps: int) -> Ite
     yield from _counts(meta.fold, owners, "T", FOLD)
     chain = {name: name for name in meta.rule} if isinstance(meta.rule, Mapping) else {}
     yield from _counts(meta.rule, owners, "rule", chain)
+    if meta.start is not None:
+        yield None, "start", _count(meta.start)
 
 
 def _counts(

@@ -1,7 +1,7 @@
 """The inner problem: how a network learns one task. Everything that a new method needs is here.
 
-Reading order: task, view, seams, objective, losses, metrics, criterion, folds, heads, rules, estimators, method,
-methods, records, loop, episode, causes.
+Reading order: task, view, seams, objective, losses, metrics, criterion, folds, heads, starts, rules, estimators,
+method, methods, records, loop, episode, causes.
 """
 
 from mtnets.inner import losses, metrics
@@ -34,6 +34,7 @@ from mtnets.inner.methods import (
     fomaml,
     gap,
     imaml,
+    l2f,
     m_net,
     maml,
     maml_plus_plus,
@@ -47,7 +48,7 @@ from mtnets.inner.methods import (
     warp_grad,
 )
 from mtnets.inner.metrics import METRICS
-from mtnets.inner.objective import Judged, LearnedLoss, Loss, Metric, Objective, PerExample, fixed_key, judged
+from mtnets.inner.objective import Judged, LearnedLoss, Loss, Metric, Objective, PerExample, Standing, fixed_key, judged
 from mtnets.inner.records import method_from_json, method_to_json
 from mtnets.inner.rules import (
     chain,
@@ -68,7 +69,20 @@ from mtnets.inner.rules import (
     unit_scale,
     weight_rates,
 )
-from mtnets.inner.seams import ESTIMATORS, Adapted, Episode, Estimator, Fold, Learned, Meta, Rule, Setting, Start
+from mtnets.inner.seams import (
+    ESTIMATORS,
+    Adapted,
+    Episode,
+    Estimator,
+    Fold,
+    Learned,
+    Meta,
+    Rule,
+    Setting,
+    Start,
+    TaskStart,
+)
+from mtnets.inner.starts import attenuation
 from mtnets.inner.task import Batch, Distribution, Task
 from mtnets.inner.view import WHOLE, View, slice_size
 
@@ -111,9 +125,11 @@ __all__ = [
     "Rule",
     "Setting",
     "Shared",
+    "Standing",
     "Start",
     "Task",
     "TaskEpisode",
+    "TaskStart",
     "Trajectory",
     "Truncated",
     "View",
@@ -122,6 +138,7 @@ __all__ = [
     "anil",
     "approximate_gap",
     "as_loss",
+    "attenuation",
     "begun_point",
     "boil",
     "cause_in_training",
@@ -142,6 +159,7 @@ __all__ = [
     "imaml",
     "judged",
     "kronecker_factors",
+    "l2f",
     "layer_step_rates",
     "loss_from_json",
     "loss_to_json",

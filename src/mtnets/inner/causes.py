@@ -105,7 +105,7 @@ def _while_adapting(inner: Inner, training: bool, learned: Learned, support: Bat
         params = replace_leaves(meta.params, folded)
         key_of_pass = jax.random.fold_in(key, 3)
         loss, _, predict = judged(
-            inner.inner_loss(meta),
+            inner.inner_loss(meta, folded, 0),
             inner.model,
             params,
             learned.state,

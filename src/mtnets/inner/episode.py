@@ -9,6 +9,7 @@ from mtnets.inner.loop import Inner, adapt, ready
 from mtnets.inner.objective import judged
 from mtnets.inner.seams import Adapted, Learned, Meta, Metrics, Start, Weights
 from mtnets.inner.task import Batch, Task
+from mtnets.trees import leaves_by_path
 
 
 class TaskEpisode(NamedTuple):
@@ -85,7 +86,8 @@ class TaskEpisode(NamedTuple):
         """Loss on the support set of a network with these moved weights."""
         params, support, key = self.inner.folded_params(meta, weights), self.task.support, self._support_key
         loss_key = self.inner.key_of_loss(key)
-        return judged(self.inner.inner_loss(meta), self.inner.model, params, state, support, key, loss_key).loss
+        loss = self.inner.inner_loss(meta, leaves_by_path(params), self.inner.steps)
+        return judged(loss, self.inner.model, params, state, support, key, loss_key).loss
 
     def network(self, meta: Meta, weights: Weights, state: Any) -> tuple[Any, Any]:
         """Parameters and state of the network with these moved weights."""

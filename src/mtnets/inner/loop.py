@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from jax import Array
 
 from mtnets.inner.criterion import Criterion
 from mtnets.inner.method import Method
-from mtnets.inner.objective import LearnedLoss, Loss, WithArrays, judged
+from mtnets.inner.objective import LearnedLoss, Loss, Standing, WithArrays, judged
 from mtnets.inner.seams import Adapted, Learned, Meta, Start
 from mtnets.inner.task import Batch
 from mtnets.inner.view import WHOLE, View
@@ -66,12 +66,21 @@ class Inner:
         loss = self.criterion.inner_loss
         if not isinstance(loss, LearnedLoss):
             return meta
-        return meta._replace(loss=loss.init(jax.random.fold_in(key, LOSS_KEY)))
+        return meta._replace(loss=loss.init_for(jax.random.fold_in(key, LOSS_KEY), len(self.layers), self.steps))
 
-    def inner_loss(self, meta: Meta) -> Loss:
-        """The loss that a task makes small, with its meta-learned arrays where it has any."""
+    def inner_loss(self, meta: Meta, leaves: Mapping[str, Array], step: Any) -> Loss:
+        """The loss that a task makes small, with its meta-learned arrays where it has any.
+
+        Args:
+          meta: what is meta-learned.
+          leaves: those of the network at this point, at least of the layers that move.
+          step: inner steps taken before.
+        """
         loss = self.criterion.inner_loss
-        return WithArrays(loss, meta.loss) if isinstance(loss, LearnedLoss) else loss
+        if not isinstance(loss, LearnedLoss):
+            return loss
+        means = jnp.stack([layer.matrix(leaves).mean() for layer in self.layers])
+        return WithArrays(loss, meta.loss, Standing(step, means))
 
     def folded_params(self, meta: Meta, weights: Any) -> Any:
         """Parameters of the network with these moved weights, after the inner steps."""
@@ -100,8 +109,8 @@ def begun_point(inner: Inner, meta: Meta) -> Start:
     return Start(meta, inner.fold(meta, moving_weights(inner, meta), 0))
 
 
-def start_of_task(inner: Inner, start: Start, state: Any, support: Batch, key: Array) -> Start:
-    """The start of one task: that of all, or with a head of its own, where the method says so.
+def start_of_task(inner: Inner, start: Start, state: Any, support: Batch, key: Array, *, held: bool = False) -> Start:
+    """The start of one task: that of all, or with a head or with weights of its own, where the method says so.
 
     Args:
       inner: the inner problem.
@@ -109,7 +118,20 @@ def start_of_task(inner: Inner, start: Start, state: Any, support: Batch, key: A
       state: of the network.
       support: the examples of the task.
       key: of one more pass over them.
+      held: whether the gradient that weights of its own depend on is a constant.
     """
+    start, own = _with_head(inner, start, state, support, key), inner.method.task_start
+    if own is None:
+        return start
+    theta = moving_weights(inner, start.meta)
+    _, gradient = _support_gradient(inner, start.meta, theta, start.folded, state, support, key, 0)
+    gradient = jax.lax.stop_gradient(gradient) if held else gradient
+    weights = own.apply(inner.layers, start.meta.start, theta, gradient)
+    return begun_point(inner, start.meta._replace(params=replace_leaves(start.meta.params, weights)))
+
+
+def _with_head(inner: Inner, start: Start, state: Any, support: Batch, key: Array) -> Start:
+    """The same start with a head of the task's own, where the method says so."""
     head = inner.method.head_start
     if head is None:
         return start
@@ -125,6 +147,22 @@ def start_of_task(inner: Inner, start: Start, state: Any, support: Batch, key: A
     meta = meta._replace(params=replace_leaves(meta.params, layer.leaves(matrix)))
     folded = inner.fold(meta, moving_weights(inner, meta), 0)
     return Start(meta, {**start.folded, **{path: folded[path] for path in layer.paths}})
+
+
+def _support_gradient(
+    inner: Inner, meta: Meta, weights: Any, folded: Any, state: Any, seen: Batch, key: Array, step: Any
+) -> tuple[tuple[Array, Any], dict[str, Array]]:
+    """`((loss, new state), gradient)` of the support loss with respect to the weights that move, before folding."""
+
+    def loss(folded: Any) -> tuple[Array, Any]:
+        params = replace_leaves(meta.params, folded)
+        what = inner.inner_loss(meta, folded, step)
+        loss, new, _ = judged(what, inner.model, params, state, seen, key, inner.key_of_loss(key))
+        return loss, new
+
+    result, folded_gradient = jax.value_and_grad(loss, has_aux=True)(folded)
+    (gradient,) = jax.vjp(lambda weights: inner.fold(meta, weights, step), weights)[1](folded_gradient)
+    return result, gradient
 
 
 def adapt(
@@ -150,7 +188,7 @@ def adapt(
       key: for masks, dropout and everything else that is random.
       training: whether to use the method's rule for training. Defaults to its rule for test.
       start: where the task starts, if that is computed already. Defaults to the folded weights of `learned`.
-      begun: whether the head is that of this task already, where each task has its own.
+      begun: whether the start is that of this task already, where each task has its own.
       last_steps: how many of the last steps have gradients that are differentiated; those of earlier steps enter the
         rule as constants. Defaults to all.
       one_by_one: differentiate each step alone: the displacement of the weights before it is a constant.
@@ -162,18 +200,14 @@ def adapt(
     start = starting_point(inner, learned.meta) if start is None else start
     model, layers, support = inner.model, inner.layers, inner.view.filled(support)
     if not begun:
-        start = start_of_task(inner, start, learned.state, support, inner.key_of_support(key))
+        held = last_steps is not None and last_steps < inner.steps
+        start = start_of_task(inner, start, learned.state, support, inner.key_of_support(key), held=held)
     meta = start.meta
     # fold_in, not split: a key that nothing uses then costs nothing
     rule_key, steps_key = (jax.random.fold_in(key, i) for i in range(2))
     support_key = inner.key_of_support(key)
     updates = inner.method.begin(layers, meta.rule, learned.inner_lr, rule_key, training=training)
     theta = moving_weights(inner, meta)
-
-    def support_loss(folded: Any, state: Any, seen: Batch, key: Array) -> tuple[Array, Any]:
-        params = replace_leaves(meta.params, folded)
-        loss, state, _ = judged(inner.inner_loss(meta), model, params, state, seen, key, inner.key_of_loss(key))
-        return loss, state
 
     def network(folded: Any, state: Any) -> tuple[Any, Any]:
         return ready(model, replace_leaves(meta.params, folded), state, support, support_key)
@@ -186,8 +220,7 @@ def adapt(
         if one_by_one:
             weights = jax.tree.map(lambda w, start: start + jax.lax.stop_gradient(w - start), weights, theta)
             folded, (rule_state, state) = inner.fold(meta, weights, i), jax.lax.stop_gradient((rule_state, state))
-        (loss, state), folded_gradient = jax.value_and_grad(support_loss, has_aux=True)(folded, state, seen, key)
-        (gradient,) = jax.vjp(lambda weights: inner.fold(meta, weights, i), weights)[1](folded_gradient)
+        (loss, state), gradient = _support_gradient(inner, meta, weights, folded, state, seen, key, i)
         if held:
             gradient = jax.lax.stop_gradient(gradient)
         update, rule_state = updates.update(gradient, rule_state, weights)

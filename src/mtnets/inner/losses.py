@@ -13,7 +13,7 @@ from jax import Array
 
 from mtnets.arguments import check_fields
 from mtnets.errors import OptionError
-from mtnets.inner.objective import LearnedLoss, PerExample, Targets
+from mtnets.inner.objective import LearnedLoss, PerExample, Standing, Targets
 from mtnets.inner.task import Batch
 
 LOSSES: dict[str, type["Shipped"]] = {}
@@ -413,6 +413,124 @@ class LearnedWeights(LearnedLoss, Shipped):
         loss = self._base(prediction, batch)
         hidden = jax.nn.relu(loss[:, None] * arrays["w"][0] + arrays["b"])
         return 2 * jax.nn.sigmoid(jnp.sum(hidden * arrays["v"], -1) + arrays["c"]) * loss
+
+
+@dataclasses.dataclass(frozen=True)
+class MeTAL(LearnedLoss, Shipped):
+    """`ℓ + mean_k m_t(τ, f_k, y_k)` for the loss ℓ of an example: a perceptron m_t of two layers, one for each inner
+    step t, says what else is to be made small, from the outputs f_k, the targets y_k and the state τ of the task.
+
+    `τ = (mean ℓ, w̄_1, …, w̄_n)`, with the mean w̄_l of the weights of each layer that moves, standardised over its
+    elements. Another perceptron per step makes scales and shifts `(γ_i, δ_i)` of it, by which the i-th of the four
+    arrays of m_t becomes that of the task: `φ_i ← (1 + p_i γ_i) φ_i + q_i δ_i`. The last layer of m_t, p and q are zero
+    at the start, so that the loss is ℓ there. Steps beyond those of training use the last m_t. For labels, f_k is the
+    log-probability of class k, and y_k is 1 for the class of the example and 0 for others.
+
+    With `mtnets.alfa()` it is ALFA + MeTAL; it goes with any method.
+
+    Attributes:
+      loss: name of ℓ, which takes one output for each target.
+
+    References:
+      Baik, Choi, Kim, Cho, Min & Lee, Meta-Learning with Task-Adaptive Loss Function for Few-Shot Learning, ICCV 2021,
+      arXiv 2110.03909; the equations follow the authors' code.
+    """
+
+    # Differs from Baik et al. (2021): m_t sees one output at a time, and not all of them side by side, so that classes
+    # are alike, and any number of them will do; of m_t's inputs only τ is standardised; m_t starts at zero; and there
+    # is no second loss of unlabelled queries, which would make a prediction depend on the others of its batch.
+    name: ClassVar[str] = "metal"
+    loss: str = "cross-entropy"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss not in LOSSES or issubclass(LOSSES[self.loss], LearnedLoss):
+            raise OptionError(f"There is no loss {self.loss!r} to add to; choose one of {', '.join(LOSSES)}.")
+        if self.outputs_per_target != 1:
+            raise OptionError(
+                f"loss is {self.loss!r}, of {self.outputs_per_target} outputs for each target; metal needs one with a "
+                "single output, such as 'mse' or 'cross-entropy'."
+            )
+
+    @property
+    def targets(self) -> Targets:  # type: ignore[override]
+        """Those of the loss that is added to."""
+        return self._base.targets
+
+    @property
+    def outputs_per_target(self) -> int:
+        """That of the loss that is added to."""
+        return self._base.outputs_per_target
+
+    @property
+    def _base(self) -> "Shipped":
+        return LOSSES[self.loss]()
+
+    def init(self, key: Array) -> Any:
+        """The perceptrons of a single step, for weights that are not looked at."""
+        return self.init_for(key, 0, 1)
+
+    def init_for(self, key: Array, layers: int, steps: int) -> Any:
+        """The perceptrons, `[steps, ...]`."""
+        steps, state = max(1, steps), layers + 1
+        inputs = state + 2  # an output and a target
+        keys = [jax.random.fold_in(key, i) for i in range(3)]
+
+        def normal(i: int, rows: int, columns: int) -> Array:
+            return jax.random.normal(keys[i], (steps, rows, columns)) / rows**0.5
+
+        return {
+            "loss": {
+                "w": normal(0, inputs, inputs),
+                "b": jnp.zeros((steps, inputs)),
+                "v": jnp.zeros((steps, inputs)),
+                "c": jnp.zeros((steps,)),
+            },
+            "adapter": {
+                "w": normal(1, state, state),
+                "b": jnp.zeros((steps, state)),
+                "v": normal(2, state, 2 * len(ADAPTED)),
+                "c": jnp.zeros((steps, 2 * len(ADAPTED))),
+            },
+            "scale": jnp.zeros((steps, len(ADAPTED))),
+            "shift": jnp.zeros((steps, len(ADAPTED))),
+        }
+
+    def learned(self, arrays: Any, prediction: Array, batch: Batch) -> Array:
+        """`[examples]`, before the first step, for weights of mean zero."""
+        layers = arrays["adapter"]["w"].shape[-1] - 1
+        return self.at(arrays, Standing(0, jnp.zeros(layers, prediction.dtype)), prediction, batch)
+
+    def at(self, arrays: Any, standing: Standing, prediction: Array, batch: Batch) -> Array:
+        """`[examples]`, for outputs as the loss takes them."""
+        base = self._base(prediction, batch)
+        now = jax.tree.map(lambda each: each[jnp.minimum(standing.step, len(each) - 1)], arrays)
+        state = jnp.concatenate([batch.mean(base)[None], standing.means])
+        state = (state - state.mean()) / jnp.sqrt(state.var() + SMALLEST_VARIANCE)
+        generated = _hidden(now["adapter"], state) @ now["adapter"]["v"] + now["adapter"]["c"]
+        gamma, delta = jnp.split(generated, 2)
+        scales, shifts = 1 + now["scale"] * gamma, now["shift"] * delta
+        m = {name: scales[i] * now["loss"][name] + shifts[i] for i, name in enumerate(ADAPTED)}
+        used = None
+        f, y = prediction, batch.y
+        if self.labels:
+            used = _used(f.shape[-1], batch)
+            f, y = jax.nn.log_softmax(masked_logits(f, batch)), jax.nn.one_hot(y, f.shape[-1], dtype=f.dtype)
+            f = f if used is None else jnp.where(used, f, 0)  # far below: what a class that is none must not be
+        each = jnp.concatenate([jnp.broadcast_to(state, (*f.shape, len(state))), f[..., None], y[..., None]], -1)
+        each = _hidden(m, each) @ m["v"] + m["c"]
+        if used is not None:
+            each = jnp.where(used, each, 0) * (used.size / used.sum())
+        return base + _mean(each)
+
+
+ADAPTED = ("w", "b", "v", "c")  # the arrays of the perceptron that a task adapts
+SMALLEST_VARIANCE = 1e-12  # of what is standardised: the derivative of a root is infinite at 0
+
+
+def _hidden(perceptron: Any, x: Array) -> Array:
+    """The hidden layer of a perceptron, `[..., units]`."""
+    return jax.nn.relu(x @ perceptron["w"] + perceptron["b"])
 
 
 def masked_logits(logits: Array, batch: Batch) -> Array:

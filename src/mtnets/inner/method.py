@@ -18,7 +18,7 @@ from mtnets.inner.folds import step_offsets
 from mtnets.inner.heads import HEADS, Head, HeadName
 from mtnets.inner.rules.chain import beside
 from mtnets.inner.rules.transformations import INNER_OPTIMISERS, InnerOptimiser, clip_norm, proximal
-from mtnets.inner.seams import Estimator, Fold, Meta, Rule, Setting, added
+from mtnets.inner.seams import Estimator, Fold, Meta, Rule, Setting, TaskStart, added
 from mtnets.networks.layers import Layer
 from mtnets.networks.model import Model
 from mtnets.trees import leaves_by_path
@@ -32,21 +32,24 @@ PLACES: dict[str, Callable[[tuple[Layer, ...]], tuple[Layer, ...]]] = {
     "body": lambda layers: layers[:-1],
     "first": lambda layers: layers[:1],
 }
-FOLD = 1_000_000  # derives the key of the fold; rules derive theirs from small numbers
+# derive the keys of the fold and of the start of a task; rules derive theirs from small numbers
+FOLD, START = 1_000_000, 3_000_000
 
 
 class Parts(NamedTuple):
-    """The fold and the rules of a method.
+    """The fold and the rules of a method, and how a task starts where that is not the same for all.
 
     Attributes:
       fold: how weights that move become weights of the network.
       rule: from gradients to updates while training.
       test_rule: the same at test, where a mask may be used differently. Defaults to `rule`.
+      start: where the weights of a task start. Defaults to those that were meta-learned, for all tasks.
     """
 
     fold: Fold
     rule: Rule
     test_rule: Rule | None = None
+    start: TaskStart | None = None
 
 
 METHODS: "dict[str, type[Method]]" = {}
@@ -145,6 +148,11 @@ class Method(abc.ABC):
                 f"The head {self.head!r} starts anew for each task, which the {self.estimator.name} estimator does not "
                 "allow; use Exact() or FirstOrder(), or head='fixed'."
             )
+        if self.task_start is not None and not self.estimator.starts_per_task:
+            raise OptionError(
+                f"{self.name} starts anew for each task, which the {self.estimator.name} estimator does not allow; use "
+                "Exact() or FirstOrder()."
+            )
         learned = {"fold": self.fold.learns, "rule": self.rule.learns}
         for part in self.estimator.blind:
             if learned.get(part):
@@ -188,6 +196,11 @@ class Method(abc.ABC):
     def head_start(self) -> Head | None:
         """How the last layer starts for a task; None where it starts as it was meta-learned."""
         return HEADS[self.head] if isinstance(self.head, str) else self.head
+
+    @property
+    def task_start(self) -> TaskStart | None:
+        """Where the weights of a task start; None where they start as they were meta-learned."""
+        return self._parts.start
 
     @functools.cached_property
     def before(self) -> optax.GradientTransformation:
@@ -313,7 +326,8 @@ class Method(abc.ABC):
             head = self.head_start.init(moving[-1], unit)
         setting = Setting(moving, weights, vectors, inner_lr, inner_steps, key, model.norm)
         fold = self.fold.init(setting._replace(key=jax.random.fold_in(key, FOLD)))
-        return Meta(params, fold, self.rule.init(setting), head)
+        start = self.task_start and self.task_start.init(setting._replace(key=jax.random.fold_in(key, START)))
+        return Meta(params, fold, self.rule.init(setting), head, start=start)
 
 
 def _is_rate(value: Any) -> bool:

@@ -11,6 +11,7 @@
 | `maml_plus_plus` | all | offsets per step | learned rate per layer and step | exact, multi-step loss |
 | `sparse_maml` | all | - | 1[ζ > 0] → α | exact |
 | `alfa` | all | - | generated rates and decays | exact |
+| `l2f` | all, from a start that the task attenuates | - | α, or learned rates | exact |
 | `cavia` | the first bias, along a learned subspace | - | CᵀC → α | exact |
 | `meta_curvature` | all | - | Mₒ, Mᵢ, M_f → α | exact |
 | `approximate_gap` | all | - | positive scale per unit → α | exact |
@@ -49,6 +50,7 @@ from mtnets.inner.rules import (
     weight_rates,
 )
 from mtnets.inner.seams import Estimator, Fold, Rule, added
+from mtnets.inner.starts import attenuation
 
 LEE_CHOI = "Lee & Choi 2018, arXiv 1801.05558"
 
@@ -273,6 +275,36 @@ class ALFA(Method):
 
     def parts(self) -> Parts:
         return Parts(identity(), generated_rates(detached=self.detached))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class L2F(Method):
+    """`A ← A − α G` from `γ A₀`: before the first step each layer forgets a part of the start, by a factor γ_l that is
+    generated from the means of all layers' gradients there. Learned: the start and the generator, and rates if `rates`
+    says so.
+
+    One inner loop has one gradient more than its steps.
+
+    Attributes:
+      rates: as in `maml`.
+      start: γ at the start of training.
+      detached: whether the means of gradients enter the generator as constants of the meta-gradient, as in the authors'
+        code.
+
+    References:
+      Baik, Hong & Lee, Learning to Forget for Meta-Learning, CVPR 2020, arXiv 1906.05895.
+    """
+
+    equation: ClassVar[str] = "A ← A − α G from γ A, γ generated from the gradient at the start"
+    learned: ClassVar[str] = "the generator of a factor γ per layer, and rates if chosen"
+    paper: ClassVar[str] = "Baik et al. 2020, arXiv 1906.05895"
+
+    rates: Rates = "fixed"
+    start: float = 0.9
+    detached: bool = False
+
+    def parts(self) -> Parts:
+        return Parts(identity(), rate(self.rates), start=attenuation(start=self.start, detached=self.detached))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -524,6 +556,6 @@ def masked(fold: Fold, mask: Callable[..., Rule], use: MaskUse, temperature: flo
 
 
 maml, fomaml, reptile, imaml, anil, boil = MAML, FOMAML, Reptile, IMAML, ANIL, BOIL
-meta_sgd, maml_plus_plus, sparse_maml, alfa, cavia = MetaSGD, MAMLPlusPlus, SparseMAML, ALFA, CAVIA
+meta_sgd, maml_plus_plus, sparse_maml, alfa, l2f, cavia = MetaSGD, MAMLPlusPlus, SparseMAML, ALFA, L2F, CAVIA
 meta_curvature, approximate_gap, gap = MetaCurvature, ApproximateGAP, GAP
 t_net, warp_grad, m_net, mt_net, mt_net_full = TNet, WarpGrad, MNet, MTNet, MTNetFull

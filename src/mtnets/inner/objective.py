@@ -112,10 +112,23 @@ class PerExample(Loss):
         return batch.mean(self(predict(batch.x), batch))
 
 
+class Standing(NamedTuple):
+    """Where a task stands when its loss is taken.
+
+    Attributes:
+      step: inner steps taken before.
+      means: of the network's weights, one for each layer that moves, `[layers]`.
+    """
+
+    step: Any
+    means: Array
+
+
 class LearnedLoss(PerExample):
     """A loss within a task that has meta-learned arrays of its own: an `inner_loss`. A subclass is a frozen dataclass.
 
-    (The loss on the query set cannot be learned: it would learn to be small.)
+    (The loss on the query set cannot be learned: it would learn to be small.) One that depends on where the task stands
+    says so in `init_for` and `at`.
     """
 
     @abc.abstractmethod
@@ -126,6 +139,14 @@ class LearnedLoss(PerExample):
     def learned(self, arrays: Any, prediction: Array, batch: Batch) -> Array:
         """The loss of each example, `[examples]`, for outputs `[examples, ...]` and these arrays."""
 
+    def init_for(self, key: Array, layers: int, steps: int) -> Any:
+        """The arrays at the start, for so many layers that move and so many inner steps of training."""
+        return self.init(key)
+
+    def at(self, arrays: Any, standing: Standing, prediction: Array, batch: Batch) -> Array:
+        """The loss of each example, `[examples]`, where a task stands."""
+        return self.learned(arrays, prediction, batch)
+
     def __call__(self, prediction: Array, batch: Batch) -> Array:
         """The loss of each example with the arrays of the start."""
         return self.learned(self.init(fixed_key()), prediction, batch)
@@ -133,14 +154,15 @@ class LearnedLoss(PerExample):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class WithArrays(PerExample):
-    """A learned loss together with its arrays."""
+    """A learned loss together with its arrays, where a task stands."""
 
     loss: LearnedLoss
     arrays: Any
+    standing: Standing
 
     def __call__(self, prediction: Array, batch: Batch) -> Array:
         """The loss of each example."""
-        return self.loss.learned(self.arrays, prediction, batch)
+        return self.loss.at(self.arrays, self.standing, prediction, batch)
 
 
 @dataclasses.dataclass(frozen=True)

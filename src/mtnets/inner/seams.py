@@ -33,6 +33,7 @@ class Meta(NamedTuple):
       rule: arrays of the rule.
       head: arrays of the head, where that does not fix the number of classes.
       loss: arrays of a loss that is learned.
+      start: arrays of a start that depends on the task.
     """
 
     params: Any
@@ -40,6 +41,7 @@ class Meta(NamedTuple):
     rule: Arrays
     head: Arrays = None
     loss: Arrays = None
+    start: Arrays = None
 
 
 class Learned(NamedTuple):
@@ -168,6 +170,29 @@ class Rule(NamedTuple):
     loose: bool = False
 
 
+class TaskStartApply(Protocol):
+    """See `TaskStart`."""
+
+    def __call__(
+        self, layers: Sequence[Layer], arrays: Arrays, weights: Weights, gradient: Weights
+    ) -> dict[str, Array]: ...
+
+
+class TaskStart(NamedTuple):
+    """Where the weights of a task start, if that depends on its support set: a pair of pure functions.
+
+    Attributes:
+      init: `init(setting) -> arrays`, the meta-learned arrays at the start.
+      apply: `apply(layers, arrays, weights, gradient) -> weights`: where a task starts, from where all tasks do and the
+        gradient of the support loss there, before the first inner step.
+      surrogate: whether automatic differentiation does not give the derivative of this start, on purpose.
+    """
+
+    init: Callable[[Setting], Arrays]
+    apply: TaskStartApply
+    surrogate: bool = False
+
+
 # --- the estimator
 
 
@@ -226,7 +251,7 @@ class Estimator(abc.ABC):
       name: on the command line and in saved learners.
       blind: the parts, of `fold`, `rule` and `loss`, to which it gives no gradient; learning them is refused.
       weighs_steps: whether it takes weights of the query losses after each inner step, as a multi-step loss needs.
-      starts_per_task: whether tasks may start each with a head of its own.
+      starts_per_task: whether tasks may start each from weights of its own, or with a head of its own.
     """
 
     described: ClassVar[str] = "an estimator such as mtnets.FirstOrder() or mtnets.Truncated(last_steps=2)"  # in errors

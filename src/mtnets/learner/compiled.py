@@ -11,7 +11,7 @@ from mtnets.compilation import compiled
 from mtnets.devices import map_over
 from mtnets.inner import Batch, Inner, Learned, Meta, adapt, begun_point, fixed_key, judged
 from mtnets.networks.model import Model
-from mtnets.trees import replace_leaves
+from mtnets.trees import leaves_by_path, replace_leaves
 
 
 @compiled(static=1)
@@ -36,7 +36,7 @@ def _adapt_one(
     if begin is not None:
         meta = learned.meta._replace(params=replace_leaves(learned.meta.params, begin))
         learned = learned._replace(meta=meta)
-    # a head for any number of classes begins anew, unless it is among the weights to begin from
+    # a start of the task's own is made anew, unless its last layer is among the weights to begin from
     begun = begin is not None and inner.layers[-1].weight in begin
     start = begun_point(inner, learned.meta) if begun else None
     adapted = adapt(inner, learned, support, key, start=start, begun=begun)
@@ -81,4 +81,5 @@ def predict_each(model: Model, params: Any, state: Any, x: Any) -> Array:
 @compiled(static=1)
 def support_loss(inner: Inner, meta: Meta, params: Any, state: Any, support: Batch) -> Array:
     """Loss of an adapted network on its support set, as it predicts."""
-    return judged(inner.inner_loss(meta), inner.model, params, state, support, None, fixed_key()).loss
+    loss = inner.inner_loss(meta, leaves_by_path(params), inner.steps)
+    return judged(loss, inner.model, params, state, support, None, fixed_key()).loss

@@ -27,6 +27,7 @@ from mtnets.inner import (
     LossLike,
     Method,
     MetricLike,
+    Shared,
     View,
     criterion,
     method_to_json,
@@ -311,6 +312,11 @@ def _view(training: Training, model: Model, method: Method, tasks: Distribution)
         raise OptionError(
             "stream is True, but the network's batch norm has statistics of the support set (norm='support'), which "
             "is never there as a whole; use norm='running', or a network without batch norm."
+        )
+    if method.task_start is not None or not isinstance(method.head_start, Shared | None):
+        raise OptionError(
+            "stream is True, and tasks start by what their whole support set says, which is never there as a whole; "
+            "use a method and a head that start alike for all tasks, such as maml() and 'fixed' or 'shared'."
         )
     support = drawn(tasks, "The training tasks").support
     return View(slice_size(support.size, training.inner_steps, "The support sets"), stream=True)
