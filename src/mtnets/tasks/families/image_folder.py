@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from mtnets.errors import DataError
 from mtnets.networks.models import Conv4
 from mtnets.tasks.archives.archive import Archive, fingerprint, open_archive
 from mtnets.tasks.archives.cache import cached
 from mtnets.tasks.archives.locations import cache_folder
+from mtnets.tasks.families.fc100 import fc100
 from mtnets.tasks.families.images_by_class import (
     SPLITS,
     File,
@@ -45,9 +46,12 @@ class Folder(ImageOptions):
       invert: whether light and dark change places.
       cache: folder for the unpacked images. Defaults to `$MTNETS_CACHE` or `~/.cache/mtnets`.
       network: the usual network of the family.
+      split: `folders` takes the splits of the folders; `fc100` those of FC100, by superclass, for the 100 classes of
+        CIFAR-100 in whatever folders (CIFAR-FS).
 
     References:
       Lee & Choi, ICML 2018, arXiv 1801.05558 (the recipe: miniImageNet with 5 ways, from its code).
+      Oreshkin et al., NeurIPS 2018, arXiv 1805.10123 (FC100).
     """
 
     family: ClassVar[str] = "folder"
@@ -64,20 +68,22 @@ class Folder(ImageOptions):
     invert: bool = False
     cache: str = ""
     network: Conv4 = Conv4(filters=32, downsample="pool")
+    split: Literal["folders", "fc100"] = "folders"
 
     def build(self) -> Family:
         """The family. The first call unpacks all images into the cache, about 2 000 a second.
 
         Raises:
           OptionError: ways below 2, shots or queries below 1, a negative image_size, channels other than 0, 1, 3.
-          DataError: a split is absent, a class is in two splits, an image is damaged or unlike the others, or there are
-            too few classes or images for such tasks.
+          DataError: a split is absent, a class is in two splits, an image is damaged or unlike the others, there are
+            too few classes or images for such tasks, or other classes than those of CIFAR-100 for `fc100`.
         """
         check_episode(self.ways, self.shots, self.queries)
         check_image_options(self.image_size, self.channels)
         with open_archive(Path(self.root).expanduser()) as archive:
             key = fingerprint("folder of 8 bits", archive.fingerprint, str(self.image_size), str(self.channels))
             pixels, runs = cached(cache_folder(self.cache), f"folder-{key}", lambda: self._read(archive))
+        runs = fc100(runs, Path(self.root)) if self.split == "fc100" else runs
         images = Images(pixels.shape[1], pixels.shape[3], self.invert)
         return image_family(
             self, pixels, runs, images, fewest_shots=self.fewest_shots, fewest_queries=self.fewest_queries
