@@ -6,10 +6,12 @@ from collections.abc import Callable
 import tyro
 
 from experiments.complexity import Complexity
+from experiments.gpu import Gpu
 from experiments.image_recipes import ImageRecipes
-from experiments.images import CifarFs, MiniImageNet, Omniglot
+from experiments.images import CifarFs, Fc100, MiniImageNet, Omniglot
 from experiments.intervals.experiment import Intervals
 from experiments.learners import Learners
+from experiments.methods_on_images import MethodsOnImages
 from experiments.methods_on_sine import MethodsOnSine
 from experiments.report import Report
 from experiments.robustness import Robustness
@@ -29,12 +31,15 @@ EXPERIMENTS: dict[str, Callable[..., Callable[[], None]]] = {
     "omniglot": Omniglot,
     "miniimagenet": MiniImageNet,
     "cifar-fs": CifarFs,
+    "fc100": Fc100,
     "updrs": Updrs,
     "methods-on-sine": MethodsOnSine,
+    "methods-on-images": MethodsOnImages,
     "image-recipes": ImageRecipes,
     "tabular": Tabular,
     "intervals": Intervals,
     "learners": Learners,
+    "gpu": Gpu,
     "report": Report,
 }
 

@@ -1,4 +1,4 @@
-"""Few-shot classification of images: Omniglot, miniImageNet, CIFAR-FS.
+"""Few-shot classification of images: Omniglot, miniImageNet, CIFAR-FS, FC100.
 
 These trainings take hours. Each has an ordinary run folder below `runs`: stop it at any time, and the same command goes
 on from its last checkpoint. A longer `--meta-steps` trains a finished run on, and `--as-is` scores a stopped one
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from experiments.metrics import course, skipped
-from experiments.resumable import check, make_parts
+from experiments.resumable import check, make_parts, parts_done
 from mtnets import METHODS, DataError, Method, RunError, evaluate, run_training
 from mtnets.devices import Devices, use_cores
 from mtnets.inner import method_from_json
@@ -73,22 +73,21 @@ class ImageExperiment:
     out: str = ""
 
     name: ClassVar[str]  # on the command line
+    recipe: ClassVar[str] = ""  # of `best`; defaults to the name
     clip: ClassVar[float | None] = None  # of the papers' meta-gradient, by value; None for none
 
     def __call__(self) -> None:
         """Runs the experiment."""
         use_cores(self.devices)
         check(self, {"tasks": 1, "meta_steps": 1, "seed": 0}, {"methods": ("best", *METHODS)})
-        suffix = f"-seed{self.seed}" if self.seed else ""
-        cases = {f"{name}{suffix}": case for name, case in self.cases().items()}
-        cases = {name: case for name, case in cases.items() if self.length(name, case)}
+        cases = {name: case for name, case in self.named().items() if self.length(name, case)}
         for name, case in cases.items():
             self.settings(name, case)  # a recipe that is missing is an error before hours of work
         if not cases:
             raise RunError(f"No run in {self._runs} was begun; leave --as-is out to begin one.")
         make_parts(
             self.name,
-            self.out or f"results/reproduce/{self.name}",
+            self.results,
             cases,
             lambda name: self.part(name, cases[name]),
             settings={"tasks": self.tasks, "seed": self.seed},
@@ -98,6 +97,20 @@ class ImageExperiment:
     def cases(self) -> dict[str, Case]:
         """What is trained, by name."""
         raise NotImplementedError
+
+    def named(self) -> dict[str, Case]:
+        """The same by the names of their files, which tell the seed."""
+        suffix = f"-seed{self.seed}" if self.seed else ""
+        return {f"{name}{suffix}": case for name, case in self.cases().items()}
+
+    def done(self) -> dict[str, bool]:
+        """Whether each part is there, with as many meta-steps as are asked for."""
+        return parts_done(self.results, self.named(), lambda name, part: part["meta_steps"] >= self.meta_steps)
+
+    @property
+    def results(self) -> Path:
+        """The folder for the JSONs."""
+        return Path(self.out or f"results/reproduce/{self.name}")
 
     @property
     def _runs(self) -> Path:
@@ -158,7 +171,8 @@ class ImageExperiment:
             if self.clip is not None:
                 settings["clip_value"] = on_mean_loss(self.clip, case.tasks)
             return METHODS[case.method](), settings
-        recipe = recipes.read(f"{self.name}-{name.split('-seed', maxsplit=1)[0].removeprefix('nearest-')}")
+        of_case = name.split("-seed", maxsplit=1)[0].removeprefix("nearest-")
+        recipe = recipes.read(f"{self.recipe or self.name}-{of_case}")
         training = dict(recipe["training"])
         whole = training["meta_steps"]
         training |= {"meta_steps": length, "multi_step_loss": training["multi_step_loss"] * length // whole}
@@ -214,20 +228,40 @@ class CifarFs(ImageExperiment):
 
     name: ClassVar[str] = "cifar-fs"
     clip: ClassVar[float | None] = 10.0
+    split: ClassVar[Literal["folders", "fc100"]] = "folders"
 
     def cases(self) -> dict[str, Case]:
-        paths = [data_root(self.root) / file for file in ("cifar_fs.zip", "cifar_fs", "CIFAR-FS", "cifar-fs")]
-        images = next((path for path in paths if path.exists()), None)
-        if images is None:
-            raise DataError(
-                f"CIFAR-FS is not in {data_root(self.root)}: expected cifar_fs.zip or the folder cifar_fs there, with "
-                "train|val|test/CLASS/IMAGE in it; set --root or MTNETS_DATA."
-            )
+        images = str(cifar_fs(self.root))
         return {
-            f"5way-{shots}shot-{method}": Case(Folder(str(images), shots=shots, cache=self.cache), method)
+            f"5way-{shots}shot-{method}": Case(Folder(images, shots=shots, cache=self.cache, split=self.split), method)
             for shots in self.shots
             for method in self.methods
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Fc100(CifarFs):
+    """FC100, 5 ways: the images of CIFAR-FS split by superclass, with the recipe of CIFAR-FS."""
+
+    name: ClassVar[str] = "fc100"
+    recipe: ClassVar[str] = "cifar-fs"
+    split: ClassVar[Literal["folders", "fc100"]] = "fc100"
+
+
+def cifar_fs(root: str) -> Path:
+    """Where the images of CIFAR-FS are.
+
+    Raises:
+      DataError: if they are not below the root.
+    """
+    paths = [data_root(root) / file for file in ("cifar_fs.zip", "cifar_fs", "CIFAR-FS", "cifar-fs")]
+    images = next((path for path in paths if path.exists()), None)
+    if images is None:
+        raise DataError(
+            f"CIFAR-FS is not in {data_root(root)}: expected cifar_fs.zip or the folder cifar_fs there, with "
+            "train|val|test/CLASS/IMAGE in it; set --root or MTNETS_DATA."
+        )
+    return images
 
 
 @dataclasses.dataclass(frozen=True)

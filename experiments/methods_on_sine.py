@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.resumable import check, make_parts, read_part
+from experiments.resumable import check, make_parts, parts_done, read_part
 from experiments.scores import summarise
 from experiments.sine import LEAST, SHOTS
 from mtnets import METHODS, Implicit, Learner, Method, Model, evaluate, meta_train, models, tasks
@@ -37,12 +37,14 @@ class Variant(NamedTuple):
       method: name of the method.
       options: of the method.
       network: that it adapts.
+      inner_loss: of the support sets; None for that of the query sets.
     """
 
     title: str
     method: str
     options: Mapping[str, Any] = {}
     network: Model = PLAIN
+    inner_loss: str | None = None
 
 
 VARIANTS = {  # by the names of their files, in the order in which they are trained
@@ -73,6 +75,9 @@ VARIANTS = {  # by the names of their files, in the order in which they are trai
     "mt_net_full": Variant("mt_net_full", "mt_net_full"),
     "t_net-two-sided": Variant("t_net, two-sided", "t_net", {"sides": 2}),
     "mt_net-weight-rates": Variant("mt_net + weight rates", "mt_net", {"rates": "weight"}),
+    "l2f": Variant("l2f", "l2f"),
+    "maml-metal": Variant("maml + MeTAL", "maml", inner_loss="metal(loss='mse')"),
+    "alfa-metal": Variant("alfa + MeTAL", "alfa", inner_loss="metal(loss='mse')"),
 }
 
 
@@ -135,6 +140,12 @@ class MethodsOnSine:
                 lambda name, protocol=protocol: self.train(name, protocol),
                 settings=settings,
             )
+
+    def done(self) -> dict[str, bool]:
+        """Whether each part is there."""
+        kinds = (SEARCH, *self.protocols)
+        done = {kind: parts_done(self._folder(kind), self.variants) for kind in kinds}
+        return {f"{kind}/{name}": there for kind, parts in done.items() for name, there in parts.items()}
 
     def _folder(self, kind: str) -> Path:
         return Path(self.out) / kind
@@ -203,6 +214,7 @@ def train(
         tasks.sinusoid(shots=shots),
         seed=seeds,
         inner_lr=inner_lrs,
+        inner_loss=VARIANTS[name].inner_loss,
         skip_nonfinite=10**9,  # a run that fails must not end those beside it; its loss shows that it did
         progress=False,
         **settings,

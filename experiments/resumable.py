@@ -67,6 +67,14 @@ def make_parts(
             _say(f"{name}: {seconds:.0f} s, written to {path}")
 
 
+def parts_done(
+    folder: Path, names: Iterable[str], enough: Callable[[str, Part], bool] = lambda name, part: True
+) -> dict[str, bool]:
+    """Whether each part, by name, need not be made any more; arguments as for `make_parts`."""
+    paths = {name: folder / f"{name}.json" for name in names}
+    return {name: path.exists() and enough(name, read_part(path)) for name, path in paths.items()}
+
+
 def command(experiment: str) -> str:
     """What to type to run an experiment."""
     return f"python -m experiments {experiment}"

@@ -200,7 +200,7 @@ def _size(part: Part) -> str:
 
 def _split(part: Part) -> str:
     split = part["config"]["tasks"].get("split", "random")
-    return RANDOM if split == "random" else f"split of {split.capitalize()}"
+    return "split of Vinyals" if split == "vinyals" else RANDOM
 
 
 def _moves(part: Part) -> bool:

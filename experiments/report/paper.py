@@ -33,6 +33,7 @@ SECTIONS = {
     "omniglot": Section("Omniglot (table 2)", images("omniglot", OMNIGLOT, 40_000)),
     "miniimagenet": Section("miniImageNet (table 3)", images("miniimagenet", MINIIMAGENET, 60_000)),
     "cifar-fs": Section("CIFAR-FS (not in the paper)", images("cifar-fs", CIFAR_FS, 60_000)),
+    "fc100": Section("FC100 (not in the paper)", images("fc100", {}, 60_000)),
     "updrs": Section("Parkinson's telemonitoring (not in the paper)", updrs),
 }
 HEAD = f"""
