@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -89,9 +89,9 @@ class Gpu:
 
     def jobs(self) -> list[Job]:
         """The list, in order of value."""
-        data = {"root": self.root, "cache": self.cache}
+        data: dict[str, Any] = {"root": self.root, "cache": self.cache}
 
-        def places(name: str) -> dict[str, str]:
+        def places(name: str) -> dict[str, Any]:
             runs, out = (str(Path(folder, "reproduce", name)) for folder in (self.runs, self.out))
             return {**data, "runs": runs, "out": out}
 

@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 
 import mtnets
-from mtnets import Learned, from_nnx
+from mtnets import from_nnx
 from mtnets.inner import Batch, Task, criterion
-from mtnets.inner.loop import Inner, adapt
+from mtnets.inner.loop import Inner
 from mtnets.networks.models import BatchNorm, FiLM
 from problems import INNER_LR, STEPS, One, assert_trees_close, batch_norm, gradient_at, like, to_float64
 
@@ -60,16 +60,13 @@ def test_a_task_moves_the_context_alone() -> None:
         phi = meta.params["film"]["context"]["kernel"][0]
         for _ in range(STEPS):
             phi -= INNER_LR * jax.grad(loss, 1)(meta, phi, task.support)
-        return loss(meta, phi, task.query), phi
+        return loss(meta, phi, task.query)
 
-    (expected, phi), gradient = jax.jit(jax.value_and_grad(naive, has_aux=True))(meta)
+    expected, gradient = jax.jit(jax.value_and_grad(naive))(meta)
     found = jax.jit(functools.partial(gradient_at, inner))(meta, {}, INNER_LR, One(task), KEY[None])
     np.testing.assert_allclose(found.metrics["post_loss"], expected, rtol=1e-11)
     assert_trees_close(found.gradient, gradient, rtol=1e-8, atol=1e-13)
-    adapted = jax.jit(lambda meta: adapt(inner, Learned(meta, {}, INNER_LR), task.support, KEY).params)(meta)
-    np.testing.assert_allclose(adapted["film"]["context"]["kernel"][0], phi, rtol=1e-10)
-    moved = adapted | {"film": adapted["film"] | {"context": meta.params["film"]["context"]}}
-    assert_trees_close(moved, meta.params, rtol=0, atol=0)
+    assert inner.moving == ("film.context.kernel",)
 
 
 def test_what_summaries_say_of_it() -> None:
