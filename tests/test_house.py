@@ -9,8 +9,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "mtnets"
 # From the ground up: a room imports from those before it alone.
-BASE = ["errors", "stopping", "compat", "forks", "arguments", "compilation", "files", "arrays", "raw_arrays", "trees"]
-BASE += ["processes", "devices", "memory", "precision", "serialisation"]
+BASE = ["errors", "stopping", "compat", "forks", "arguments", "named", "compilation", "files", "arrays", "raw_arrays"]
+BASE += ["trees", "processes", "devices", "memory", "precision", "serialisation"]
 FLOORS = [*BASE, "networks", "inner", "tasks", "shipped", "learner", "outer", "analysis", "sweeps", "interop"]
 FLOORS += ["sklearn", "", "cli", "__main__"]  # "" is the package's top
 MODULES = {

@@ -1,8 +1,6 @@
 """What a training learns by and judges by, in one value, and its record."""
 
-import ast
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,11 +12,12 @@ from mtnets.inner.losses import LOSSES, Binary, CrossEntropy, Dice, Gaussian, Qu
 from mtnets.inner.metrics import METRICS
 from mtnets.inner.objective import LearnedLoss, Loss, Metric, Predict, import_path, loss_of
 from mtnets.inner.task import Batch
+from mtnets.named import Kind, from_text, to_text, with_options
 
 LossLike = str | Loss | Callable[..., Any]
 MetricLike = str | Metric | Callable[..., Any]
 LOSS = "loss"  # the score that is the loss itself
-TEXT = re.compile(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)  # of a loss: its name, and options in brackets
+_KIND = Kind("loss", "huber(delta=2.0)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,45 +224,12 @@ def loss_from_text(text: str) -> Loss:
     Raises:
       OptionError: for a name or an option that does not exist, or text of another form.
     """
-    match = TEXT.fullmatch(text)
-    name, options = match.groups() if match else (text, None)
-    if name not in LOSSES:
-        raise OptionError(f"There is no loss {name!r}; {one_of(name, LOSSES)}")
-    return _shipped(name, _options(text, options or ""))
+    return from_text(text, LOSSES, _KIND)
 
 
 def loss_to_text(loss: Loss) -> str:
     """A loss that ships as `loss_from_text` reads it, without options that have their usual values."""
-    usual, name = LOSSES[loss.name](), loss.name
-    options = {field.name: getattr(loss, field.name) for field in dataclasses.fields(usual)}  # type: ignore[arg-type]
-    chosen = [f"{option}={value!r}" for option, value in options.items() if value != getattr(usual, option)]
-    return f"{name}({', '.join(chosen)})" if chosen else name
-
-
-def _options(text: str, options: str) -> dict[str, Any]:
-    """The options between the brackets of a loss in text."""
-    try:
-        call = ast.parse(f"loss({options})", mode="eval").body
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)) or call.args:
-            raise ValueError
-        values = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords if each.arg}
-        if len(values) < len(call.keywords):
-            raise ValueError
-        return values
-    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
-        raise OptionError(
-            f"The loss {text!r} cannot be read; write its options as name=value, such as huber(delta=2.0)."
-        ) from None
-
-
-def _shipped(name: str, options: Mapping[str, Any]) -> Loss:
-    """The loss that ships under a name, with these options."""
-    known = [field.name for field in dataclasses.fields(LOSSES[name])]  # type: ignore[arg-type]
-    for option in options:
-        if option not in known:
-            has = one_of(option, known) if known else "it has none."
-            raise OptionError(f"The loss {name} has no option {option!r}; {has}")
-    return LOSSES[name](**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+    return to_text(loss.name, loss)
 
 
 def loss_from_json(record: Any, argument: str = "loss") -> Loss:
@@ -279,4 +245,4 @@ def loss_from_json(record: Any, argument: str = "loss") -> Loss:
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in LOSSES:
         raise OptionError(f"There is no loss {name!r}; {one_of(str(name), LOSSES)}")
-    return _shipped(name, options)
+    return with_options(name, options, LOSSES, _KIND)
