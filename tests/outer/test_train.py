@@ -243,6 +243,31 @@ def test_meta_rates_of_the_fold_and_of_the_rule(schedule):
         assert updates.head is None
 
 
+@pytest.mark.parametrize("rates", [{}, {"fold_lr": 0.2}])
+def test_weights_decay_and_nothing_else_does(rates):
+    """AdamW by its equation: `θ ← θ − α (m̂ / (√v̂ + ε) + λ θ)`, with λ = 0 for what is no starting weight."""
+    start = Meta({"w": jnp.ones((2, 3)), "b": jnp.ones(3)}, {"t": jnp.ones((2, 2))}, {"zeta": jnp.ones(2)})
+    training = Training(3, 1, 1, meta_lr=0.1, weight_decay=0.5, schedule="cosine", **rates)
+    optimiser, meta = training.optimiser(), start
+    state, noise = optimiser.init(start), np.random.default_rng(0)
+    naive: dict[str, Any] = {name: [1.0, 0.0, 0.0] for name in "wbtz"}
+    for step in range(3):
+        gradient = jax.tree.map(lambda leaf: jnp.asarray(noise.normal(size=leaf.shape), jnp.float32), start)
+        updates: Any
+        updates, state = optimiser.update(gradient, state, meta)  # type: ignore[arg-type]
+        meta = jax.tree.map(jnp.add, meta, updates)
+        for name, g in zip("bwtz", jax.tree.leaves(gradient), strict=True):
+            theta, m, v = naive[name]
+            m, v = 0.9 * m + 0.1 * np.asarray(g), 0.999 * v + 0.001 * np.asarray(g) ** 2
+            rate = rates.get("fold_lr", 0.1) if name == "t" else 0.1
+            rate *= (1 + np.cos(np.pi * step / 3)) / 2
+            adam = m / (1 - 0.9 ** (step + 1)) / (np.sqrt(v / (1 - 0.999 ** (step + 1))) + 1e-8)
+            naive[name] = [theta - rate * (adam + 0.5 * (name == "w") * theta), m, v]
+    for name, leaf in zip("bwtz", jax.tree.leaves(meta), strict=True):
+        np.testing.assert_allclose(leaf, naive[name][0], rtol=1e-5)
+    assert meta.head is None
+
+
 @pytest.mark.slow
 def test_a_run_with_meta_rates_goes_on_from_its_checkpoint(tasks, tiny, tmp_path):
     settings = {**FAST, "fold_lr": 1e-2, "rule_lr": 1e-4, "meta_steps": 4, "validate_every": 0}
@@ -274,6 +299,12 @@ def test_one_meta_rate_is_one_program():
         ({"rule_lr": 0.1}, "rule_lr is 0.1, but maml learns no arrays of its rule; leave it out"),
         ({"rule_lr": 0.0}, "rule_lr is 0.0; it must be a number above 0, or 'same'"),
         ({"fold_lr": "slow"}, "fold_lr is 'slow'"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be at least 0"),
+        ({"weight_decay": "on"}, "weight_decay is 'on'; it must be a number"),
+        (
+            {"weight_decay": 0.1, "optimiser": optax.sgd(0.1)},
+            "weight_decay is 0.1, which the optimiser that is passed does not use; leave it out, or pass optax.adamw",
+        ),
         (
             {"fold_lr": 0.1, "method": mtnets.t_net(), "optimiser": optax.sgd(0.1)},
             "fold_lr is 0.1, which the optimiser that is passed does not use",

@@ -292,6 +292,11 @@ def _check_rates(training: Training, method: Method, optimiser: optax.GradientTr
             raise OptionError(
                 f"{name} is {rate}, which the optimiser that is passed does not use; leave one of them out."
             )
+    if training.weight_decay and optimiser is not None:
+        raise OptionError(
+            f"weight_decay is {training.weight_decay}, which the optimiser that is passed does not use; leave it out, "
+            "or pass optax.adamw(...)."
+        )
 
 
 def _view(training: Training, model: Model, method: Method, tasks: Distribution) -> View:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal, TypedDict
 
+import jax
 import optax
 
 from mtnets.arguments import check_fields
@@ -20,6 +21,7 @@ LEAST = {
     "meta_batch": 1,
     "inner_steps": 0,
     "inner_batch_size": 1,
+    "weight_decay": 0,
     "multi_step_loss": 0,
     "first_order_steps": 0,
     "skip_nonfinite": 0,
@@ -59,6 +61,7 @@ class TrainingOptions(TypedDict, total=False):
     meta_lr: float
     fold_lr: float | Same
     rule_lr: float | Same
+    weight_decay: float
     schedule: Schedule
     multi_step_loss: int
     first_order_steps: int
@@ -89,6 +92,9 @@ class Training:
       meta_lr: rate of the meta-optimiser.
       fold_lr: rate for the arrays of the fold, such as metrics; same takes meta_lr.
       rule_lr: rate for the arrays of the rule, such as masks and learned inner rates; same takes meta_lr.
+      weight_decay: share of the starting weights that a meta-step takes away, times their rate (AdamW). Biases and
+        scales, which have one axis, are left alone, and so is what a fold, a rule, a head or a loss learns: a metric
+        would decay to 0, not to the identity.
       schedule: of these rates: constant, or cosine, which falls to zero over the training.
       multi_step_loss: meta-steps over which the meta-loss passes from the mean of the query losses after each inner
         step to the last alone (MAML++); 0 for the last alone from the start.
@@ -116,6 +122,7 @@ class Training:
     meta_lr: float = 1e-3
     fold_lr: float | Same = "same"
     rule_lr: float | Same = "same"
+    weight_decay: float = 0.0
     schedule: Schedule = "constant"
     multi_step_loss: int = 0
     first_order_steps: int = 0
@@ -162,23 +169,39 @@ class Training:
             raise OptionError(f"schedule is {self.schedule!r}; it must be 'constant' or 'cosine'.")
 
     def optimiser(self) -> optax.GradientTransformation:
-        """Adam with this schedule and clipping. Clipping sees all gradients, whatever their rates."""
+        """Adam with this schedule and clipping; AdamW where weights decay. Clipping sees all gradients, whatever their
+        rates.
+
+        References:
+          Loshchilov & Hutter, Decoupled Weight Decay Regularization, ICLR 2019, arXiv 1711.05101. There the decay is
+          not multiplied by the rate but by its schedule; here by both, as in Optax and PyTorch.
+        """
         clip = [] if self.clip_value == "off" else [optax.clip(self.clip_value)]
         clip += [] if self.clip_norm == "off" else [optax.clip_by_global_norm(self.clip_norm)]
         own = {part: rate for part, rate in (("fold", self.fold_lr), ("rule", self.rule_lr)) if rate != "same"}
+        rates = {part: self._scheduled(rate) for part, rate in {"meta": self.meta_lr, **own}.items()}
+        parts: dict[Hashable, optax.GradientTransformation]
         # as one vector: one operation instead of one per leaf, most of the cost for small networks
-        if not own:
-            return optax.flatten(optax.chain(*clip, self._adam(self.meta_lr)))
-        rates = {"meta": self.meta_lr, **own}
-        parts: dict[Hashable, optax.GradientTransformation] = {
-            part: optax.flatten(self._adam(rate)) for part, rate in rates.items()
-        }
+        if self.weight_decay:
+            decay = optax.add_decayed_weights(self.weight_decay, mask=_decaying)
+            before = [*clip, optax.flatten(optax.scale_by_adam()), decay]
+            parts = {part: optax.scale_by_learning_rate(rate) for part, rate in rates.items()}
+        elif own:
+            before, parts = clip, {part: optax.flatten(optax.adam(rate)) for part, rate in rates.items()}
+        else:
+            return optax.flatten(optax.chain(*clip, optax.adam(rates["meta"])))
         labels = Meta(*(field if field in own else "meta" for field in Meta._fields))
-        return optax.chain(*clip, optax.multi_transform(parts, labels))
+        return optax.chain(*before, optax.multi_transform(parts, labels))
 
-    def _adam(self, rate: float) -> optax.GradientTransformation:
+    def _scheduled(self, rate: float) -> float | optax.Schedule:
         decay = optax.cosine_decay_schedule(rate, max(1, self.meta_steps))
-        return optax.adam(decay if self.schedule == "cosine" else rate)
+        return decay if self.schedule == "cosine" else rate
+
+
+def _decaying(meta: Any) -> Any:
+    """Which leaves weight decay makes small: starting weights of two axes or more."""
+    nothing = jax.tree.map(lambda _: False, meta)
+    return nothing._replace(params=jax.tree.map(lambda leaf: leaf.ndim > 1, meta.params))
 
 
 def settle(options: Mapping[str, Any], recipe: Recipe | None) -> Training:
