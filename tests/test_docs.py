@@ -113,6 +113,7 @@ SLOW = {
     ("add-a-method", 2),
     ("data", 0),
     ("data", 2),
+    ("data", 3),
     ("losses", 2),
     ("losses", 3),
     ("losses", 4),

@@ -27,6 +27,8 @@ from mtnets.tasks.family import FAMILIES, Family, Options, Recipe, inputs_of
 from mtnets.tasks.inputs import AS_THEY_ARE, SAME_CLASSES, Images, Inputs, StandardisedRows, TableInputs
 from mtnets.tasks.records import family_from_record, inputs_from_json, options_from_record, options_to_record
 from mtnets.tasks.sampling import Episodes, Mixture, Rows, from_function, from_sequence
+from mtnets.tasks.sampling.augmentations import AUGMENTATIONS
+from mtnets.tasks.sampling.augmented import augmented
 from mtnets.tasks.sampling.mixture import mixture
 from mtnets.tasks.sampling.varied import varied
 
@@ -53,6 +55,7 @@ random_tables = _builder(RandomTables, "random_tables")
 
 __all__ = [
     "AS_THEY_ARE",
+    "AUGMENTATIONS",
     "FAMILIES",
     "SAME_CLASSES",
     "Episodes",
@@ -74,6 +77,7 @@ __all__ = [
     "Table",
     "TableInputs",
     "arrays",
+    "augmented",
     "family_from_record",
     "folder",
     "from_function",

@@ -117,6 +117,9 @@ class Options:
         check_fields(self)
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
+            if isinstance(value, list):  # options are hashed
+                value = tuple(value)
+                object.__setattr__(self, field.name, value)
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, float) and not math.isfinite(number):
                     raise OptionError(f"{field.name} is {value}; it must be finite.")

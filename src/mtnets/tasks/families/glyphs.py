@@ -15,6 +15,7 @@ from mtnets.networks.models import Conv4
 from mtnets.precision import full_precision
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.images import Images
+from mtnets.tasks.sampling.augmented import Where, check_augment, warn_of_flips, with_augment
 from mtnets.tasks.sampling.draws import between, check_episode
 from mtnets.tasks.sampling.episodes import episode
 
@@ -46,6 +47,9 @@ class Glyphs(Options):
       shift: standard deviation of a drawing's place, in image sides.
       class_seed: seed of the set of characters.
       network: the usual network of the family.
+      augment: how each training image is changed as it is drawn: crop, rotate, erase, colour(saturation=0), flip,
+        one after the other, with options in brackets: 'crop(padding=2)'. Validation and test tasks are never changed.
+      augment_where: whether all images of a training task are changed, or those of its query or support set alone.
     """
 
     family: ClassVar[str] = "glyphs"
@@ -58,22 +62,28 @@ class Glyphs(Options):
     shift: float = 0.05
     class_seed: Seed = 0
     network: Conv4 = Conv4()
+    augment: tuple[str, ...] = ()
+    augment_where: Where = "all"
 
     def build(self) -> Family:
         """The family.
 
         Raises:
-          OptionError: ways below 2, shots or queries below 1.
+          OptionError: ways below 2, shots or queries below 1, augmentations that do not exist or mean nothing for ink
+            on paper.
         """
         check_episode(self.ways, self.shots, self.queries)
+        check_augment(self.augment, self.augment_where)
+        warn_of_flips(self.augment)
         train, validation, test = (
             Characters(jax.random.fold_in(jax.random.key(self.class_seed), split), self) for split in range(3)
         )
         recipe = Recipe(inner_lr=2.0, inner_steps=1, meta_batch=32, meta_steps=10_000)
-        return Family(
+        family = Family(
             train, validation, test, "cross-entropy", recipe,
             lambda: self.network.build(self.ways, IMAGES.size, IMAGES.channels), options=self, inputs=IMAGES,
         )  # fmt: skip
+        return with_augment(family, self.augment, self.augment_where)
 
 
 @jax.tree_util.register_dataclass

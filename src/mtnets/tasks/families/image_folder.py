@@ -24,6 +24,7 @@ from mtnets.tasks.families.images_by_class import (
 from mtnets.tasks.family import Family
 from mtnets.tasks.inputs.image_files import is_image
 from mtnets.tasks.inputs.images import Images
+from mtnets.tasks.sampling.augmented import Where, check_augment
 from mtnets.tasks.sampling.draws import check_episode
 
 
@@ -48,6 +49,9 @@ class Folder(ImageOptions):
       network: the usual network of the family.
       split: `folders` takes the splits of the folders; `fc100` those of FC100, by superclass, for the 100 classes of
         CIFAR-100 in whatever folders (CIFAR-FS).
+      augment: how each training image is changed as it is drawn: flip, crop, rotate, colour, erase,
+        one after the other, with options in brackets: 'crop(padding=2)'. Validation and test tasks are never changed.
+      augment_where: whether all images of a training task are changed, or those of its query or support set alone.
 
     References:
       Lee & Choi, ICML 2018, arXiv 1801.05558 (the recipe: miniImageNet with 5 ways, from its code).
@@ -69,17 +73,21 @@ class Folder(ImageOptions):
     cache: str = ""
     network: Conv4 = Conv4(filters=32, downsample="pool")
     split: Literal["folders", "fc100"] = "folders"
+    augment: tuple[str, ...] = ()
+    augment_where: Where = "all"
 
     def build(self) -> Family:
         """The family. The first call unpacks all images into the cache, about 2 000 a second.
 
         Raises:
-          OptionError: ways below 2, shots or queries below 1, a negative image_size, channels other than 0, 1, 3.
+          OptionError: ways below 2, shots or queries below 1, a negative image_size, channels other than 0, 1, 3, or
+            augmentations that do not exist or mean nothing for these images.
           DataError: a split is absent, a class is in two splits, an image is damaged or unlike the others, there are
             too few classes or images for such tasks, or other classes than those of CIFAR-100 for `fc100`.
         """
         check_episode(self.ways, self.shots, self.queries)
         check_image_options(self.image_size, self.channels)
+        check_augment(self.augment, self.augment_where)
         with open_archive(Path(self.root).expanduser()) as archive:
             key = fingerprint("folder of 8 bits", archive.fingerprint, str(self.image_size), str(self.channels))
             pixels, runs = cached(cache_folder(self.cache), f"folder-{key}", lambda: self._read(archive))

@@ -16,6 +16,7 @@ from mtnets.tasks.archives.progress_bar import track
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.image_files import eight_bits, load
 from mtnets.tasks.inputs.images import Images
+from mtnets.tasks.sampling.augmented import Where, with_augment
 from mtnets.tasks.sampling.episodes import Episodes
 
 SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -51,6 +52,8 @@ class ImageOptions(Options):
     shots: int
     queries: int
     network: Conv4
+    augment: tuple[str, ...]
+    augment_where: Where
 
 
 def image_family(
@@ -73,6 +76,7 @@ def image_family(
 
     Raises:
       DataError: for too few classes or images for such tasks.
+      OptionError: for augmentations that mean nothing for such images.
     """
     classes: dict[str, dict[str, NDArray[np.uint8]]] = {"train": {}, "validation": {}, "test": {}}
     start = 0
@@ -92,11 +96,12 @@ def image_family(
         )
         for split, members in classes.items()
     )
-    return Family(
+    family = Family(
         train, validation, test, "cross-entropy", RECIPE,
         lambda: options.network.build(options.ways, images.size, images.channels),
         options=options, inputs=images, classes={split: tuple(members) for split, members in classes.items()},
     )  # fmt: skip
+    return with_augment(family, options.augment, options.augment_where)
 
 
 def check_image_options(image_size: int, channels: int) -> None:

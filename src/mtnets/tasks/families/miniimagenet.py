@@ -16,6 +16,7 @@ from mtnets.tasks.families.images_by_class import SPLITS, ImageOptions, image_fa
 from mtnets.tasks.families.miniimagenet_layouts import CACHES, CATEGORIES, IMAGES, LAYOUTS, LISTS, Layout
 from mtnets.tasks.family import Family
 from mtnets.tasks.inputs.image_files import is_image
+from mtnets.tasks.sampling.augmented import Where, check_augment
 from mtnets.tasks.sampling.draws import check_episode
 
 CLASSES = {"train": 64, "validation": 16, "test": 20}
@@ -45,6 +46,9 @@ class MiniImageNet(ImageOptions):
       queries: query examples of each class.
       cache: folder for the unpacked images (1.3 GB). Defaults to `$MTNETS_CACHE` or `~/.cache/mtnets`.
       network: the usual network of the family.
+      augment: how each training image is changed as it is drawn: flip, crop, rotate, colour, erase,
+        one after the other, with options in brackets: 'crop(padding=2)'. Validation and test tasks are never changed.
+      augment_where: whether all images of a training task are changed, or those of its query or support set alone.
 
     References:
       Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016, arXiv 1606.04080 (the data set).
@@ -63,6 +67,8 @@ class MiniImageNet(ImageOptions):
     queries: int = 15
     cache: str = ""
     network: Conv4 = Conv4(filters=32, downsample="pool")
+    augment: tuple[str, ...] = ()
+    augment_where: Where = "all"
 
     def build(self) -> Family:
         """The family. The first call unpacks all images into the cache, about 2 000 a second.
@@ -70,11 +76,12 @@ class MiniImageNet(ImageOptions):
         Warns of numbers of classes or images that are not the usual ones: results then compare with no paper's.
 
         Raises:
-          OptionError: ways below 2, shots or queries below 1.
+          OptionError: ways below 2, shots or queries below 1, or augmentations that do not exist.
           DataError: none of the forms is there; a list, an array or an image is damaged or missing; a pickle calls for
             more than arrays; a class is in two splits; there are too few classes or images for such tasks.
         """
         check_episode(self.ways, self.shots, self.queries)
+        check_augment(self.augment, self.augment_where)
         root = data_root(self.root)
         with contextlib.ExitStack() as stack:
             archives = [stack.enter_context(_open(path)) for path in _places(root)]

@@ -21,6 +21,7 @@ from mtnets.tasks.archives.progress_bar import track
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.image_files import Resize, is_image
 from mtnets.tasks.inputs.images import Images
+from mtnets.tasks.sampling.augmented import Where, check_augment, warn_of_flips, with_augment
 from mtnets.tasks.sampling.draws import check_episode
 from mtnets.tasks.sampling.episodes import Episodes
 
@@ -87,6 +88,9 @@ class Omniglot(Options):
       resize: how drawings of 105×105 become 28×28. `nearest` is the papers': each pixel is the nearest one, ink or
         paper, and lines break. `lanczos` makes drawings grey and filters them, which is easier to learn from. It is
         the default because what was recorded before there was a choice was made so.
+      augment: how each training image is changed as it is drawn: crop, rotate, erase, colour(saturation=0), flip,
+        one after the other, with options in brackets: 'crop(padding=2)'. Validation and test tasks are never changed.
+      augment_where: whether all images of a training task are changed, or those of its query or support set alone.
 
     References:
       Lake, Salakhutdinov & Tenenbaum, Human-level concept learning through probabilistic program induction,
@@ -108,15 +112,20 @@ class Omniglot(Options):
     cache: str = ""
     network: Conv4 = Conv4()
     resize: Resize = "lanczos"
+    augment: tuple[str, ...] = ()
+    augment_where: Where = "all"
 
     def build(self) -> Family:
         """The family. The first call unpacks the archives, which takes under a minute.
 
         Raises:
-          OptionError: ways below 2, shots or queries below 1, an unknown split or way to resize.
+          OptionError: ways below 2, shots or queries below 1, an unknown split or way to resize, augmentations that do
+            not exist or mean nothing for ink on paper.
           DataError: the archives are absent, damaged or incomplete, or have too few drawings for such tasks.
         """
         check_episode(self.ways, self.shots, self.queries)
+        check_augment(self.augment, self.augment_where)
+        warn_of_flips(self.augment)
         if self.split not in ("random", "vinyals"):
             raise OptionError(f"split is {self.split!r}; it must be 'random' or 'vinyals'.")
         images = dataclasses.replace(IMAGES, resize=self.resize)
@@ -132,11 +141,12 @@ class Omniglot(Options):
         # The paper's code adds its cross-entropy up over N·K examples and divides by K, N times our mean: its
         # rates .4 at 5 ways and .1 at 20 ways are both 2.0 here, and so is ours for any other number of ways.
         recipe = Recipe(inner_lr=2.0, inner_steps=1, meta_batch=16 if self.ways >= 20 else 32, meta_steps=40_000)
-        return Family(
+        family = Family(
             train, validation, test, "cross-entropy", recipe,
             lambda: self.network.build(self.ways, images.size, images.channels),
             options=self, inputs=images, classes=classes,
         )  # fmt: skip
+        return with_augment(family, self.augment, self.augment_where)
 
 
 def random_split(names: Mapping[str, Any], seed: int) -> dict[str, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """How tasks are drawn: from images by class, rows by group, several distributions, and functions of the user.
 
-Reading order: draws, sizes, episodes, rows, mixture, layout, host_callback, task_form, user_tasks.
+Reading order: draws, sizes, episodes, rows, mixture, augmentations, augmented, layout, host_callback, task_form,
+user_tasks.
 """
 
 from mtnets.tasks.sampling.episodes import Episodes, episode
