@@ -187,7 +187,8 @@ class Training:
             before = [*clip, optax.flatten(optax.scale_by_adam()), decay]
             parts = {part: optax.scale_by_learning_rate(rate) for part, rate in rates.items()}
         elif own:
-            before, parts = clip, {part: optax.flatten(optax.adam(rate)) for part, rate in rates.items()}
+            before = clip
+            parts = {part: optax.flatten(optax.adam(rate)) for part, rate in rates.items()}
         else:
             return optax.flatten(optax.chain(*clip, optax.adam(rates["meta"])))
         labels = Meta(*(field if field in own else "meta" for field in Meta._fields))

@@ -82,7 +82,7 @@ def test_training_tasks_alone_are_changed(root: str) -> None:
     old, new = draw(plain.train, 10), draw(family.train, 10)
     jax.tree.map(np.testing.assert_array_equal, new.support, old.support)
     np.testing.assert_array_equal(new.query.x, old.query.x[:, :, :, ::-1])
-    assert family.train.inputs == family.inputs == Images(8, 3)
+    assert mtnets.tasks.inputs_of(family.train) == family.inputs == Images(8, 3)
 
 
 def test_without_augmentation_nothing_is_wrapped(root: str) -> None:

@@ -212,14 +212,23 @@ class Erase(Augmentation):
         erased, area, aspect, top, left = jax.random.uniform(key, (5,))
         area = between(area, self.area)
         root = jnp.exp(between(aspect, (np.log(self.aspect[0]) / 2, np.log(self.aspect[1]) / 2)))
-        inside = True
-        for axis, (side, place) in enumerate([(jnp.sqrt(area) * root, top), (jnp.sqrt(area) / root, left)]):
-            pixels = image.shape[axis]
-            length = jnp.clip(jnp.rint(side * pixels), 1, pixels)
-            first = jnp.floor(place * (pixels - length + 1))
-            at = jnp.arange(pixels)
-            inside &= jnp.expand_dims((at >= first) & (at < first + length), 1 - axis)
-        return jnp.where((erased < self.probability) & inside[..., None], 0.0, image)
+        rows = _span(image.shape[0], jnp.sqrt(area) * root, top)
+        columns = _span(image.shape[1], jnp.sqrt(area) / root, left)
+        return jnp.where((erased < self.probability) & rows[:, None, None] & columns[:, None], 0.0, image)
+
+
+def _span(pixels: int, share: Array, place: Array) -> Array:
+    """Which pixels of a side lie in a span of it, `[pixels]`.
+
+    Args:
+      pixels: of the side.
+      share: length of the span; at least a pixel and at most the side are taken.
+      place: from 0 to 1, from the first place that it may have to the last.
+    """
+    length = jnp.clip(jnp.rint(share * pixels), 1, pixels)
+    first = jnp.floor(place * (pixels - length + 1))
+    at = jnp.arange(pixels)
+    return (at >= first) & (at < first + length)
 
 
 def augmentations_of(texts: Sequence[str]) -> tuple[Augmentation, ...]:
