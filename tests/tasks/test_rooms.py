@@ -12,7 +12,7 @@ from mtnets import tasks
 ROOT = Path(tasks.__file__).parent
 FLOORS = ("archives", "inputs", "family", "sampling", "families", "records")  # from the bottom to the top
 BELOW = {"errors", "arguments", "files", "compat", "raw_arrays", "trees", "devices", "precision", "serialisation"}
-BELOW |= {"networks"}
+BELOW |= {"named", "networks"}
 OF_INNER = {f"mtnets.inner.{name}" for name in ("task", "objective", "losses", "criterion")}
 FILES = sorted(ROOT.rglob("*.py"))
 
