@@ -154,7 +154,8 @@ class Rule(NamedTuple):
     Attributes:
       init: `init(setting) -> arrays`, the meta-learned arrays at the start.
       begin: `begin(layers, arrays, inner_lr, key) -> optax.GradientTransformation` for one task.
-      moving: `moving(layers, arrays) -> {layer name: share of its units that a task moves}`.
+      probabilities: `probabilities(layers, arrays) -> {layer name: array}`: how likely a task is to move each unit of a
+        layer, or each element of its weight; without a layer, nothing chooses.
       learns: whether it has arrays.
       surrogate: `"arrays"` or `"gradient"` if automatic differentiation does not give the derivative of the updates
         with respect to these, on purpose, so that finite differences disagree. Masks with a straight-through gradient
@@ -164,10 +165,14 @@ class Rule(NamedTuple):
 
     init: Callable[[Setting], Arrays]
     begin: RuleBegin
-    moving: Callable[[Sequence[Layer], Arrays], Mapping[str, Array]] = lambda layers, arrays: {}
+    probabilities: Callable[[Sequence[Layer], Arrays], Mapping[str, Array]] = lambda layers, arrays: {}
     learns: bool = True
     surrogate: Literal["arrays", "gradient"] | None = None
     loose: bool = False
+
+    def moving(self, layers: Sequence[Layer], arrays: Arrays) -> dict[str, Array]:
+        """The share of the units of each layer that a task moves, by the name of the layer."""
+        return {name: each.mean() for name, each in self.probabilities(layers, arrays).items()}
 
 
 class TaskStartApply(Protocol):

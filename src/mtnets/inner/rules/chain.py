@@ -24,13 +24,13 @@ def chain(**rules: Rule) -> Rule:
         items = enumerate(rules.items())
         return optax.chain(*(r.begin(layers, arrays[n], inner_lr, jax.random.fold_in(key, i)) for i, (n, r) in items))
 
-    def moving(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
-        return {name: share for n, r in rules.items() for name, share in r.moving(layers, arrays[n]).items()}
+    def probabilities(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
+        return {name: each for n, r in rules.items() for name, each in r.probabilities(layers, arrays[n]).items()}
 
     kinds = [rule.surrogate for rule in rules.values() if rule.surrogate]
     surrogate = "gradient" if "gradient" in kinds else "arrays" if kinds else None
     learns, loose = any(rule.learns for rule in rules.values()), all(rule.loose for rule in rules.values())
-    return Rule(init, begin, moving, learns, surrogate, loose)
+    return Rule(init, begin, probabilities, learns, surrogate, loose)
 
 
 class StepState(NamedTuple):

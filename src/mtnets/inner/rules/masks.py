@@ -45,10 +45,10 @@ def row_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
 
         return optax.stateless(update)
 
-    def moving(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
-        return {name: jax.nn.sigmoid(zeta).mean() for name, zeta in arrays.items()}
+    def probabilities(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
+        return {name: jax.nn.sigmoid(zeta) for name, zeta in arrays.items()}
 
-    return Rule(init, begin, moving, surrogate="arrays")
+    return Rule(init, begin, probabilities, surrogate="arrays")
 
 
 def element_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
@@ -77,10 +77,10 @@ def element_mask(*, temperature: float = 1.0, use: MaskUse = "sample") -> Rule:
 
         return by_step(update)
 
-    def moving(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
-        return {layer.name: jax.nn.sigmoid(arrays[layer.weight]).mean() for layer in layers}
+    def probabilities(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
+        return {layer.name: jax.nn.sigmoid(arrays[layer.weight]) for layer in layers}
 
-    return Rule(init, begin, moving, surrogate="arrays")
+    return Rule(init, begin, probabilities, surrogate="arrays")
 
 
 def sparse_mask(*, start: float = 0.1, half_closed: bool = False) -> Rule:
@@ -117,10 +117,10 @@ def sparse_mask(*, start: float = 0.1, half_closed: bool = False) -> Rule:
         masks = jax.tree.map(open_or_not, arrays)
         return optax.stateless(lambda updates, params: jax.tree.map(jnp.multiply, masks, updates))
 
-    def moving(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
-        return {layer.name: (arrays[layer.weight] > 0).mean() for layer in layers}
+    def probabilities(layers: Sequence[Layer], arrays: Arrays) -> Mapping[str, Array]:
+        return {layer.name: 1.0 * (arrays[layer.weight] > 0) for layer in layers}
 
-    return Rule(init, begin, moving, surrogate="arrays", loose=True)
+    return Rule(init, begin, probabilities, surrogate="arrays", loose=True)
 
 
 def straight_through_mask(logits: Array, key: Array, temperature: float = 1.0) -> Array:
