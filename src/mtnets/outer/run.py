@@ -1,16 +1,20 @@
 """A run folder: its configuration, comparison on resume, checkpoints, log and result."""
 
 import contextlib
+import io
 import json
 import shutil
 import sys
 import uuid
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
 import jax
+import numpy as np
 
 from mtnets.errors import OptionError, RunError, first_line
 from mtnets.files import (
@@ -19,12 +23,13 @@ from mtnets.files import (
     checksum,
     finite,
     parse_json,
+    read,
     read_json,
     remove_abandoned,
     replacing,
     write_json,
 )
-from mtnets.inner import METHODS, loss_from_json, loss_to_text, method_from_json, method_to_json
+from mtnets.inner import LOSS, METHODS, loss_from_json, loss_to_text, method_from_json, method_to_json
 from mtnets.learner.evaluate import Estimate
 from mtnets.learner.learner import Learner
 from mtnets.networks.models import model_from_config
@@ -66,6 +71,7 @@ class RunResult(NamedTuple):
       peak_memory_bytes: of the device if it reports that, otherwise of the process; None where neither is known.
       machine: what speed depends on.
       config: everything that the learner depends on.
+      report: where the report for people is; None where none was written.
     """
 
     learner: Learner
@@ -76,6 +82,7 @@ class RunResult(NamedTuple):
     peak_memory_bytes: int | None
     machine: Mapping[str, Any]
     config: Mapping[str, Any]
+    report: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in `result.json`."""
@@ -273,6 +280,30 @@ def _locked(path: Path) -> filelock.BaseFileLock:
     return lock
 
 
+def read_scores(folder: Path, result: Mapping[str, Any]) -> Estimate:
+    """The scores of every test task that the run of a folder has kept.
+
+    Args:
+      folder: of the run.
+      result: what its `result.json` holds.
+
+    Raises:
+      OSError, KeyError, TypeError, ValueError: for files that are not there, or damaged.
+    """
+    try:
+        with np.load(io.BytesIO(read(folder / SCORES)), allow_pickle=False) as saved:
+            arrays = {name: saved[name] for name in saved.files}
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{SCORES} is damaged: {first_line(error)}") from error
+    if any(
+        each.shape != arrays["scores"].shape or each.ndim != 2 or each.dtype.kind != "f" for each in arrays.values()
+    ):
+        raise ValueError(f"{SCORES} does not hold scores [tasks, steps] alike")
+    scores, losses, metric = arrays.pop("scores"), arrays.pop("losses"), result["test"]["metric"]
+    stream = bool(result["config"]["training"].get("stream", False))
+    return Estimate(metric, scores, losses, {metric: scores, LOSS: losses, **arrays}, stream)
+
+
 def _number(choice: int | str) -> int:
     """A number of tasks at once, 0 for a word."""
     return choice if isinstance(choice, int) else 0
@@ -326,7 +357,7 @@ def check_fits(folder: Path, plan: Plan) -> None:
 def _compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     """Raises RunError where two configurations differ in what a run depends on."""
     free = FREE if new["training"]["schedule"] == "constant" else FREE - {"training.meta_steps"}
-    flat_old, flat_new = _flat(_completed(old) | _losses(old)), _flat({**new, **_losses(new)})
+    flat_old, flat_new = flat(_completed(old) | _losses(old)), flat({**new, **_losses(new)})
     for name in sorted(flat_old.keys() | flat_new.keys(), key=lambda name: (not name.endswith("name"), name)):
         a, b = flat_old.get(name), flat_new.get(name)
         if a != b and name not in free:
@@ -361,7 +392,8 @@ def _losses(config: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Values by the path of their names, `training.meta_lr`."""
     if not isinstance(value, dict):
         return {prefix: value}
-    return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
+    return {k: v for key, inner in value.items() for k, v in flat(inner, f"{prefix}.{key}" if prefix else key).items()}

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtnets.errors import RunError
-from mtnets.learner.evaluate import Estimate
-from mtnets.outer.run import SCORES
+from mtnets.outer.run import read_scores
 from mtnets.sweeps.grid import Setting
 from mtnets.sweeps.intervals import Interval, interval95, mean_over
 from mtnets.sweeps.runs import Run
@@ -96,7 +95,7 @@ def row_of(setting: Setting, runs: Sequence[Run]) -> Row:
         try:
             seconds += _seconds(record)
             if record["failed"] is None:
-                scores.append(_estimate(run.folder, record).final_scores)
+                scores.append(read_scores(run.folder, record).final_scores)
                 validations.append(np.nan if record["validation"] is None else float(record["validation"]))
                 seeds.append(seed)
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -106,12 +105,6 @@ def row_of(setting: Setting, runs: Sequence[Run]) -> Row:
     folders = {run.plan.seeds[0]: run.folder for run in runs}
     stacked = np.ma.stack(scores) if scores else np.ma.zeros((0, 0))
     return Row(setting, folders, failed, tuple(seeds), stacked, tuple(validations), seconds)
-
-
-def _estimate(folder: Path, record: Mapping[str, Any]) -> Estimate:
-    with np.load(folder / SCORES, allow_pickle=False) as saved:
-        scores, losses = saved["scores"], saved["losses"]
-    return Estimate(record["test"]["metric"], scores, losses, stream=record["config"]["training"]["stream"])
 
 
 def _seconds(record: Mapping[str, Any]) -> float:
