@@ -17,6 +17,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+# Reports at the end of each training, here and in child processes, would take much of the time of these tests; those of
+# reports switch them on.
+os.environ.setdefault("MTNETS_REPORT", "0")
+
 import jax
 import pytest
 

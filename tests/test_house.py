@@ -10,9 +10,9 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "mtnets"
 # From the ground up: a room imports from those before it alone.
 BASE = ["errors", "stopping", "compat", "forks", "arguments", "named", "compilation", "files", "arrays", "raw_arrays"]
-BASE += ["trees", "processes", "devices", "memory", "precision", "serialisation"]
-FLOORS = [*BASE, "networks", "inner", "tasks", "shipped", "learner", "outer", "analysis", "sweeps", "interop"]
-FLOORS += ["sklearn", "", "cli", "__main__"]  # "" is the package's top
+BASE += ["trees", "endings", "processes", "devices", "memory", "precision", "serialisation"]
+FLOORS = [*BASE, "networks", "inner", "tasks", "shipped", "learner", "outer", "analysis", "sweeps", "reports"]
+FLOORS += ["interop", "sklearn", "", "cli", "__main__"]  # "" is the package's top
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__").removesuffix("__init__"): path
     for path in SOURCE.rglob("*.py")

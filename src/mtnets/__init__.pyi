@@ -80,6 +80,7 @@ from .networks import (
 )
 from .outer import Need, RunResult, Training, memory_needed, meta_train, run_training
 from .processes import join_processes
+from .reports import Comparison, compare, report
 from .sweeps import Sweep, sweep
 
 __version__: str
@@ -93,6 +94,7 @@ __all__ = [
     "AdaptedModel",
     "AdaptedModels",
     "Batch",
+    "Comparison",
     "Conformal",
     "DataError",
     "Diagnosis",
@@ -134,6 +136,7 @@ __all__ = [
     "boil",
     "catalogue",
     "cavia",
+    "compare",
     "conformal",
     "diagnose",
     "evaluate",
@@ -167,6 +170,7 @@ __all__ = [
     "mt_net",
     "mt_net_full",
     "push_to_hub",
+    "report",
     "reptile",
     "run_training",
     "sparse_maml",

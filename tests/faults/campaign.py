@@ -370,6 +370,7 @@ def preloaded(arguments: list[str]) -> int:
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "faulty.c", "-ldl"], check=True)
         environment = os.environ | {"LD_PRELOAD": str(library), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         environment.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(), "mtnets-faults")))
+        environment["MTNETS_REPORT"] = "0"  # nothing of a run depends on it, and it takes as long as these trainings
         command = [sys.executable, "-m", "tests.faults.campaign", *arguments]
         return subprocess.run(command, env=environment, check=False).returncode
 

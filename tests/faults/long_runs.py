@@ -52,6 +52,7 @@ def training(meta_steps: int, samples: int) -> list[dict[str, Any]]:
             mtnets.tasks.sinusoid(shots=10),
             out=Path(folder) / "run",
             progress=False,
+            report=False,
             callback=lambda step, _: rows.append({"meta_steps": step} | held()),
             meta_steps=meta_steps,
             validate_every=meta_steps // samples,

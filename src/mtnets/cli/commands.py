@@ -190,6 +190,59 @@ class Summary:
 
 
 @dataclasses.dataclass(frozen=True)
+class Report:
+    """Writes a page on a run: how it went, how well it does, what moves, examples. Several runs stand side by side.
+
+    Attributes:
+      runs: folder of a run; or several, or folders with a folder for each seed.
+      out: the file. Defaults to report.html in the folder; several runs need one.
+      data: where the data are now, for examples of a single run. Defaults to where they were in training.
+    """
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    out: str | None = None
+    data: str | None = None
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.reports import report
+
+        print(report(self.runs[0] if len(self.runs) == 1 else self.runs, self.out, data=self.data))
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Compares two runs, or two folders of seeds, task by task on the same test tasks, and says what can be concluded.
+
+    Attributes:
+      one: folder of a run, or one with a folder for each seed.
+      other: the same; differences are positive where this one is better.
+      metric: the score. Defaults to that by which both have chosen their best learner.
+      json: print one JSON object.
+      plot: file for a picture of the differences, a PNG.
+    """
+
+    one: tyro.conf.Positional[str]
+    other: tyro.conf.Positional[str]
+    metric: str | None = None
+    json: bool = False
+    plot: str | None = None
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from mtnets.files import check_place
+        from mtnets.reports import compare
+
+        if self.plot is not None:
+            check_place(self.plot)
+        comparison = compare(self.one, self.other, metric=self.metric)
+        print(json.dumps(comparison.to_json(), indent=2, allow_nan=False) if self.json else comparison)
+        if self.plot is not None:
+            comparison.plot(self.plot)
+            print(f"Picture: {self.plot}", file=sys.stderr)
+
+
+@dataclasses.dataclass(frozen=True)
 class Methods:
     """Lists the methods: one inner step, what is learned, how many numbers for a network, options, paper.
 
@@ -340,6 +393,8 @@ COMMANDS: dict[str, type] = {
     "adapt": Adapt,
     "doctor": Doctor,
     "summary": Summary,
+    "report": Report,
+    "compare": Compare,
     "methods": Methods,
     "losses": Losses,
     "learners": Learners,

@@ -32,6 +32,7 @@ class RunOptions:
       resume: go on from the last checkpoint in that folder.
       overwrite: empty that folder first.
       quiet: show no progress.
+      report: write report.html into the folder at the end, a page on what was trained and how well it does.
       memory: do not train; print the memory that a meta-step needs, and with which settings it needs less.
       precision: of products on a GPU or a TPU: float32, or tf32 or bfloat16, which are faster and round more; on a CPU
         always float32.
@@ -43,6 +44,7 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+    report: bool = True
     memory: bool = False
     precision: Precision = "float32"
     deterministic: bool = False

@@ -68,6 +68,7 @@ def train(family: str, args: list[str]) -> None:
         resume=options.run.resume,
         overwrite=options.run.overwrite,
         progress=not options.run.quiet,
+        report=options.run.report,
         **choices,
     )
     if not is_first():
@@ -80,6 +81,8 @@ def train(family: str, args: list[str]) -> None:
         f"inner step{'s' * (last['step'] != 1)} "
         f"({learner.record['meta_step']} meta-steps, batch norm: {learner.model.norm}); written to {folder}"
     )
+    if result.report is not None:
+        print(f"report: {result.report}")
 
 
 def taken(args: list[str], name: str) -> tuple[str | None, list[str]]:

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from mtnets.arguments import checked_arguments
+from mtnets.endings import end
 from mtnets.errors import OptionError, RunError
 from mtnets.inner import Distribution, Learned, LossLike, Method, MetricLike, cause_in_training
 from mtnets.learner.evaluate import evaluate_together
@@ -73,6 +74,7 @@ def meta_train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    report: bool = True,
     callback: Callback | None = None,
     **options: Unpack[TrainingOptions],
 ) -> Learner: ...
@@ -93,6 +95,7 @@ def meta_train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    report: bool = True,
     callback: Callback | None = None,
     **options: Unpack[TrainingOptions],
 ) -> list[Learner]: ...
@@ -113,6 +116,7 @@ def meta_train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    report: bool = True,
     callback: Callback | None = None,
     **options: Unpack[TrainingOptions],
 ) -> Learner | list[Learner]:
@@ -143,6 +147,8 @@ def meta_train(
         tasks the result is bit for bit that of an uninterrupted run.
       overwrite: empty the folder first.
       progress: whether to show progress on standard error.
+      report: whether to write `report.html` into the folder of each run at its end (`mtnets.report`). If that fails, a
+        warning says so and nothing of the run is lost. `MTNETS_REPORT=0` in the environment switches it off too.
       callback: `callback(meta_step, learners)`, called after each validation with the learners as they are then.
       **options: fields of `mtnets.Training`, for example `meta_steps=60_000`.
 
@@ -164,7 +170,8 @@ def meta_train(
         learners, _ = _follow(plan, _start(plan, kept=False), None, progress, callback)
     else:
         folders = folders_below(Path(out), plan, by_rate=inner_lr is not None) if several else [Path(out)]
-        results = train_in(folders, plan, resume=resume, overwrite=overwrite, progress=progress, callback=callback)
+        how = {"resume": resume, "overwrite": overwrite, "progress": progress, "report": report}
+        results = train_in(folders, plan, **how, callback=callback)
         learners = [result.learner for result in results]
     return learners if several else learners[0]
 
@@ -185,6 +192,7 @@ def run_training(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    report: bool = True,
     callback: Callback | None = None,
     **options: Unpack[TrainingOptions],
 ) -> RunResult:
@@ -204,7 +212,8 @@ def run_training(
         optimiser=optimiser,
         options=options,
     )
-    (result,) = train_in([Path(out)], plan, resume=resume, overwrite=overwrite, progress=progress, callback=callback)
+    how = {"resume": resume, "overwrite": overwrite, "progress": progress, "report": report}
+    (result,) = train_in([Path(out)], plan, **how, callback=callback)
     return result
 
 
@@ -215,6 +224,7 @@ def train_in(
     resume: bool,
     overwrite: bool,
     progress: bool = True,
+    report: bool = False,
     callback: Callback | None = None,
 ) -> list[RunResult]:
     """Trains the runs of a plan side by side, each in a folder of its own, and tests what each has learned.
@@ -222,14 +232,24 @@ def train_in(
     Args:
       folders: one for each run.
       plan: of the training.
-      resume, overwrite, progress, callback: as for `meta_train`.
+      resume, overwrite, progress, report, callback: as for `meta_train`.
 
     Raises:
       RunError: as `meta_train`; `NotFinite` once every run has failed.
     """
     start = _start(plan, kept=True)
     with RunFolders(folders, plan, resume=resume, overwrite=overwrite) as opened:
-        return _run_in(opened, opened.plan, start, progress, callback, resume)
+        results = _run_in(opened, opened.plan, start, progress, callback, resume)
+        return in_first(functools.partial(_reported, folders, plan, results), results) if report else results
+
+
+def _reported(folders: Sequence[Path], plan: Plan, results: Sequence[RunResult]) -> list[RunResult]:
+    """The results with their reports, which are written while nobody else may use the folders."""
+    tasks = plan.family or plan.test
+    return [
+        result._replace(report=end(folder, result.learner, tasks))
+        for folder, result in zip(folders, results, strict=True)
+    ]
 
 
 def _start(plan: Plan, kept: bool) -> Position:

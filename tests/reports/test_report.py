@@ -1,0 +1,272 @@
+"""Pages: whole, readable, safe, and with the numbers of the run."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from pages import Page, check_page
+from run_folders import run_folder, scores
+
+import mtnets
+from mtnets import endings
+from mtnets.cli import main
+from mtnets.files import write_json
+from mtnets.inner import Batch
+from mtnets.reports.charts import Axis, Line, bar_chart, line_chart, number
+from mtnets.reports.drawings import drawn
+from mtnets.reports.elements import document, element
+from mtnets.reports.examples import Example, examples
+from mtnets.reports.page import Section, page
+from mtnets.reports.records import read_record
+from mtnets.reports.words import plus_minus
+from mtnets.tasks.inputs.columns import CategoryColumn, NumberColumn
+from mtnets.tasks.inputs.table_inputs import TableInputs
+
+HOSTILE = "</style><script>alert('1')</script><img src=x onerror=alert(2)>\u202e\"'&"
+SMALL: dict[str, Any] = {"meta_steps": 4, "validate_every": 2, "log_every": 1, "validation_tasks": 4, "test_tasks": 8}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that has written its report."""
+    folder = tmp_path_factory.mktemp("runs") / "sine"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(endings.SWITCH)
+        mtnets.meta_train(
+            mtnets.models.mlp(1, 4, 1),
+            mtnets.mt_net(0.05),
+            mtnets.tasks.sinusoid(shots=5, queries=5),
+            out=folder,
+            progress=False,
+            devices=1,
+            **SMALL,
+        )
+    return folder
+
+
+def test_a_run_has_a_page_at_its_end(run):
+    seen = check_page(run / "report.html")
+    test = json.loads((run / "result.json").read_text())["test"]
+    last = test["inner_steps"][-1]
+    assert plus_minus(last["mean"], last["ci95"]) in seen.text
+    assert f"over {test['num_tasks']} test tasks" in seen.text
+    assert "A ← A − α (m ⊙ (G Tᵀ)) T" in seen.text
+    assert "Curves of test task" in seen.text
+    assert seen.text.count("after 10") == 6  # the last curve of three tasks, in the picture and in its table
+    assert f"mtnets train sinusoid --config {run}/config.json" in seen.text
+    for part in ("masks", "metrics", "examples", "training", "steps", "tasks"):
+        assert part in [attributes.get("id") for attributes in seen.named("section")]
+
+
+def test_examples_end_with_the_scores_of_the_test(run):
+    learner = mtnets.load(run)
+    record = read_record(run)
+    shown = examples(learner, mtnets.tasks.sinusoid(shots=5, queries=5), record.test, False)
+    for example in shown:
+        errors = (example.predictions[:2] - np.asarray(example.query.y)) ** 2
+        np.testing.assert_allclose(errors.mean((1, 2)), example.scores, rtol=1e-5)
+    assert [example.what for example in shown] == ["the worst", "the median", "the best"]
+    assert shown[0].scores[-1] == record.test.final_scores.max()
+
+
+def test_what_cannot_be_shown_is_said(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["checksum"]
+    write_json(folder / "config.json", config | {"tasks": {"family": None}})
+    assert (
+        "There are no examples: This learner was trained on tasks of your own" in check_page(mtnets.report(folder)).text
+    )
+    (folder / "learner.safetensors").unlink()
+    (folder / "result.json").unlink()
+    text = check_page(mtnets.report(folder)).text
+    assert "This run has not ended" in text
+    assert "The learner cannot be shown: There is no learner" in text
+
+
+def test_runs_of_version_0_1(tmp_path):
+    folder = shutil.copytree("tests/golden/0.1/run", tmp_path / "run")
+    assert "This run has not ended" in check_page(mtnets.report(folder)).text
+
+
+def test_names_from_files_are_text(tmp_path):
+    config = {"tasks": {"family": "sinusoid", "shots": HOSTILE}, "model": {"network": HOSTILE, HOSTILE: 1}}
+    folder = run_folder(tmp_path / "a<b>&c", scores(), config)
+    seen = check_page(mtnets.report(folder))
+    assert "<script>alert('1')" in seen.text
+    assert "\\u202e" in seen.text  # the mark that turns the direction of writing is shown, not obeyed
+    assert "a<b>&c" in seen.text
+
+
+def test_a_text_cannot_leave_its_element(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_bytes(document(element("p", HOSTILE, title=HOSTILE)))
+    seen = Page(path)
+    shown = HOSTILE.replace("\u202e", "\\u202e")
+    assert seen.elements == [("p", {"title": shown}, "")]
+    assert seen.text.strip() == shown
+    assert element("p", "a", element("b"), "c").find("b").tail == "c"
+
+
+def test_several_runs_stand_side_by_side(tmp_path):
+    for name, better in (("one", 0.0), ("two", 0.1)):
+        config = {"method": {"name": "maml", "inner_lr": better}}
+        run_folder(tmp_path / name, scores(better=better), config)
+    with pytest.raises(mtnets.OptionError, match="name a file"):
+        mtnets.report([tmp_path / "one", tmp_path / "two"])
+    seen = check_page(mtnets.report([tmp_path / "one", tmp_path / "two"], tmp_path / "both.html"))
+    assert "+0.1" in seen.text
+    assert "method.inner_lr" in seen.text
+    assert "training.meta_lr" not in seen.text
+    other = run_folder(tmp_path / "three", scores(tasks=5))
+    seen = check_page(mtnets.report([tmp_path / "one", other], tmp_path / "both.html"))
+    assert "were tested on 40 and 5 tasks" in seen.text
+    assert check_page(mtnets.report(tmp_path)).text.count("3 runs side by side") == 2  # the folder of all three
+
+
+def test_scores_that_are_not_finite(tmp_path):
+    losses = scores()
+    losses[:3, 1] = np.nan
+    losses[5, 1] = np.inf
+    seen = check_page(mtnets.report(run_folder(tmp_path / "run", losses)))
+    assert "after 1 inner step is not finite" in seen.text
+    diverged = (~(losses[:, 1] <= 10 * losses[:, 0])).sum()
+    assert f"{diverged} tasks diverged" in seen.text
+    assert f"Its median is {plus_minus(float(np.median(np.nan_to_num(losses[:, 1], nan=np.inf))), np.nan)}" in seen.text
+
+
+def test_what_is_no_run_is_refused(tmp_path, capsys):
+    with pytest.raises(mtnets.RunError, match="There is no run in"):
+        mtnets.report(tmp_path)
+    with pytest.raises(mtnets.OptionError, match="runs is empty"):
+        mtnets.report([])
+    folder = run_folder(tmp_path / "run", scores())
+    with pytest.raises(mtnets.RunError, match="is a folder"):
+        mtnets.report(folder, tmp_path)
+    (folder / "metrics.jsonl").write_text("[]\n[]\n")
+    with pytest.raises(mtnets.RunError, match="is damaged or not that of a run"):
+        mtnets.report(folder)
+    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert "There is no run in" in capsys.readouterr().err
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    folder = run_folder(tmp_path / "run", scores())
+    assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'page.html'}\n"
+    check_page(tmp_path / "page.html")
+
+
+def test_a_report_that_fails_is_told_of(monkeypatch, tmp_path):
+    def fail(*_: Any) -> Any:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(endings, "_writers", [fail])
+    assert endings.end(tmp_path, None, None) is None  # switched off for these tests
+    monkeypatch.delenv(endings.SWITCH)
+    with pytest.warns(UserWarning, match=r"was not written \(OSError: the disk is full\); the run is complete"):
+        assert endings.end(tmp_path, None, None) is None
+
+
+def test_no_report_where_none_is_wanted(monkeypatch, tmp_path):
+    monkeypatch.delenv(endings.SWITCH)
+    train = [mtnets.models.mlp(1, 4, 1), mtnets.mt_net(0.05), mtnets.tasks.sinusoid(shots=5, queries=5)]
+    with pytest.warns(UserWarning, match="meta_steps is 0"):
+        mtnets.meta_train(*train, out=tmp_path, progress=False, report=False, devices=1, **SMALL | {"meta_steps": 0})
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_importing_the_package_imports_no_report():
+    code = "import sys, mtnets; assert not {'jax', 'mtnets.reports'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def page_of(tmp_path, child):
+    path = tmp_path / "page.html"
+    path.write_bytes(page("Examples", [], [Section("examples", "Examples", [child])], ""))
+    return check_page(path)
+
+
+def batch(x, y, **more):
+    return Batch(np.asarray(x, np.float32), np.asarray(y), **more)
+
+
+def test_images_are_shown_as_the_data_have_them(tmp_path):
+    learner = mtnets.load("omniglot-any-way-1shot")
+    x, y = np.zeros((4, 28, 28, 1)), np.array([0, 1, 0, 1])
+    predictions = np.array([[[0.5, 0.5]] * 4, [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [np.nan, np.nan]]])
+    weights = np.array([1, 1, 1, 0])  # the last one is padding
+    example = Example("the worst", 7, np.array([0.5, 0.75]), batch(x[:2], y[:2]), batch(x, y, weights=weights),
+                      predictions, None, None)  # fmt: skip
+    seen = page_of(tmp_path, drawn(learner, example))
+    assert len(seen.named("img")) == 5
+    assert seen.text.count("✓ right") == 2
+    assert seen.text.count("✗ wrong") == 1
+    assert "class 0 (50 %) → class 1 (70 %)" in seen.text
+    assert {image["alt"] for image in seen.named("img")} >= {"An image to learn from, class 1", "An image of class 0"}
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_rows_are_in_units_of_the_table(tmp_path, kind):
+    numbers = NumberColumn("price", 20.0, 4.0), NumberColumn("<sales>", 100.0, 10.0)
+    target = CategoryColumn("<kind>", ("<a>", "b")) if kind == "classification" else numbers[1]
+    inputs = TableInputs((numbers[0],), target, "shop")
+    learner = dataclasses.replace(
+        mtnets.load("omniglot-any-way-1shot"),
+        inputs=inputs,
+        criterion="mse" if kind == "regression" else "cross-entropy",
+    )
+    x = np.zeros((2, 1))
+    y = np.array([0, 1]) if kind == "classification" else np.array([[1.0], [2.0]])
+    predictions = np.array([[[0.5, 0.5], [0.5, 0.5]], [[0.9, 0.1], [0.9, 0.1]]])
+    if kind == "regression":
+        predictions = predictions[..., :1]
+    example = Example("the best", 0, np.array([1.0, 0.5]), batch(x, y), batch(x, y), predictions, None, None)
+    seen = page_of(tmp_path, drawn(learner, example))
+    assert "price" in seen.text
+    for text in ("<a> (50 %)", "<a> (90 %)", "b") if kind == "classification" else ("110", "120", "105", "109"):
+        assert text in seen.text
+
+
+def test_axes_have_round_ticks():
+    assert Axis(0, 1, "").ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert Axis(0, 3, "", whole=True).ticks() == pytest.approx([0, 1, 2, 3])
+    assert Axis(0.02, 30, "", log=True).ticks() == pytest.approx([0.1, 1, 10])
+    assert Axis.over([[np.nan, np.inf]], "").ticks()
+    assert Axis.over([[2.0, 2.0]], "").ticks()
+    assert np.isnan(Axis(1, 10, "", log=True).at([-1.0, 0.0])).all()
+    assert np.isnan(Axis(0, 1, "").at(np.inf))
+
+
+def test_numbers_as_people_write_them():
+    assert [number(value) for value in (0.0, -0.25, 12345.6, 1e-9, np.inf, np.nan)] == [
+        "0", "−0.25", "12 346", "1e−9", "∞", "–",
+    ]  # fmt: skip
+    assert plus_minus(0.54432, 0.01312) == "0.544 ± 0.013"
+    assert plus_minus(0.964, 0.0041, "accuracy") == "96.40 ± 0.41 %"
+    assert plus_minus(-0.5, np.nan) == "−0.5000"
+    assert plus_minus(np.inf, 1.0) == "not finite"
+
+
+def test_charts_leave_out_what_is_not_finite(tmp_path):
+    lines = [Line("a", [0, 1, 2, 3], [1.0, np.nan, 100.0, np.inf]), Line("b", [0, 3], [2.0, 3.0], dots=True)]
+    chart = line_chart("title", "about", lines, "x", "y")
+    assert len(chart.findall(".//polyline")) == 2  # the line is broken where nothing is known
+    seen = page_of(
+        tmp_path, [chart, bar_chart("bars", "about", [0, 1, 2], [1, 2], "x", Axis(0, 2, "y"), [("mean", 1)])]
+    )
+    assert "nan" not in seen.source
+    assert "mean 1" in seen.text
+
+
+def test_masks_are_said_to_be_shares_or_units(run):
+    learner = mtnets.load(run)
+    chances = learner.method.rule.probabilities(learner.inner.layers, learner.meta.rule)
+    assert {name: each.shape for name, each in chances.items()} == {"layers.0": (4,), "layers.1": (1,)}
+    assert learner.moving() == {name: float(np.mean(each)) for name, each in jax.device_get(chances).items()}
