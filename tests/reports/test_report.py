@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from pages import Page, check_page
+from page_checks import Page, check_page
 from run_folders import run_folder, scores
 
 import mtnets

@@ -1,17 +1,18 @@
 """A few test tasks, adapted again step by step, with what the network predicts on the way."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from mtnets.compilation import compiled
 from mtnets.inner import Batch, Distribution, Inner, Learned, Loss, Task, adapt
-from mtnets.learner.evaluate import TEST_SEED, Estimate, as_taken, draw_each, masked_by_support
+from mtnets.learner.evaluate import TEST_SEED, Estimate, as_taken, masked_by_support
 from mtnets.learner.learner import Learner
+from mtnets.learner.meeting import drawn
 from mtnets.tasks import Family
 from mtnets.tasks.sampling import surfacing
 
@@ -69,58 +70,79 @@ def examples(learner: Learner, tasks: Family | Distribution, test: Estimate, hig
     if not wanted or learner.view.stream or learner.model.takes_several or learner.loss.targets == "any":
         return []
     with surfacing():
-        keys = jax.random.split(jax.random.key(TEST_SEED), test.num_tasks)[np.array(list(wanted.values()))]
+        keys = jax.random.key_data(jax.random.split(jax.random.key(TEST_SEED), test.num_tasks))
+        chosen_keys = jnp.asarray(np.asarray(keys)[list(wanted.values())])  # by NumPy: nothing is compiled for it
+        keys = jax.random.wrap_key_data(chosen_keys)
         part = tasks.test if isinstance(tasks, Family) else tasks
-        distribution, drawn = as_taken(learner, learner.criterion, tasks, part, keys)
-        every = jax.tree.map(np.asarray, draw_each(distribution, keys) if drawn is None else drawn)
-        return [
-            _example(learner, what, place, test, jax.tree.map(lambda leaf, i=i: leaf[i], every), keys[i])
-            for i, (what, place) in enumerate(wanted.items())
-        ]
+        distribution, raw = as_taken(learner, learner.criterion, tasks, part, keys)
+        taken = [None if raw is None else jax.tree.map(lambda leaf, i=i: leaf[i], raw) for i in range(len(keys))]
+        inner, outputs = _inner_of(learner, distribution, taken[0])
+        points = GRID if learner.model.input_shape == (1,) and learner.loss.targets == "numbers" else 0
+        if points:
+            inner = dataclasses.replace(inner, steps=max(inner.steps, CURVE_STEPS))
+        result = []
+        for (what, place), key, task in zip(wanted.items(), keys, taken, strict=True):
+            found = _followed(inner, learner.loss, outputs, points, learner.learned, distribution, key, task)
+            (support, query), grid, predicted = jax.tree.map(np.asarray, found)
+            curves = predicted[1] if points else None
+            result.append(Example(what, place, test.scores[place], support, query, predicted[0], grid, curves))
+        return result
 
 
-def _example(learner: Learner, what: str, place: int, test: Estimate, task: Task, key: Array) -> Example:
-    inner, loss = learner.inner, learner.loss
-    if inner.criterion.labels and not learner.inputs.shared_classes:
-        used = task.support.outputs
-        ways = (
-            learner.outputs if not learner.any_ways else int(np.max(task.support.y)) + 1 if used is None else len(used)
-        )
-        inner = dataclasses.replace(inner, ways=ways if learner.any_ways else None)
-        task = jax.tree.map(np.asarray, masked_by_support(task, ways))
-    grid = None
-    if learner.model.input_shape == (1,) and loss.targets == "numbers":
-        inner = dataclasses.replace(inner, steps=max(inner.steps, CURVE_STEPS))
-        x = np.concatenate([task.support.x, task.query.x])
-        grid = np.linspace(x.min(), x.max(), GRID, dtype=x.dtype)[:, None]
-    seen = {"query": task.query.x} | ({} if grid is None else {"grid": grid})
-    key = jax.random.fold_in(key, 1)  # as in the evaluation, so that masks are those of the test
-    predicted = jax.tree.map(np.asarray, _followed(inner, loss, learner.learned, task.support, seen, key))
-    if loss.labels and task.query.outputs is not None:
-        predicted["query"] = np.where(task.query.outputs, predicted["query"], 0.0)
-        predicted["query"] /= np.maximum(predicted["query"].sum(-1, keepdims=True), np.finfo(np.float32).tiny)
-    return Example(
-        what, place, test.scores[place], task.support, task.query, predicted["query"], grid, predicted.get("grid")
-    )
+def _inner_of(learner: Learner, tasks: Distribution, taken: Task | None) -> tuple[Inner, int | None]:
+    """The inner problem of these tasks, and the number of outputs of which those without a class are masked."""
+    inner = learner.inner
+    if not inner.criterion.labels or learner.inputs.shared_classes:
+        return inner, None
+    if not learner.any_ways:
+        return inner, learner.outputs
+    support = (drawn(tasks, "The tasks") if taken is None else taken).support
+    ways = 1 + int(np.max(support.y)) if support.outputs is None else len(support.outputs)
+    return dataclasses.replace(inner, ways=ways), ways
 
 
-@compiled(static=2)
+@compiled(static=4)
 def _followed(
-    inner: Inner, loss: Loss, learned: Learned, support: Batch, seen: Mapping[str, Any], key: Array
-) -> dict[str, Array]:
-    """What the network predicts before the first inner step and after each, `[steps + 1, examples, ...]`.
+    inner: Inner,
+    loss: Loss,
+    outputs: int | None,
+    points: int,
+    learned: Learned,
+    tasks: Distribution,
+    key: Array,
+    taken: Task | None = None,
+) -> tuple[Task, Array | None, tuple[Array, ...]]:
+    """A task, inputs of a curve, and what the network predicts for both before the first inner step and after each.
 
     Args:
       inner: the inner problem.
       loss: whose outputs are numbers, or logits.
+      outputs: number of outputs, of which those without a class in the support set are masked; None masks none.
+      points: of the curve; 0 for none.
       learned: what a training gave.
-      support: the examples of the task.
-      seen: inputs by name.
-      key: for masks and everything else that is random.
+      tasks: where the task comes from.
+      key: of the task, which `evaluate` draws with it.
+      taken: the task itself. Defaults to that of the key.
+
+    Returns:
+      The task; inputs `[points, 1]`, or None; and predictions `[steps + 1, examples, ...]` for the query set and the
+      curve: numbers, or probabilities.
     """
+    task = tasks.sample(jax.random.fold_in(key, 0)) if taken is None else taken
+    task = task if outputs is None else masked_by_support(task, outputs)
+    grid = None
+    if points:
+        x = jnp.concatenate([task.support.x, task.query.x])
+        grid = jnp.linspace(x.min(), x.max(), points)[:, None]
 
-    def probe(params: Any, state: Any, _: Batch | None) -> dict[str, Array]:
-        outputs = {name: inner.model.apply(params, state, x, None)[0] for name, x in seen.items()}
-        return {name: jax.nn.softmax(each) if loss.labels else loss.point(each) for name, each in outputs.items()}
+    def predicted(params: Any, state: Any, x: Any) -> Array:
+        outputs = inner.model.apply(params, state, x, None)[0]
+        if not loss.labels:
+            return loss.point(outputs)
+        used = task.query.outputs
+        return jax.nn.softmax(outputs if used is None else jnp.where(used, outputs, -jnp.inf))
 
-    return adapt(inner, learned, support, key, probe=probe).probed
+    def probe(params: Any, state: Any, _: Batch | None) -> tuple[Array, ...]:
+        return tuple(predicted(params, state, x) for x in (task.query.x, grid) if x is not None)
+
+    return task, grid, adapt(inner, learned, task.support, jax.random.fold_in(key, 1), probe=probe).probed

@@ -16,7 +16,7 @@ from mtnets.learner.learner import Learner, load
 from mtnets.reports.elements import element
 from mtnets.reports.examples import Example, examples
 from mtnets.reports.page import page
-from mtnets.reports.records import Record, higher_is_better, read_record, runs_in
+from mtnets.reports.records import Record, read_record, runs_in
 from mtnets.reports.sections import headline, sections, sentence
 from mtnets.reports.side_by_side import side_by_side
 from mtnets.tasks import Family, family_from_record
@@ -88,7 +88,9 @@ def _shown(
     try:
         if tasks is None:
             tasks = family_from_record(record.config["tasks"], data=data)
-        return examples(learner, tasks, record.test, higher_is_better(record.config, record.metric)), ""
+        # a metric of the user's own is with the learner, unless that was read from a file without it
+        higher = record.metric == learner.criterion.best and learner.criterion.higher_is_better
+        return examples(learner, tasks, record.test, higher), ""
     except MtnetsError as error:
         return [], f"There are no examples: {error}"
 
