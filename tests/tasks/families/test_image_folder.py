@@ -1,4 +1,5 @@
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from PIL import Image
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks import Folder, Images, folder
 from mtnets.tasks.families import images_by_class
+from mtnets.tasks.records import options_from_record, options_to_record
 from samples import draw, image, png
 
 SPLITS = ("train", "val", "test")
@@ -61,6 +63,53 @@ def test_images_of_twelve_bits_keep_their_levels(write) -> None:
     mixed = write("mixed", layout | {"train/train-1/0.png": png(image(mode="L"))})
     with pytest.raises(DataError, match=r"0\.png has 16 bits a pixel, train/train-1/0\.png 8; save all with 8 bits"):
         folder(root=str(mixed), **SIZES)
+
+
+@pytest.mark.parametrize("name", ["data", "data.zip", "around"])
+def test_class_folders_alone_are_split_by_shares(write, name: str) -> None:
+    top = "all/" if name == "around" else ""
+    layout = {
+        f"{top}class-{c}/{'deeper/' * (e % 2)}{e}.png": png(image(9 * c + e)) for c in range(10) for e in range(4)
+    }
+    root = str(write(name, layout | {f"{top}README.md": b"read me"}))
+    with pytest.raises(DataError, match=r"no images in train and val and test; .*, or, .* a class.*: splits=\.\.\."):
+        folder(root=root, **SIZES)
+    options = Folder(root, splits=(0.6, 0.2, 0.2), **SIZES)
+    family = options.build()
+    assert {part: len(names) for part, names in family.classes.items()} == {"train": 6, "validation": 2, "test": 2}
+    assert sorted(sum(family.classes.values(), ())) == [f"class-{c}" for c in range(10)]
+    # pixels are those of their class
+    stored = {c: {np.asarray(image(9 * c + e)).tobytes() for e in range(4)} for c in range(10)}
+    test: Any = family.test
+    for images, of_class in zip(np.asarray(test.pixels).reshape(2, 4, -1), family.classes["test"], strict=True):
+        assert {each.tobytes() for each in images} == stored[int(of_class[-1])]
+    # the same again, also from a record; another seed splits otherwise
+    again = options_from_record(json.loads(json.dumps(options_to_record(options))))
+    assert again == options
+    assert again.build().classes == family.classes
+    assert Folder(root, splits=(3, 1, 1), split_seed=1, **SIZES).build().classes != family.classes
+
+
+@pytest.mark.parametrize(
+    ("layout", "splits", "error", "message"),
+    [
+        (
+            files(),
+            (0.6, 0.2, 0.2),
+            DataError,
+            "the folders test, train, val, which split its classes; leave out splits=",
+        ),
+        (files(names=("a", "b")), (0.6, 0.2, 0.2), DataError, "has 2 class folders with images"),
+        (files(names=("a", "b", "c")) | {"1.png": png(image())}, (1, 1, 1), DataError, "1.png is in no class folder"),
+        ({}, (0.6, 0.2, 0.2), DataError, "has 0 class folders"),
+        (files(), (0.6, 0.4, 0.0), OptionError, "it must be three shares above 0"),
+        (files(names=("a", "b", "c")), (0.6, 0.2, 0.2), DataError, "1 train classes, fewer than the 2 ways"),
+    ],
+)
+def test_class_folders_that_cannot_be_split(write, layout, splits, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        folder(root=str(write("data", {".keep": b""} | layout)), splits=splits, **SIZES)
+    assert message in str(raised.value)
 
 
 def test_classes_of_unequal_size(write) -> None:

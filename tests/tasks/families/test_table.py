@@ -9,7 +9,8 @@ import pytest
 
 import mtnets
 from mtnets.errors import DataError, OptionError
-from mtnets.tasks.families.table import Table, split_tasks
+from mtnets.tasks.families.splits import split_names
+from mtnets.tasks.families.table import Table
 from mtnets.tasks.inputs.columns import CategoryColumn
 from shops import shop_table as rows
 from shops import shop_tasks as build
@@ -40,7 +41,7 @@ def test_no_task_is_in_two_splits_and_each_split_has_one():
     assert set.union(*named) == set(rows()["shop"])
     assert sum(map(len, named)) == 12
     for count in (3, 4, 50):
-        sizes = [len(names) for names in split_tasks([str(i) for i in range(count)], (0.64, 0.16, 0.2), 0).values()]
+        sizes = [len(names) for names in split_names([str(i) for i in range(count)], (0.64, 0.16, 0.2), 0).values()]
         assert sum(sizes) == count
         assert min(sizes) >= 1
     assert build(rows(), split_seed=1).classes != family.classes

@@ -16,6 +16,7 @@ from mtnets.inner.task import Task
 from mtnets.networks.model import Model
 from mtnets.networks.models import Conv4, mlp
 from mtnets.raw_arrays import check_real, check_unmasked, narrowed, read_array
+from mtnets.tasks.families.splits import PARTS, check_splits
 from mtnets.tasks.family import Family, Recipe
 from mtnets.tasks.inputs.base import AS_THEY_ARE, Inputs
 from mtnets.tasks.inputs.images import Images
@@ -24,7 +25,6 @@ from mtnets.tasks.sampling.episodes import drawn_examples, episode
 from mtnets.tasks.sampling.host_callback import HostRows, RowReader
 from mtnets.tasks.sampling.sizes import Sizes
 
-SPLITS = ("train", "validation", "test")
 RECIPE = Recipe(inner_lr=0.1, inner_steps=5, meta_batch=16, meta_steps=10_000, inner_clip=10.0, clip_norm=10.0)
 
 
@@ -126,7 +126,7 @@ def arrays(
             raise OptionError("Examples of this shape need a network of yours: meta_train(mtnets.wrap(...), ...).")
         return mlp(examples.shape[1], 64, 64, ways, init_std=0.1)
 
-    train, validation, test = (distribution(split[part]) for part in SPLITS)
+    train, validation, test = (distribution(split[part]) for part in PARTS)
     classes = {part: tuple(str(names[member]) for member in members) for part, members in split.items()}
     return Family(
         train, validation, test, "cross-entropy", RECIPE, network, inputs=inputs or AS_THEY_ARE, classes=classes
@@ -177,21 +177,20 @@ def _check_classes(
 
 def _shared(count: int, shares: Sequence[float], seed: int) -> dict[str, NDArray[np.integer]]:
     """Classes 0 … count − 1, split by shares."""
-    if len(shares) != 3 or min(shares) <= 0:
-        raise OptionError(f"splits is {tuple(shares)}; it must be three shares above 0: training, validation, test.")
+    check_splits(shares)
     bounds = np.round(np.cumsum(shares) / sum(shares) * count).astype(int)[:2]
-    return dict(zip(SPLITS, np.split(np.random.default_rng(seed).permutation(count), bounds), strict=True))
+    return dict(zip(PARTS, np.split(np.random.default_rng(seed).permutation(count), bounds), strict=True))
 
 
 def _named(names: NDArray[Any], splits: Mapping[str, Sequence[Any]]) -> dict[str, NDArray[np.integer]]:
     """The places in `names` of the classes of each split."""
-    if splits.keys() != set(SPLITS):
+    if splits.keys() != set(PARTS):
         raise OptionError(
             f"splits names {', '.join(map(repr, splits))}; it must name 'train', 'validation' and 'test'."
         )
     places = {name: i for i, name in enumerate(names.tolist())}
     split_of: dict[Any, str] = {}
-    for split in SPLITS:
+    for split in PARTS:
         for name in splits[split]:
             if name not in places:
                 raise DataError(
@@ -200,4 +199,4 @@ def _named(names: NDArray[Any], splits: Mapping[str, Sequence[Any]]) -> dict[str
             if name in split_of:
                 raise DataError(f"Class {name} is in {split_of[name]} and in {split}; a class belongs to one split.")
             split_of[name] = split
-    return {split: np.array([places[name] for name in splits[split]], int) for split in SPLITS}
+    return {split: np.array([places[name] for name in splits[split]], int) for split in PARTS}

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from mtnets.arguments import Seed, checked_arguments
 from mtnets.errors import DataError, OptionError, listed
 from mtnets.networks.models import Mlp
+from mtnets.tasks.families.splits import PARTS, check_splits, split_names
 from mtnets.tasks.family import Family, Options, Recipe
 from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, read_cells
 from mtnets.tasks.inputs.table_inputs import TableInputs
 from mtnets.tasks.sampling.rows import Rows
 from mtnets.tasks.sampling.sizes import Sizes
 
-SPLITS = ("train", "validation", "test")
 # α and length served on Parkinson's telemonitoring; other tables may want others
 RECIPE = Recipe(inner_lr=0.05, inner_steps=5, meta_batch=16, meta_steps=5_000, inner_clip=10.0, clip_norm=10.0)
 
@@ -112,7 +112,7 @@ def table_family(cells: Cells, options: Table) -> Family:
     _check(options)
     features = _features(cells, options)
     tasks = _tasks(cells, options)
-    split = split_tasks(list(tasks), options.splits, options.split_seed)
+    split = split_names(list(tasks), options.splits, options.split_seed)
     used, training = cells.take(_rows(tasks, list(tasks))), cells.take(_rows(tasks, split["train"]))
     inputs = TableInputs.of(
         training, features, options.target, options.task_column,
@@ -126,7 +126,7 @@ def table_family(cells: Cells, options: Table) -> Family:
             {task: examples[task] for task in split[part]},
             **dataclasses.asdict(_sizes(options)), ahead=options.ahead, inputs=inputs, split=part,
         )
-        for part in SPLITS
+        for part in PARTS
     )  # fmt: skip
     return Family(
         train, validation, test, "cross-entropy" if inputs.classes else "mse", RECIPE,
@@ -143,8 +143,7 @@ def _check(options: Table) -> None:
     _sizes(options)
     if options.kind not in ("auto", "regression", "classification"):
         raise OptionError(f"kind is {options.kind!r}; it must be 'auto', 'regression' or 'classification'.")
-    if len(options.splits) != 3 or min(options.splits) <= 0:
-        raise OptionError(f"splits is {options.splits}; it must be three shares above 0: training, validation, test.")
+    check_splits(options.splits)
 
 
 def _features(cells: Cells, options: Table) -> list[str]:
@@ -198,13 +197,3 @@ def _tasks(cells: Cells, options: Table) -> dict[str, NDArray[np.intp]]:
 
 def _rows(tasks: Mapping[str, NDArray[np.intp]], names: Sequence[str]) -> NDArray[np.intp]:
     return np.concatenate([tasks[name] for name in names])
-
-
-def split_tasks(names: list[str], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
-    """These names, at least three, in three parts of about these shares, each of at least one."""
-    order = np.random.default_rng(seed).permutation(len(names))
-    first, second = np.round(np.cumsum(shares)[:2] / sum(shares) * len(names)).astype(int)
-    first = min(max(first, 1), len(names) - 2)
-    second = min(max(second, first + 1), len(names) - 1)
-    parts = np.split(order, [first, second])
-    return {split: [names[int(i)] for i in part] for split, part in zip(SPLITS, parts, strict=True)}
