@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 HERE = str(Path(__file__).parent)
+BEGINNING = 3  # letters that two names have in common where one may be meant by the other
 # Control characters, line breaks, marks that change the direction of writing, and bytes that are no text
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -54,9 +55,16 @@ def listed(values: Sequence[str], most: int = 12) -> str:
 def one_of(name: str, known: Iterable[str]) -> str:
     """The end of an error about a name that does not exist: the one that may be meant, and those that there are."""
     names = list(known)
-    similar = difflib.get_close_matches(name, names, 1)
-    meant = f"perhaps {similar[0]!r} is meant; " if similar else ""
-    return f"{meant}choose one of {', '.join(names)}."
+    return f"{perhaps(name, names)}choose one of {', '.join(names)}."
+
+
+def perhaps(name: str, known: Iterable[str]) -> str:
+    """`perhaps 'huber' is meant; `, where a name is like one of those known, or begins as one does."""
+    names = {each.lower(): each for each in known}
+    similar = difflib.get_close_matches(name.lower(), names, 1)
+    begins = [each for each in names if each.startswith(name.lower()[:BEGINNING])] if len(name) >= BEGINNING else []
+    meant = next(iter([*similar, *begins]), None)
+    return "" if meant is None else f"perhaps {names[meant]!r} is meant; "
 
 
 def warn(message: str) -> None:

@@ -105,6 +105,8 @@ class Method(abc.ABC):
     def __init_subclass__(cls, *, register: bool = True) -> None:
         if not cls.__dict__.get("name"):
             cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls.__name__).lower()
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = Method.__repr__  # which a dataclass would replace otherwise
         if register:
             before = METHODS.get(cls.name)
             if before is not None and before.__module__ != cls.__module__:
@@ -161,6 +163,13 @@ class Method(abc.ABC):
                     "gradient; use Exact() or FirstOrder(), or a method that learns none."
                 )
         _ = self.before  # raises for an optimiser or a clipping that is not possible
+
+    def __repr__(self) -> str:
+        """The call that makes it, with the options that are not the defaults: `mt_net(inner_lr=0.01)`."""
+        name = self.name if METHODS.get(self.name) is type(self) else type(self).__name__
+        chosen = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))
+        options = [f"{field.name}={value!r}" for field, value in chosen if value != field.default]
+        return f"{name}({', '.join(options)})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # without what is cached

@@ -71,6 +71,12 @@ class AdaptedModel:
     inner_steps: int | None = None
     loss: Loss | None = None
 
+    def __repr__(self) -> str:
+        """`<AdaptedModel of <Model …>, 1 inner step, 3 of 5 outputs>`."""
+        steps = "" if self.inner_steps is None else f", {self.inner_steps} inner step{'s' * (self.inner_steps != 1)}"
+        used = "" if self.used is None else f", {int(self.used.sum())} of {len(self.used)} outputs"
+        return f"<AdaptedModel of {self.model!r}{steps}{used}>"
+
     def __call__(self, x: Any) -> Array:
         """Predictions `[examples, outputs]` for inputs `[examples, ...]` or a table; logits of unused outputs are
         −∞.
@@ -270,6 +276,9 @@ class AdaptedModels:
     moved: Mapping[str, Array]
     inputs: tuple[Inputs, ...]
     used: Array | None = None
+
+    def __repr__(self) -> str:
+        return f"<AdaptedModels, {len(self)} of {self.like.model!r}>"
 
     def __len__(self) -> int:
         return len(jax.tree.leaves(self.params)[0])

@@ -49,6 +49,9 @@ class AdaptedEnsemble:
                     "one known loss."
                 )
 
+    def __repr__(self) -> str:
+        return f"<AdaptedEnsemble of {len(self)}, the first {self.members[0]!r}>"
+
     def __len__(self) -> int:
         return len(self.members)
 

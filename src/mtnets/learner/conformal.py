@@ -44,6 +44,10 @@ class Conformal:
     adapted_by: tuple[tuple[str, int], ...]
     scaled: bool
 
+    def __repr__(self) -> str:
+        """`<Conformal for loss gaussian: covers 90% by 200 tasks>`."""
+        return f"<Conformal for loss {self.loss.name}: covers {self.coverage:.0%} by {self.num_tasks} tasks>"
+
     def interval(self, adapted: AdaptedModel | AdaptedEnsemble, x: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """Lower and upper ends of intervals, `[examples, targets]` each, in units of the targets.
 

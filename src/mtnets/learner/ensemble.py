@@ -51,6 +51,9 @@ class Ensemble:
                     "different seeds."
                 )
 
+    def __repr__(self) -> str:
+        return f"<Ensemble of {len(self)}, the first {self.learners[0]!r}>"
+
     def __len__(self) -> int:
         return len(self.learners)
 

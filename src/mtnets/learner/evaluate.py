@@ -151,6 +151,12 @@ class Estimate:
             others = {name: scores for name, scores in self.each.items() if name not in (self.metric, LOSS)}
             np.savez_compressed(file, scores=self.scores, losses=self.losses, **others)  # type: ignore[arg-type]
 
+    def __repr__(self) -> str:
+        """`<Estimate accuracy 0.9870 ± 0.0020 on 600 tasks after 3 inner steps>`."""
+        steps, half = len(self.mean) - 1, "" if self.num_tasks < 2 or self.stream else f" ± {self.ci95[-1]:.4f}"
+        where = "along a stream" if self.stream else f"after {steps} inner step{'s' * (steps != 1)}"
+        return f"<Estimate {self.metric} {self.final:.4f}{half} on {self.num_tasks} tasks {where}>"
+
     def __str__(self) -> str:
         lines = [f"{self.metric} on {self.num_tasks} tasks", "inner steps         mean ± 95 %    median  diverged"]
         for step, (mean, ci, median, diverged) in enumerate(

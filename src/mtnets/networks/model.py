@@ -1,9 +1,11 @@
 """A model is a pair of pure functions over pytrees, `init` and `apply`; built-in models can be built again by name."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, ParamSpec, get_args
 
@@ -85,6 +87,15 @@ class Model:
             if not callable(getattr(self, name)):
                 raise OptionError(f"{name} is {getattr(self, name)!r}; it must be a function.")
         object.__setattr__(self, "apply", full_precision(self.apply))
+
+    def __repr__(self) -> str:
+        """`<Model conv4: (28, 28, 1) → 5, 111,936 numbers, norm support>`."""
+        name = "of your own" if self.config is None else self.config["network"]
+        text = f"<Model {name}: {self.input_shape}"
+        with contextlib.suppress(Exception):  # functions of the user's that fail are reported where they are used
+            numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self._shapes[0]))
+            text += f" → {self.outputs}, {numbers:,} numbers"
+        return f"{text}{'' if self.norm == 'none' else f', norm {self.norm}'}>"
 
     @functools.cached_property
     def inputs(self) -> Any:

@@ -65,6 +65,14 @@ class Family:
     inputs: Inputs = AS_THEY_ARE
     classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """`<Family omniglot: ways 5, shots 1, queries 1, 1100/100/423 classes, loss cross-entropy>`."""
+        name = type(self.train).__name__ if self.options is None else self.options.family
+        sizes = {each: getattr(self.options, each, None) for each in ("ways", "shots", "queries")}
+        facts = [f"{each} {size}" for each, size in sizes.items() if size is not None]
+        facts += [f"{'/'.join(str(len(names)) for names in self.classes.values())} classes"] if self.classes else []
+        return f"<Family {name}: {', '.join([*facts, f'loss {as_loss(self.loss).name}'])}>"
+
     def network(self, loss: LossLike) -> "Model":
         """The usual network, with as many outputs for each number to predict as a loss takes.
 
