@@ -1,6 +1,7 @@
 """Images and tasks that tests are made of."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
+from mtnets.files import checked, parse_json
 from mtnets.inner.task import Distribution, Task
 
 
@@ -22,6 +24,12 @@ def png(picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
+
+
+def log_without_times(run: Path) -> list[dict[str, Any]]:
+    """The lines of the log of a run, without what differs between two runs that are the same."""
+    lines = [checked(parse_json(line)) for line in (run / "metrics.jsonl").read_bytes().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
 def draw(distribution: Distribution, tasks: int, seed: int = 0) -> Task:

@@ -145,10 +145,10 @@ def record(folder: Path, path: Path) -> int:
         kept["plan"] = types.SimpleNamespace(config=plan.config, seeds=plan.seeds, training=plan.training)
         on_open(self, path, plan, **choices)
 
-    def recorded(self: RunFolder, event: Any) -> None:
+    def recorded(self: RunFolder, event: Any, seconds: float) -> None:
         position = jax.tree.map(np.asarray, event.position)._replace(step=event.position.step)
         events.append(dataclasses.replace(event, position=position))
-        on_event(self, event)
+        on_event(self, event, seconds)
 
     def finished(self: RunFolder, result: Any) -> Any:
         kept["result"] = pickle.dumps(result)
@@ -180,7 +180,7 @@ def replay(recording: dict[str, Any]) -> Work:
                 run.begin_log(latest)
                 for event in events:
                     if event.position.step > latest:
-                        run.record(event)
+                        run.record(event, seconds=0.0)
                 run.check_present()
                 result = pickle.loads(recording["result"])
                 result.learner.save(folder)
@@ -236,6 +236,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
     from mtnets.files import read_json
     from mtnets.learner.tensors import read_tensors
+    from tests.samples import log_without_times
 
     arrays, _ = read_tensors(folder / "learner.safetensors")
     with np.load(folder / "scores.npz") as scores:
@@ -243,7 +244,7 @@ def contents(folder: Path) -> dict[str, Any]:
     return {
         "learner": {name: array.tobytes() for name, array in sorted(arrays.items())},
         "scores": tested,
-        "log": (folder / "metrics.jsonl").read_bytes(),
+        "log": log_without_times(folder),
         "test": read_json(folder / "result.json")["test"],
         "names": sorted(path.name for path in folder.iterdir()),
         "checkpoints": sorted(path.name for path in (folder / "checkpoints").iterdir()),

@@ -110,8 +110,8 @@ def test_a_sweep_that_is_stopped_goes_on(
 ) -> None:
     record = RunFolder.record
 
-    def stop(self: RunFolder, event: object) -> None:
-        record(self, event)
+    def stop(self: RunFolder, event: object, seconds: float) -> None:
+        record(self, event, seconds)
         if isinstance(event, Logged):
             os.kill(os.getpid(), signal.SIGINT)
             monkeypatch.setattr(RunFolder, "record", record)

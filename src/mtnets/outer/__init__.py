@@ -1,7 +1,7 @@
 """The outer loop: settings, the meta-gradient, the compiled program, the loop, the run folder.
 
-Reading order: gradient, program, settings, plan, phases, loop, forecast, batching, checkpoints, run, folders, progress,
-train.
+Reading order: gradient, program, settings, plan, phases, loop, log, forecast, batching, checkpoints, run, folders,
+opening, progress, train.
 """
 
 from mtnets.outer.forecast import Need, memory_needed

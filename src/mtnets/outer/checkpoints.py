@@ -25,10 +25,15 @@ class Checkpoints:
     Args:
       folder: where they are or will be.
       belongs_to: what tells this run from any other, as JSON.
+
+    Attributes:
+      folder: where they are.
+      seconds: of training until the checkpoint that was read last; 0 before one is read.
     """
 
     def __init__(self, folder: Path, belongs_to: Mapping[str, Any]) -> None:
         self.folder = folder
+        self.seconds = 0.0
         self._belongs_to = dict(belongs_to)
         self._drop_old()  # which a process that was killed left
 
@@ -48,8 +53,13 @@ class Checkpoints:
             if later > step and path.is_file():
                 path.unlink()
 
-    def save(self, step: int, trees: Mapping[str, Any]) -> None:
+    def save(self, step: int, trees: Mapping[str, Any], seconds: float = 0.0) -> None:
         """Saves pytrees of arrays by name as the checkpoint of a meta-step. When this returns, it is on the disk.
+
+        Args:
+          step: the meta-step.
+          trees: what is kept.
+          seconds: of training until now.
 
         Raises:
           RunError: if it cannot be written; the one before stays.
@@ -59,7 +69,8 @@ class Checkpoints:
             return
         arrays = {f"{part}.{name}": a for part, tree in trees.items() for name, a in leaves_by_path(tree).items()}
         try:
-            write_tensors(self._path(step), arrays, {"kind": KIND, "run": self._belongs_to, "meta_step": step})
+            card = {"kind": KIND, "run": self._belongs_to, "meta_step": step, "seconds": round(seconds, 3)}
+            write_tensors(self._path(step), arrays, card)
             self._drop_old()
         except OSError as error:
             kept = "there is none before it" if before is None else f"the one of meta-step {before} stays"
@@ -82,6 +93,7 @@ class Checkpoints:
             with reading(path, KIND):
                 belongs_to = {**card["run"], "meta_step": card["meta_step"]}
                 trees = fill(like, arrays, path)
+                seconds = float(card.get("seconds", 0.0))  # checkpoints of earlier versions do not tell it
         except RunError as error:
             raise _unusable(path, error) from error
         this = {**self._belongs_to, "meta_step": step}
@@ -90,6 +102,7 @@ class Checkpoints:
                 f"The checkpoint {path} belongs to another run ({belongs_to}; this is {this}). Put back the file that "
                 "was there, or start anew with overwrite=True."
             )
+        self.seconds = seconds
         return trees
 
     def _drop_old(self) -> None:

@@ -111,15 +111,24 @@ class RunFolders:
                     f"meta-step ({places}); resume them one by one, or start anew with overwrite=True."
                 )
 
-    def record(self, event: Event) -> None:
+    @property
+    def seconds(self) -> float:
+        """Of training until the checkpoint that the runs go on from."""
+        return max((folder.checkpoints.seconds for folder in self.each), default=0.0) if is_first() else 0.0
+
+    def record(self, event: Event, seconds: float) -> None:
         """Does what an event of the loop asks for in the folder of each run: a line of the log, or a checkpoint.
+
+        Args:
+          event: what happened.
+          seconds: of training until now.
 
         Raises:
           RunError: where a folder was removed, or cannot be written.
         """
         if isinstance(event, Logged | Validated | CheckpointDue):
             for run, folder in enumerate(self.each):
-                folder.record(as_alone(self.plan, event, run))
+                folder.record(as_alone(self.plan, event, run), seconds)
 
     def save(self, learners: Sequence[Learner]) -> None:
         """Writes the learner of each run."""

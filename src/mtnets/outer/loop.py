@@ -41,6 +41,18 @@ class Best(NamedTuple):
     state: Any
 
 
+class Mark(NamedTuple):
+    """The last validation that counted as better, from which patience counts.
+
+    Attributes:
+      score: as that of `Best`, `[runs]`.
+      step: its meta-step, 0 before any, `[runs]`.
+    """
+
+    score: Array
+    step: Array
+
+
 class Position(NamedTuple):
     """Where a training is.
 
@@ -49,12 +61,14 @@ class Position(NamedTuple):
       outer: state of the training.
       best: the best learner so far.
       sums: of the metrics since the last line of the log, of each run, `[runs]`.
+      mark: from which patience counts; None without any.
     """
 
     step: int
     outer: Outer
     best: Best
     sums: Mapping[str, Array]
+    mark: Mark | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +130,20 @@ class CheckpointDue(Event):
     signal: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
 class Ended(Event):
-    """The training is over."""
+    """The training is over.
+
+    Attributes:
+      early: whether its patience was, before the last meta-step.
+    """
+
+    early: bool = False
 
 
 def of_run(position: Position, run: int) -> Position:
     """The position of one of the runs side by side, as if it were alone."""
-    outer, best, sums = jax.tree.map(lambda leaf: leaf[run : run + 1], (position.outer, position.best, position.sums))
-    return Position(position.step, outer, best, sums)
+    return Position(position.step, *jax.tree.map(lambda leaf: leaf[run : run + 1], position[1:]))
 
 
 def as_alone(plan: Plan, event: Event, run: int) -> Event:
@@ -143,9 +163,9 @@ def as_alone(plan: Plan, event: Event, run: int) -> Event:
 def begin(plan: Plan) -> Position:
     """The start of a training."""
     outer = jax.jit(plan.program.init)(plan.keys, plan.inner_lr)
-    nothing = jnp.full(plan.runs, -jnp.inf)
-    best = Best(nothing, jnp.zeros(plan.runs, jnp.int32), outer.meta, outer.state)
-    return Position(0, outer, best, plan.program.no_metrics())
+    score, step = jnp.full(plan.runs, -jnp.inf), jnp.zeros(plan.runs, jnp.int32)
+    best = Best(score, step, outer.meta, outer.state)
+    return Position(0, outer, best, plan.program.no_metrics(), Mark(score, step) if plan.training.patience else None)
 
 
 def training_events(
@@ -162,11 +182,12 @@ def training_events(
     """
     training = plan.training
     total, every = training.meta_steps, training.validate_every
-    if position.step < total:
+    if not (over := _is_over(plan, position)):
         phases.compile(position.step, position.outer, position.sums)
         yield Compiled(position, phases.compile_seconds, phases.bytes)
     length, saved = 1, time.perf_counter()
-    while (step := position.step) < total:
+    while not over:
+        step = position.step
         marks = (training.log_every, every, training.checkpoint_every)
         end = min(step + length, phases.end(step), *(_next(step, mark) for mark in marks))
         outer, sums, seconds = phases.run(step, end, position.outer, position.sums)
@@ -179,17 +200,18 @@ def training_events(
             position = position._replace(sums=plan.program.no_metrics())
         if _is_at(end, every, total):
             scores = _validate(plan, position)
-            position = position._replace(best=_better(plan, position, scores))
+            position = position._replace(best=_better(plan, position, scores), mark=_marked(plan, position, scores))
             yield Validated(position, scores)
+        over = _is_over(plan, position)
         late = agreed(time.perf_counter() - saved) >= training.checkpoint_seconds
         signal = largest(stop())
-        if late or signal or _is_at(end, training.checkpoint_every, total) or end == total:
+        if late or signal or _is_at(end, training.checkpoint_every, total) or over:
             yield CheckpointDue(position, signal)
             saved = time.perf_counter()
     if not every or total == 0:  # nothing was chosen: the last learner counts
         last = jnp.full(plan.runs, position.step, jnp.int32)
         position = position._replace(best=Best(position.best.score, last, *_now(position)))
-    yield Ended(position)
+    yield Ended(position, early=position.step < total)
 
 
 def learners(plan: Plan, best: Best, failed: Array | None = None) -> list[Learner]:
@@ -294,6 +316,24 @@ def _better(plan: Plan, position: Position, scores: tuple[float, ...]) -> Best:
 
     now = Best(score, jnp.full(len(scores), position.step, jnp.int32), *_now(position))
     return jax.tree.map(choose, now, best)
+
+
+def _marked(plan: Plan, position: Position, scores: tuple[float, ...]) -> Mark | None:
+    """The mark, moved to these scores where they are better by more than `min_delta`."""
+    mark = position.mark
+    if mark is None:
+        return None
+    score = _sign(plan) * jnp.asarray(scores)
+    better = jnp.isfinite(score) & (score > mark.score + plan.training.min_delta)
+    return Mark(jnp.where(better, score, mark.score), jnp.where(better, position.step, mark.step))
+
+
+def _is_over(plan: Plan, position: Position) -> bool:
+    """Whether the training is at its end, or its patience is."""
+    training, mark = plan.training, position.mark
+    if position.step >= training.meta_steps or mark is None:
+        return position.step >= training.meta_steps
+    return bool((position.step - mark.step >= training.patience * training.validate_every).all())
 
 
 def _is_at(step: int, every: int, total: int) -> bool:

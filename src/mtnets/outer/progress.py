@@ -1,75 +1,130 @@
-"""What a person sees while a training runs: a live line in a terminal, plain lines elsewhere."""
+"""What a person sees while a training runs: two live lines in a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from mtnets.memory import in_words
-from mtnets.outer.loop import Advanced, Compiled, Event, Logged
+from mtnets.outer.loop import Advanced, Compiled, Ended, Event, Logged, Position, Validated
+from mtnets.outer.opening import opening
+from mtnets.outer.plan import Plan
 
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
+ESTIMATE_SECONDS = 2.0  # of training, before which the time that is left is not told
+MOST_LAYERS = 4  # whose shares are told one by one
 
 
 class Display:
     """Progress on standard error.
 
     Args:
-      start: meta-step to begin with.
-      total: meta-steps of the training.
+      plan: of the training.
+      position: where it begins.
       show: whether to show anything.
     """
 
-    def __init__(self, start: int, total: int, show: bool = True) -> None:
+    def __init__(self, plan: Plan, position: Position, show: bool = True) -> None:
         self._console = Console(stderr=True)
         self._show = show
-        self._total = total
-        self._begun = (time.perf_counter(), start)
+        self._plan = plan
+        self._total = plan.training.meta_steps
+        self._begun: tuple[float, int] | None = None  # when the first meta-steps were taken, which take longer
         self._last = 0.0
-        self._live: Progress | None = None
-        if show and self._console.is_terminal:
-            self._live = Progress(
-                TextColumn("meta-training"),
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
+        self._estimated = False
+        self._validation = ""
+        self._live: Live | None = None
+        if not show:
+            return
+        self._open(position)
+        if self._console.is_terminal:
+            self._live = Live(console=self._console)
             self._live.start()
-            self._bar = self._live.add_task("", total=total, completed=start, text="compiling")
-        elif show:
-            self.note(f"compiling; {total - start} meta-steps to go")
+            self._draw(position.step, "", "compiling")
+        else:
+            self.note(f"compiling; {self._total - position.step:,} meta-steps to go")
+
+    def _open(self, position: Position) -> None:
+        words = list(opening(self._plan, position))
+        if not self._console.is_terminal:
+            for word, said in words:
+                self.note(f"{word}: {said}")
+            return
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for word, said in words:
+            grid.add_row(Text(word, "dim"), Text(said))
+        self._console.print(grid)
 
     def note(self, text: str) -> None:
         """One line that stays."""
         if self._show:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
     def show(self, event: Event) -> None:
         """Shows where the training is: speed, means over the last meta-steps, the share of units that move."""
-        if isinstance(event, Compiled):
-            self._begun = (time.perf_counter(), event.position.step)  # speed is counted without compilation
-            self.note(f"compiled in {event.seconds:.1f} s; a meta-step needs {in_words(event.bytes)} of memory")
-        elif isinstance(event, Advanced) and not isinstance(event, Logged) and self._show:
-            self._update(event.position.step, event.metrics, event.moving)
+        if not self._show:
+            return
+        match event:
+            case Compiled():
+                self._begun = None  # speed is counted without compilation
+                self.note(f"compiled in {event.seconds:.1f} s; a meta-step needs {in_words(event.bytes)} of memory")
+            case Validated():
+                self._validation = self._validated(event)
+            case Advanced() if not isinstance(event, Logged):
+                self._update(event.position.step, describe(event.metrics, event.moving))
+            case Ended(early=True):
+                self.note(self._reason(event.position))
 
-    def _update(self, step: int, metrics: Mapping[str, float], moving: Mapping[str, float]) -> None:
+    def _validated(self, event: Validated) -> str:
+        """`validation 0.44, best 0.43 at 1,000`; of several runs their mean, and no best."""
+        text = f"validation {sum(event.scores) / len(event.scores):.4g}"
+        best, sign = event.position.best, 1 if self._plan.criterion.higher_is_better else -1
+        if self._plan.runs > 1 or not math.isfinite(score := float(best.score[0])):
+            return text
+        return f"{text}, best {sign * score:.4g} at {int(best.step[0]):,}"
+
+    def _reason(self, position: Position) -> str:
+        training, mark = self._plan.training, position.mark
+        delta = f" by more than {training.min_delta:g}" if training.min_delta else ""
+        since = f"meta-step {int(mark.step[0]):,}" if mark is not None and mark.step[0] else "the start"
+        return (
+            f"Stopped at meta-step {position.step:,}: {training.patience} validations were not better{delta} than that "
+            f"of {since}. The best learner is kept."
+        )
+
+    def _update(self, step: int, numbers: str) -> None:
         now = time.perf_counter()
-        rate = (step - self._begun[1]) / max(now - self._begun[0], 1e-9)
-        text = f"{rate:.4g} meta-steps/s · {describe(metrics, moving)}"
+        begun, begin = self._begun = self._begun or (now, step)
+        rate = (step - begin) / max(now - begun, 1e-9)
+        parts = [f"{rate:,.4g} meta-steps/s", f"{duration((self._total - step) / rate)} left"] if rate else []
+        numbers = " · ".join(filter(None, [numbers, self._validation]))
+        if rate and not self._estimated and now - begun >= ESTIMATE_SECONDS:
+            self._estimated = True
+            self.note(f"at {': '.join(parts)}")
         if self._live is not None:
-            self._live.update(self._bar, completed=step, text=text)
+            self._draw(step, "  ".join(parts), numbers)
         elif now - self._last >= PLAIN_SECONDS or step == self._total:
             self._last = now
-            left = (self._total - step) / max(rate, 1e-9)
-            self.note(f"{step}/{self._total} · {int(left // 60)}:{int(left % 60):02d} left · {text}")
+            self.note(" · ".join([f"{step:,}/{self._total:,}", *parts, numbers]))
+
+    def _draw(self, step: int, speed: str, numbers: str) -> None:
+        """A bar that takes what the line leaves, and the numbers below it."""
+        if self._live is not None:
+            line = Table.grid(expand=True, padding=(0, 2, 0, 0))
+            line.add_column(ratio=1)
+            line.add_column(no_wrap=True)
+            line.add_row(ProgressBar(max(1, self._total), step), f"{step:,}/{self._total:,}  {speed}".rstrip())
+            self._live.update(Group(line, Text(numbers)))
 
     def close(self) -> None:
-        """Ends the live line."""
+        """Ends the live lines."""
         if self._live is not None:
             self._live.stop()
 
@@ -82,10 +137,18 @@ class Display:
 
 
 def describe(metrics: Mapping[str, Any], moving: Mapping[str, float]) -> str:
-    """`loss 4.1 → 0.6 · accuracy 93.2 % · moving .41/.38`."""
+    """`loss 4.1 → 0.6 · accuracy 93.2% · moving .41/.38`."""
     text = f"loss {metrics['pre_loss']:.4g} → {metrics['post_loss']:.4g}"
     if "accuracy" in metrics:
         text += f" · accuracy {metrics['accuracy']:.1%}"
-    if moving:
-        text += " · moving " + "/".join(f"{share:.2f}".lstrip("0") for share in moving.values())
-    return text
+    shares = [f"{share:.2f}".lstrip("0") for share in moving.values()]
+    if len(shares) > MOST_LAYERS:
+        return f"{text} · moving {min(shares)}–{max(shares)}"
+    return f"{text} · moving {'/'.join(shares)}" if shares else text
+
+
+def duration(seconds: float) -> str:
+    """`2:05`, `1:02:05`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

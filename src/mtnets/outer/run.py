@@ -34,7 +34,8 @@ from mtnets.learner.evaluate import Estimate
 from mtnets.learner.learner import Learner
 from mtnets.networks.models import model_from_config
 from mtnets.outer.checkpoints import Checkpoints
-from mtnets.outer.loop import CheckpointDue, Event, Logged, Position, Validated
+from mtnets.outer.log import line_of
+from mtnets.outer.loop import CheckpointDue, Event, Position
 from mtnets.outer.plan import Plan, with_tasks_at_once
 from mtnets.outer.settings import Training, training_from_json
 from mtnets.processes import in_first, largest
@@ -66,6 +67,7 @@ class RunResult(NamedTuple):
       learner: the best one on validation tasks.
       test: its scores on test tasks.
       meta_steps: length of the training.
+      stopped_early: whether its patience was over before that of the settings.
       seconds_per_meta_step: of all runs side by side; None if no meta-step was timed.
       compile_seconds: time spent in compilation.
       peak_memory_bytes: of the device if it reports that, otherwise of the process; None where neither is known.
@@ -77,6 +79,7 @@ class RunResult(NamedTuple):
     learner: Learner
     test: Estimate
     meta_steps: int
+    stopped_early: bool
     seconds_per_meta_step: float | None
     compile_seconds: float
     peak_memory_bytes: int | None
@@ -88,6 +91,7 @@ class RunResult(NamedTuple):
         """As it is kept in `result.json`."""
         return {
             "meta_steps": self.meta_steps,
+            "stopped_early": self.stopped_early,
             "best_meta_step": self.learner.record["meta_step"],
             "validation": self.learner.record["validation"],
             "failed": self.learner.record["failed"],
@@ -208,22 +212,21 @@ class RunFolder:
         with replacing(path) as file:
             file.write(b"".join(kept))
 
-    def record(self, event: Event) -> None:
+    def record(self, event: Event, seconds: float) -> None:
         """Does what an event of the loop asks for: a line of the log, or a checkpoint.
+
+        Args:
+          event: what happened.
+          seconds: of training until now.
 
         Raises:
           RunError: where the folder was removed, or cannot be written.
         """
-        position = event.position
-        match event:
-            case Logged(metrics=metrics, moving=moving):
-                skipped = int(position.outer.skipped.sum())
-                self._log({"step": position.step, **metrics, "moving": moving, "skipped": skipped})
-            case Validated(scores=scores):
-                self._log({"step": position.step, "validation": list(scores)})
-            case CheckpointDue():
-                self.check_present()
-                self.checkpoints.save(position.step, state(position))
+        if (line := line_of(event, seconds)) is not None:
+            self._log(line)
+        if isinstance(event, CheckpointDue):
+            self.check_present()
+            self.checkpoints.save(event.position.step, state(event.position), seconds)
 
     def _log(self, line: Mapping[str, Any]) -> None:
         self.check_present()
@@ -247,7 +250,7 @@ class RunFolder:
 
 def state(position: Position) -> dict[str, Any]:
     """What a checkpoint keeps of a position, besides its meta-step."""
-    return {"outer": position.outer, "best": position.best, "sums": position.sums}
+    return {"outer": position.outer, "best": position.best, "sums": position.sums, "mark": position.mark}
 
 
 def peak_memory() -> int | None:

@@ -26,6 +26,7 @@ LEAST = {
     "first_order_steps": 0,
     "skip_nonfinite": 0,
     "validate_every": 0,
+    "patience": 0,
     "validation_tasks": 1,
     "test_tasks": 1,
     "log_every": 1,
@@ -69,6 +70,8 @@ class TrainingOptions(TypedDict, total=False):
     clip_norm: float | Off
     skip_nonfinite: int
     validate_every: int
+    patience: int
+    min_delta: float
     validation_tasks: int
     test_tasks: int
     log_every: int
@@ -103,6 +106,8 @@ class Training:
       clip_norm: clips the norm of the meta-gradient; off does not. Defaults to that of the task family.
       skip_nonfinite: meta-steps that may be left out because a loss or gradient was not finite.
       validate_every: meta-steps between two validations; the best learner is kept. 0 keeps the last one.
+      patience: validations without a better score after which the training stops; 0 trains to the end.
+      min_delta: by how much a score must be better to count for patience; the best learner is kept in any case.
       validation_tasks: tasks of a validation.
       test_tasks: tasks of the test at the end of a run with a folder.
       log_every: meta-steps between two lines of metrics.jsonl; each line is a mean over them.
@@ -130,6 +135,8 @@ class Training:
     clip_norm: float | Off = "off"
     skip_nonfinite: int = 0
     validate_every: int = 500
+    patience: int = 0
+    min_delta: float = 0.0
     validation_tasks: int = 200
     test_tasks: int = 600
     log_every: int = 100
@@ -155,6 +162,7 @@ class Training:
         for name in POSITIVE:
             if getattr(self, name) not in WORDS.get(name, ()):
                 object.__setattr__(self, name, float(getattr(self, name)))  # a whole number may have more than 64 bits
+        self._check_patience()
         if self.stream and self.inner_batch_size != "all":
             raise OptionError(
                 f"inner_batch_size is {self.inner_batch_size}, and a stream is learned in inner_steps slices; leave it "
@@ -167,6 +175,19 @@ class Training:
             )
         if self.schedule not in ("constant", "cosine"):
             raise OptionError(f"schedule is {self.schedule!r}; it must be 'constant' or 'cosine'.")
+
+    def _check_patience(self) -> None:
+        if not 0 <= self.min_delta < float("inf"):
+            raise OptionError(f"min_delta is {self.min_delta}; it must be a number of at least 0.")
+        if self.patience and not self.validate_every:
+            raise OptionError(
+                f"patience is {self.patience}, and with validate_every=0 there are no validations to count; ask for "
+                "some, or leave it out."
+            )
+        if self.min_delta and not self.patience:
+            raise OptionError(
+                f"min_delta is {self.min_delta}, which patience alone uses; set patience, or leave it out."
+            )
 
     def optimiser(self) -> optax.GradientTransformation:
         """Adam with this schedule and clipping; AdamW where weights decay. Clipping sees all gradients, whatever their

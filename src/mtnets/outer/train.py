@@ -2,9 +2,10 @@
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Unpack, overload
+from typing import Any, NamedTuple, Unpack, overload
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ from mtnets.outer.batching import fastest
 from mtnets.outer.folders import RunFolders, folders_below
 from mtnets.outer.forecast import warn_of_memory
 from mtnets.outer.gradient import drawn_and_keys
+from mtnets.outer.log import Listener, OnLog, lines_of
 from mtnets.outer.loop import (
     CheckpointDue,
     Compiled,
@@ -43,6 +45,19 @@ from mtnets.stopping import Stopping, stopping
 from mtnets.tasks import Family
 
 Callback = Callable[[int, list[Learner]], None]
+
+
+class Watch(NamedTuple):
+    """Who sees a training while it runs.
+
+    Attributes:
+      progress: whether a person does, on standard error.
+      callback, on_log: as for `meta_train`.
+    """
+
+    progress: bool
+    callback: Callback | None
+    on_log: OnLog | None
 
 
 class NotFinite(RunError):
@@ -76,6 +91,7 @@ def meta_train(
     progress: bool = True,
     report: bool = True,
     callback: Callback | None = None,
+    on_log: OnLog | None = None,
     **options: Unpack[TrainingOptions],
 ) -> Learner: ...
 @overload
@@ -97,6 +113,7 @@ def meta_train(
     progress: bool = True,
     report: bool = True,
     callback: Callback | None = None,
+    on_log: OnLog | None = None,
     **options: Unpack[TrainingOptions],
 ) -> list[Learner]: ...
 @checked_arguments
@@ -118,6 +135,7 @@ def meta_train(
     progress: bool = True,
     report: bool = True,
     callback: Callback | None = None,
+    on_log: OnLog | None = None,
     **options: Unpack[TrainingOptions],
 ) -> Learner | list[Learner]:
     """Meta-trains a network so that a few examples and a few gradient steps teach it a new task.
@@ -150,6 +168,10 @@ def meta_train(
       report: whether to write `report.html` into the folder of each run at its end (`mtnets.report`). If that fails, a
         warning says so and nothing of the run is lost. `MTNETS_REPORT=0` in the environment switches it off too.
       callback: `callback(meta_step, learners)`, called after each validation with the learners as they are then.
+      on_log: `on_log(line)`, called with each line of the log, a mapping: the meta-step (`step`), `seconds` of
+        training, and the losses and metrics, or the scores of a `validation`. Of several seeds each line tells its
+        `seed` and its `inner_lr`. What it raises ends the training, after a checkpoint. `mtnets.loggers` has some for
+        programs that draw curves.
       **options: fields of `mtnets.Training`, for example `meta_steps=60_000`.
 
     Returns:
@@ -166,12 +188,17 @@ def meta_train(
     choices |= {"loss": loss, "inner_loss": inner_loss, "metrics": metrics, "best": best}
     plan = make_plan(model, method, tasks, **choices, options=options)  # type: ignore[arg-type]
     several = isinstance(seed, Sequence)
+    if plan.runs > 1 and plan.training.patience:
+        raise OptionError(
+            f"patience is {plan.training.patience}, and the {plan.runs} runs side by side end together; leave it out, "
+            "or train each seed by a call of its own."
+        )
     if out is None:
-        learners, _ = _follow(plan, _start(plan, kept=False), None, progress, callback)
+        learners, *_ = _follow(plan, _start(plan, kept=False), None, Watch(progress, callback, on_log))
     else:
         folders = folders_below(Path(out), plan, by_rate=inner_lr is not None) if several else [Path(out)]
-        how = {"resume": resume, "overwrite": overwrite, "progress": progress, "report": report}
-        results = train_in(folders, plan, **how, callback=callback)
+        how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "progress": progress, "report": report}
+        results = train_in(folders, plan, **how, callback=callback, on_log=on_log)
         learners = [result.learner for result in results]
     return learners if several else learners[0]
 
@@ -194,6 +221,7 @@ def run_training(
     progress: bool = True,
     report: bool = True,
     callback: Callback | None = None,
+    on_log: OnLog | None = None,
     **options: Unpack[TrainingOptions],
 ) -> RunResult:
     """Meta-trains in a folder and returns the whole result: the learner, its scores on test tasks, and times.
@@ -212,8 +240,8 @@ def run_training(
         optimiser=optimiser,
         options=options,
     )
-    how = {"resume": resume, "overwrite": overwrite, "progress": progress, "report": report}
-    (result,) = train_in([Path(out)], plan, **how, callback=callback)
+    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "progress": progress, "report": report}
+    (result,) = train_in([Path(out)], plan, **how, callback=callback, on_log=on_log)
     return result
 
 
@@ -226,20 +254,21 @@ def train_in(
     progress: bool = True,
     report: bool = False,
     callback: Callback | None = None,
+    on_log: OnLog | None = None,
 ) -> list[RunResult]:
     """Trains the runs of a plan side by side, each in a folder of its own, and tests what each has learned.
 
     Args:
       folders: one for each run.
       plan: of the training.
-      resume, overwrite, progress, report, callback: as for `meta_train`.
+      resume, overwrite, progress, report, callback, on_log: as for `meta_train`.
 
     Raises:
       RunError: as `meta_train`; `NotFinite` once every run has failed.
     """
     start = _start(plan, kept=True)
     with RunFolders(folders, plan, resume=resume, overwrite=overwrite) as opened:
-        results = _run_in(opened, opened.plan, start, progress, callback, resume)
+        results = _run_in(opened, opened.plan, start, Watch(progress, callback, on_log), resume)
         return in_first(functools.partial(_reported, folders, plan, results), results) if report else results
 
 
@@ -263,11 +292,9 @@ def _start(plan: Plan, kept: bool) -> Position:
     return position
 
 
-def _run_in(
-    folders: RunFolders, plan: Plan, start: Position, progress: bool, callback: Callback | None, resume: bool
-) -> list[RunResult]:
+def _run_in(folders: RunFolders, plan: Plan, start: Position, watch: Watch, resume: bool) -> list[RunResult]:
     """Trains in folders, and tests what was learned."""
-    learners, phases = _follow(plan, start, folders, progress, callback, resume)
+    learners, phases, step = _follow(plan, start, folders, watch, resume)
     in_first(functools.partial(folders.save, learners), None)  # before the test, which may take long or be stopped
     plan = phases.plan
     training = plan.training
@@ -286,7 +313,8 @@ def _run_in(
         RunResult(
             learner,
             test,
-            training.meta_steps,
+            step,
+            step < training.meta_steps,
             seconds,
             phases.compile_seconds,
             peak_memory(),
@@ -299,19 +327,16 @@ def _run_in(
 
 
 def _follow(
-    plan: Plan,
-    start: Position,
-    folders: RunFolders | None,
-    progress: bool,
-    callback: Callback | None,
-    resume: bool = False,
-) -> tuple[list[Learner], Phases]:
-    """Trains, and does what each event asks for."""
+    plan: Plan, start: Position, folders: RunFolders | None, watch: Watch, resume: bool = False
+) -> tuple[list[Learner], Phases, int]:
+    """Trains, and does what each event asks for: the learners, the programs, and the meta-steps that were taken."""
     position = start
     if folders is not None:
         position = folders.restored(start)
-    show = progress and is_first()
-    with Display(position.step, plan.training.meta_steps, show) as display, contextlib.ExitStack() as stack:
+    begun = time.perf_counter() - (0.0 if folders is None else folders.seconds)
+    listener = Listener(watch.on_log)
+    show = watch.progress and is_first()
+    with Display(plan, position, show) as display, contextlib.ExitStack() as stack:
         if plan.model.own_weights and plan.runs > 1:
             display.note("The network keeps its own starting weights: seeds differ in their tasks alone.")
         if resume and position is start:
@@ -322,8 +347,9 @@ def _follow(
             in_first(functools.partial(folders.keep, plan), None)
         # without a folder nothing could be kept, and Ctrl-C stops at once
         stop = Stopping() if folders is None else stack.enter_context(stopping())
-        for event in training_events(plan, position, phases, lambda: stop.signal):
+        for event in training_events(plan, position, phases, lambda: max(stop.signal, listener.signal)):
             position = event.position
+            seconds = time.perf_counter() - begun
             _check(plan, position, folders)
             display.show(event)
             if isinstance(event, Compiled):
@@ -331,15 +357,17 @@ def _follow(
             if isinstance(event, CheckpointDue):
                 check_equal(state(position))
             if folders is not None:
-                in_first(functools.partial(folders.record, event), None)
-            if callback is not None and isinstance(event, Validated):
-                callback(position.step, learners_now(plan, position))
-            if folders is not None and isinstance(event, CheckpointDue) and event.signal:
+                in_first(functools.partial(folders.record, event, seconds), None)
+            listener.tell(lines_of(plan, event, seconds))
+            if watch.callback is not None and isinstance(event, Validated):
+                watch.callback(position.step, learners_now(plan, position))
+            if isinstance(event, CheckpointDue) and event.signal:
+                in_first(listener.check, None)
                 stop.signal = event.signal  # which another process may have had
                 kept = f"{folders} has a checkpoint of it; go on with resume=True."
                 stop.stop(f"Stopped at meta-step {position.step}; {kept}")
         _note_skips(display, plan, position)
-    return learners(plan, position.best, position.outer.failed), phases
+    return learners(plan, position.best, position.outer.failed), phases, position.step
 
 
 def _programs(plan: Plan, start: Position, display: Display) -> Phases:

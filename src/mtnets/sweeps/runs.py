@@ -69,7 +69,7 @@ class Run:
                 if record["failed"] is not None:  # with so many meta-steps left out it would fail again
                     ended = record["config"]["training"]["skip_nonfinite"] == training.skip_nonfinite
                 else:
-                    ended = record["meta_steps"] == training.meta_steps
+                    ended = record["meta_steps"] == training.meta_steps or record.get("stopped_early", False)
                     ended &= record["test"]["num_tasks"] == training.test_tasks
             except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is damaged and written anew
                 continue
@@ -127,7 +127,8 @@ def jobs_of(runs: Sequence[Run], side_by_side: int | None = None) -> Iterator[Jo
     for run in runs:
         groups.setdefault((run.plan.method, run.plan.training, run.start), []).append(run)
     for (_, _, start), group in groups.items():
-        most = side_by_side or len(group)
+        together = group[0].plan.training.patience == 0  # or each ends at a time of its own
+        most = (side_by_side or len(group)) if together else 1
         for i in range(0, len(group), most):
             part = group[i : i + most]
             plan = dataclasses.replace(

@@ -1,0 +1,43 @@
+"""What is said before a training: how it learns, what it learns with, and what the numbers to come are."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from mtnets.outer.loop import Position
+from mtnets.outer.plan import Plan
+
+
+def opening(plan: Plan, position: Position) -> Iterator[tuple[str, str]]:
+    """Words and what is said of each.
+
+    Args:
+      plan: of the training.
+      position: where it begins.
+    """
+    method, model, training = plan.method, plan.model, plan.training
+    learned = f"; learned besides the start: {method.learned}" if method.learned else ""
+    yield "method", f"{method.name.replace('_', '-')}: {method.equation or 'of your own'}{learned}"
+    name = "of your own" if model.config is None else model.config["network"]
+    moving = method.choose(model.layers)
+    numbers, in_all = _numbers(position.outer.meta.params), _numbers(position.outer.meta)
+    layers = f"{len(model.layers)} layers" + f", of which {len(moving)} move" * (len(moving) < len(model.layers))
+    yield (
+        "network",
+        f"{name}: {layers}; {numbers // plan.runs:,} numbers, and {in_all // plan.runs:,} meta-learned in all",
+    )
+    family = "of your own" if plan.family is None or plan.family.options is None else plan.family.options.family
+    steps = f"{training.inner_steps} inner step{'s' * (training.inner_steps != 1)}"
+    rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(plan.inner_lrs))
+    yield "tasks", f"{family}: {training.meta_batch} per meta-step, {steps} each, α {rates}"
+    if plan.runs > 1:
+        yield "runs", f"{plan.runs} side by side, whose means are shown"
+    shown = "loss on query sets before → after adaptation, a mean since the last line of the log"
+    if method.rule.moving(plan.program.inner.layers, position.outer.meta.rule):
+        shown += "; moving: the share of its units that a task moves, layer by layer"
+    yield "shown", shown
+
+
+def _numbers(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
