@@ -50,7 +50,7 @@ from .inner import (
     t_net,
     warp_grad,
 )
-from .interop import load_from_hub, model_card, push_to_hub
+from .interop import load_from_hub, loggers, model_card, push_to_hub
 from .learner import (
     AdaptedEnsemble,
     AdaptedModel,
@@ -156,6 +156,7 @@ __all__ = [
     "load",
     "load_adapted",
     "load_from_hub",
+    "loggers",
     "losses",
     "m_net",
     "maml",
