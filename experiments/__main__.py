@@ -21,6 +21,9 @@ from experiments.sine_variants import SineVariants
 from experiments.tabular.experiment import Tabular
 from experiments.updrs.experiment import Updrs
 from mtnets import MtnetsError, OptionError
+from mtnets.cli.parsing import parsed
+from mtnets.cli.pipes import quiet_pipes
+from mtnets.errors import perhaps
 
 EXPERIMENTS: dict[str, Callable[..., Callable[[], None]]] = {
     "sine": Sine,
@@ -53,7 +56,12 @@ def main(args: list[str] | None = None) -> int:
     Returns:
       The exit status: 0, or 1 after one sentence on standard error.
     """
-    args = sys.argv[1:] if args is None else args
+    with quiet_pipes():
+        return _run(sys.argv[1:] if args is None else args)
+    return 0  # the reader has read enough
+
+
+def _run(args: list[str]) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(listing())
         return 0
@@ -77,9 +85,12 @@ def listing() -> str:
 
 def _parse(name: str, *options: str) -> Callable[[], None]:
     if name not in EXPERIMENTS:
-        raise OptionError(f"There is no experiment {name!r}; there are {', '.join(EXPERIMENTS)}.")
+        raise OptionError(
+            f"There is no experiment {name!r}; {perhaps(name, EXPERIMENTS)}there are {', '.join(EXPERIMENTS)}."
+        )
     flat = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    return tyro.cli(EXPERIMENTS[name], args=options, prog=f"python -m experiments {name}", config=flat)
+    prog = f"python -m experiments {name}"
+    return parsed(EXPERIMENTS[name], args=options, prog=prog, example=prog, config=flat)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,9 @@ def test_bad_input_is_one_sentence(run, drawings, capsys, tmp_path):
     assert "--data x is given, but glyphs tasks are made without data" in fails(capsys, "evaluate", run, "--data", "x")
     assert "tasks is 0" in fails(capsys, "evaluate", run, "--tasks", "0")
     assert "Name a family" in fails(capsys, "train")
-    assert "There is no family of tasks 'sine'; name one: mtnets train glyphs |" in fails(capsys, "train", "sine")
+    assert "There is no family of tasks 'sine'; perhaps 'sinusoid' is meant; name one: mtnets train glyphs |" in fails(
+        capsys, "train", "sine"
+    )
     assert "--resume and --overwrite exclude each other" in fails(
         capsys, "train", "glyphs", "--out", run, "--resume", "--overwrite", *SMALL
     )
@@ -394,7 +396,10 @@ def test_options_of_other_methods_are_refused(arguments, option, capsys):
             ["train", "sinusoid", "--meta-steps", "abc"],
             ["--meta-steps", "INT", "abc", "see mtnets train sinusoid --help"],
         ),
-        (["evaluat", "run"], ["evaluat", "there are train, sweep, evaluate"]),
+        (
+            ["evaluat", "run"],
+            ["no command 'evaluat'; perhaps 'evaluate' is meant; choose one of train, sweep, evaluate"],
+        ),
         (["evaluate"], ["Missing from mtnets evaluate", "folder of a run"]),
         (["train", "sinusoid", "--method", "mt-net", "--mask", "foo"], ["'foo'", "--mask", "threshold"]),
     ],

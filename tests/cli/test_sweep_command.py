@@ -28,7 +28,7 @@ def test_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     ("arguments", "words"),
     [
         ([], "Name a family of tasks: mtnets sweep glyphs |"),
-        (["sine"], "There is no family of tasks 'sine'; name one: mtnets sweep"),
+        (["sine"], "There is no family of tasks 'sine'; perhaps 'sinusoid' is meant; name one: mtnets sweep"),
         (["sinusoid", "--methods", "mamml"], "There is no method 'mamml'"),
         (["sinusoid", "--methods", "maml", "maml"], "--methods is maml, maml, with maml twice"),
         (["sinusoid", "--methods", "maml", "mt-net", "--mask", "mean"], "--mask"),

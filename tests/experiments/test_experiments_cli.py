@@ -14,7 +14,9 @@ def test_without_a_name_experiments_are_listed(capsys) -> None:
 
 def test_an_unknown_name(capsys) -> None:
     assert main(["cosine"]) == 1
-    assert capsys.readouterr().err.startswith("experiments: There is no experiment 'cosine'; there are sine, ")
+    assert capsys.readouterr().err.startswith(
+        "experiments: There is no experiment 'cosine'; perhaps 'sine' is meant; there are sine, "
+    )
 
 
 def test_errors_are_one_sentence(tmp_path, capsys) -> None:

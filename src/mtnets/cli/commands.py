@@ -4,18 +4,24 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
+from mtnets.cli.tables import print_table
 from mtnets.devices import Devices, use_cores
 from mtnets.errors import printable
 from mtnets.inner.rules import MaskUse
 
 FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
 TEST_SEED = 20180605  # mtnets.learner.TEST_SEED, without importing it for every command
+
+# Text as --help shows it. What stands without a flag:
+Run = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+# and with one:
+FilePath = Annotated[str, tyro.conf.arg(metavar="FILE")]
+FolderPath = Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+AnyPath = Annotated[str, tyro.conf.arg(metavar="PATH")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,19 +45,21 @@ class Evaluate:
       scores: file for the scores of every task. Defaults to evaluation/scores.npz in the run's folder.
     """
 
-    run: tyro.conf.Positional[str]
+    example: ClassVar[str] = "mtnets evaluate runs/sine --tasks 600 --inner-steps 5"
+
+    run: Run
     tasks: int = 600
     inner_steps: int | None = None
     inner_lr: float | None = None
     shots: int | None = None
     queries: int | None = None
-    data: str | None = None
+    data: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     mask: MaskUse | None = None
     metrics: tuple[str, ...] | None = None
     seed: int = TEST_SEED
     devices: Devices = "all"
     json: bool = False
-    scores: str = ""
+    scores: FilePath = ""
 
     def __call__(self) -> None:
         """Runs the command."""
@@ -92,10 +100,12 @@ class Adapt:
       inner_steps: gradient steps. Defaults to those of training.
     """
 
-    run: tyro.conf.Positional[str]
-    support: str
-    query: str
-    out: str = ""
+    example: ClassVar[str] = "mtnets adapt omniglot-any-way-1shot --support my/classes --query my/images"
+
+    run: Run
+    support: AnyPath
+    query: AnyPath
+    out: FilePath = ""
     inner_steps: int | None = None
 
     def __call__(self) -> None:
@@ -133,13 +143,15 @@ class Doctor:
       out: file for the picture. Defaults to doctor.png in the run's folder.
     """
 
-    run: tyro.conf.Positional[str]
+    example: ClassVar[str] = "mtnets doctor runs/sine --tasks 200"
+
+    run: Run
     tasks: int = 200
     inner_steps: int | None = None
-    data: str | None = None
+    data: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     skip_differences: bool = False
     json: bool = False
-    out: str = ""
+    out: FilePath = ""
 
     def __call__(self) -> None:
         """Runs the command."""
@@ -176,7 +188,9 @@ class Summary:
       json: print one JSON object.
     """
 
-    run: tyro.conf.Positional[str]
+    example: ClassVar[str] = "mtnets summary omniglot-any-way-1shot"
+
+    run: Run
     json: bool = False
 
     def __call__(self) -> None:
@@ -254,9 +268,11 @@ class Methods:
       json: print one JSON object.
     """
 
+    example: ClassVar[str] = "mtnets methods --mlp 1 40 40 1"
+
     mlp: tuple[int, ...] = (1, 40, 40, 1)
     conv4: int | None = None
-    run: str = ""
+    run: Annotated[str, tyro.conf.arg(metavar="RUN")] = ""
     inner_steps: int = 1
     json: bool = False
 
@@ -289,7 +305,7 @@ class Methods:
             "options",
             "paper",
         )
-        _print_table(titles, rows)
+        print_table(titles, rows, numbers=("numbers",))
         print(f"numbers: all that is meta-learned for {what}, its own weights included; –: does not apply to it.")
 
 
@@ -300,6 +316,8 @@ class Losses:
     Attributes:
       json: print one JSON object.
     """
+
+    example: ClassVar[str] = "mtnets losses --json"
 
     json: bool = False
 
@@ -313,11 +331,11 @@ class Losses:
             plain = {name: [entry._asdict() for entry in entries] for name, entries in lists.items()}
             print(json.dumps(plain, indent=2, ensure_ascii=False))
             return
-        _print_table(
+        print_table(
             ("loss", "for one example", "targets", "options"), [(e.name, e.about, e.targets, e.options) for e in losses]
         )
         print()
-        _print_table(
+        print_table(
             ("metric", "what it is", "targets", "better"), [(e.name, e.about, e.targets, e.better) for e in metrics]
         )
 
@@ -330,6 +348,8 @@ class Learners:
       json: print one JSON object.
     """
 
+    example: ClassVar[str] = "mtnets learners --json"
+
     json: bool = False
 
     def __call__(self) -> None:
@@ -341,7 +361,7 @@ class Learners:
             print(json.dumps(cards, indent=2, ensure_ascii=False))
             return
         rows = [(name, card["about"], card["score"], card["data"], card["licence"]) for name, card in cards.items()]
-        _print_table(("name", "what it does", "score", "trained on", "licence"), rows)
+        print_table(("name", "what it does", "score", "trained on", "licence"), rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,6 +371,8 @@ class Recipes:
     Attributes:
       json: print one JSON object.
     """
+
+    example: ClassVar[str] = "mtnets recipes --json"
 
     json: bool = False
 
@@ -363,7 +385,7 @@ class Recipes:
             print(json.dumps(shipped, indent=2, ensure_ascii=False))
             return
         rows = [(name, recipe["tasks"]["family"], recipe["about"]) for name, recipe in shipped.items()]
-        _print_table(("name", "family", "what"), rows)
+        print_table(("name", "family", "what"), rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,8 +397,10 @@ class Data:
       root: folder for the archives. Defaults to $MTNETS_DATA, then to data.
     """
 
+    example: ClassVar[str] = "mtnets data omniglot --root data"
+
     name: tyro.conf.Positional[Literal["omniglot"]]
-    root: str = ""
+    root: FolderPath = ""
 
     def __call__(self) -> None:
         """Runs the command."""
@@ -401,15 +425,6 @@ COMMANDS: dict[str, type] = {
     "recipes": Recipes,
     "data": Data,
 }
-
-
-def _print_table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, justify="right" if title == "numbers" else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _tasks(learner: Any, data: str | None, **changes: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from mtnets.arguments import check, check_fields
 from mtnets.cli.options import CriterionOptions, training_options
-from mtnets.errors import MtnetsError, OptionError, RunError
-from mtnets.files import read_json
+from mtnets.errors import MtnetsError, OptionError, RunError, perhaps
+from mtnets.files import MOST_JSON_BYTES, checked, parse_json, read
 from mtnets.inner import METHODS, Method, loss_from_json, loss_to_text, method_from_json
 from mtnets.networks.models import model_from_config
 from mtnets.outer import Training
@@ -17,6 +17,7 @@ from mtnets.outer.settings import training_from_json
 from mtnets.shipped import recipes
 from mtnets.tasks import Family, Options, options_from_record
 
+COMMENT = "//"
 PARTS = ("tasks", "method", "training")  # what every configuration has
 
 
@@ -62,9 +63,9 @@ def read_config(family: str, path: str) -> Configuration:
     """
     try:
         shipped = path in recipes.names() and not Path(path).exists()
-        config = recipes.read(path) if shipped else read_json(path)
+        config = recipes.read(path) if shipped else _read_commented(path)
     except OSError as error:
-        raise _no_configuration(path, error.strerror or str(error)) from error
+        raise _no_configuration(path, error.strerror or str(error), perhaps(path, recipes.names())) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise _no_configuration(path, f"it holds no JSON: {error}") from error
     except ValueError as error:  # a pipe, nested too deeply, or damaged
@@ -83,9 +84,20 @@ def read_config(family: str, path: str) -> Configuration:
         raise _no_configuration(path, str(error)) from error
 
 
-def _no_configuration(path: str, why: str) -> OptionError:
+def _read_commented(path: str) -> Any:
+    """The value of a JSON file in which lines may be comments.
+
+    Raises:
+      OSError, ValueError: as `mtnets.files.read_json`.
+    """
+    lines = read(path, MOST_JSON_BYTES).decode("utf-8").split("\n")
+    # empty in their place, so that errors count lines as people do; a string of JSON has no line breaks
+    return checked(parse_json("\n".join("" if line.lstrip().startswith(COMMENT) else line for line in lines)))
+
+
+def _no_configuration(path: str, why: str, meant: str = "") -> OptionError:
     return OptionError(
-        f"{path} is not a configuration ({why}); name the config.json or result.json of a run, or a recipe."
+        f"{path} is not a configuration ({why}); {meant}name the config.json or result.json of a run, or a recipe."
     )
 
 

@@ -2,21 +2,22 @@
 
 import dataclasses
 import inspect
-import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Union, get_type_hints
-
-import tyro
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, get_type_hints
 
 from mtnets.cli.commands import COMMANDS, FLAT
 from mtnets.cli.messages import in_flags
-from mtnets.cli.parsing import parsed
+from mtnets.cli.parsing import commands, parsed
+from mtnets.cli.pipes import quiet_pipes
 from mtnets.compilation import forget_damaged_programs, keep_programs
-from mtnets.errors import MtnetsError, OptionError, first_line, printable
+from mtnets.errors import MtnetsError, OptionError, first_line, one_of, perhaps, printable
 from mtnets.stopping import Terminated
 from mtnets.tasks.archives.locations import cache_folder
+
+ABOUT = "Few-shot learning by gradient descent"
+MAIN = ("train", "evaluate", "adapt", "doctor", "sweep")  # what most people need
 
 
 def main(args: list[str] | None = None) -> int:
@@ -28,8 +29,12 @@ def main(args: list[str] | None = None) -> int:
     Returns:
       The exit status: 0; 1 after one sentence on standard error; 130 after Ctrl-C, and 143 after SIGTERM.
     """
-    args = sys.argv[1:] if args is None else args
+    with quiet_pipes():
+        return _run(sys.argv[1:] if args is None else args)
+    return 0  # the reader has read enough
 
+
+def _run(args: list[str]) -> int:
     def say(message: object, *_: object) -> None:
         if not forget_damaged_programs(str(message)):
             print(f"mtnets: {printable(in_flags(str(message), *_words(args)))}", file=sys.stderr)
@@ -43,9 +48,8 @@ def main(args: list[str] | None = None) -> int:
     except MtnetsError as error:
         say(error)
         return 1
-    except BrokenPipeError:  # the reader, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
-        return 0
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"mtnets: {printable(str(error.filename or 'a file'))}: {error.strerror or error}.", file=sys.stderr)
         return 1
@@ -62,18 +66,44 @@ def main(args: list[str] | None = None) -> int:
 
 def _parse(args: list[str]) -> Callable[[], object]:
     """The command that the arguments ask for."""
+    if not args:
+        return lambda: print(_overview())
     if args in (["--version"], ["-V"]):
         return _version
-    if args[:1] in (["train"], ["sweep"]):
+    if args[0] in OF_FAMILY:
         return _of_family(*args)
-    commands = {"train": _Train, "sweep": _Sweep, **COMMANDS}
+    if not (args[0] in PARSERS or args[0].startswith("-")):
+        raise OptionError(f"There is no command {args[0]!r}; {one_of(args[0], PARSERS)}")
     return parsed(
-        Union[tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())],  # type: ignore[arg-type]  # noqa: UP007
+        _commands(completed=args[0].startswith("--tyro-")),
         args=args,
         prog="mtnets",
-        description="Few-shot learning by gradient descent: meta-train, evaluate, adapt.",
+        example=PARSERS.get(args[0], _Train).example,
+        description=f"{ABOUT}: meta-train, evaluate, adapt.",
         config=FLAT,
     )
+
+
+def _commands(completed: bool) -> Any:
+    """All commands; for a shell that completes them with all that follows."""
+    if not completed:
+        return commands(PARSERS)
+    from mtnets.cli.completion import with_families
+
+    return with_families(PARSERS)
+
+
+def _overview() -> str:
+    """The commands that matter most, with an example each."""
+    lines = [f"{ABOUT}.", ""]
+    for name in MAIN:
+        lines += [f"{_title(PARSERS[name]).partition(':')[0]}:", f"    {PARSERS[name].example}"]
+    return "\n".join([*lines, "", "All commands: mtnets --help. What one takes: mtnets COMMAND --help."])
+
+
+def _title(kind: type) -> str:
+    """What a command does, from its docstring."""
+    return (inspect.getdoc(kind) or "").splitlines()[0].partition("; mtnets")[0].rstrip(".")
 
 
 def _version() -> None:
@@ -83,18 +113,19 @@ def _version() -> None:
 
 
 def _of_family(command: str, *args: str) -> Callable[[], object]:
-    """`train` or `sweep`, whose first argument decides which options there are."""
+    """`train`, `sweep` or `new`, whose first argument decides which options there are."""
     from mtnets.tasks import FAMILIES
 
     if args and args[0] in FAMILIES:
         return lambda: _command(command)(args[0], list(args[1:]))
     if args and args[0] in ("-h", "--help"):
-        about = inspect.getdoc(_Train if command == "train" else _Sweep) or ""
-        what = about.partition("; mtnets")[0]
-        print(f"usage: mtnets {command} {' | '.join(FAMILIES)}\n\n{what}. --help after a family lists its options.")
+        kind, width = PARSERS[command], max(map(len, FAMILIES))
+        families = [f"  {name:{width}}  {_title(family)}" for name, family in FAMILIES.items()]
+        print(f"usage: mtnets {command} FAMILY\n\n{_title(kind)}. --help after a family lists its options.\n")
+        print("\n".join([*families, "", f"Example: {kind.example}"]))
         raise SystemExit(0)
-    given = f"There is no family of tasks {args[0]!r}; name one" if args else "Name a family of tasks"
-    raise OptionError(f"{given}: mtnets {command} {' | '.join(FAMILIES)}.")
+    given = f"There is no family of tasks {args[0]!r}; {perhaps(args[0], FAMILIES)}name one" if args else ""
+    raise OptionError(f"{given or 'Name a family of tasks'}: mtnets {command} {' | '.join(FAMILIES)}.")
 
 
 def _command(name: str) -> Callable[[str, list[str]], None]:
@@ -102,6 +133,10 @@ def _command(name: str) -> Callable[[str, list[str]], None]:
         from mtnets.cli.train import train
 
         return train
+    if name == "new":
+        from mtnets.cli.new import new
+
+        return new
     from mtnets.cli.sweep import sweep
 
     return sweep
@@ -142,7 +177,22 @@ def _names(kind: Any) -> Iterator[str]:
 class _Train:
     """Meta-trains a learner on a family of tasks; mtnets train --help lists the families."""
 
+    example: ClassVar[str] = "mtnets train sinusoid --method mt-net --meta-steps 3000 --out runs/sine"
+
 
 @dataclasses.dataclass(frozen=True)
 class _Sweep:
     """Compares methods, seeds and settings on a family of tasks; mtnets sweep --help lists the families."""
+
+    example: ClassVar[str] = "mtnets sweep sinusoid --methods maml mt-net --seeds 0 1 2 --out runs/sweep"
+
+
+@dataclasses.dataclass(frozen=True)
+class _New:
+    """Writes a configuration to edit, for mtnets train; mtnets new --help lists the families."""
+
+    example: ClassVar[str] = "mtnets new sinusoid --method mt-net --out my.json"
+
+
+OF_FAMILY: Mapping[str, Any] = {"train": _Train, "sweep": _Sweep, "new": _New}
+PARSERS: Mapping[str, Any] = {**OF_FAMILY, **COMMANDS}

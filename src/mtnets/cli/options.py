@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
@@ -21,6 +21,10 @@ WRITABLE: Mapping[str, tuple[Any, str]] = {
     "inner_optimiser": (InnerOptimiser, "turns a task's gradients into directions, before α or learned rates."),
 }
 
+PLACES = {"data": "FILE", "root": "PATH", "cache": "FOLDER"}  # options of families that are paths, as --help shows them
+FilePath = Annotated[str, tyro.conf.arg(metavar="FILE")]
+FolderPath = Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
@@ -33,6 +37,8 @@ class RunOptions:
       overwrite: empty that folder first.
       quiet: show no progress.
       report: write report.html into the folder at the end, a page on what was trained and how well it does.
+      log: programs that draw curves while it runs, each an extra of the installation: tensorboard, wandb (offline),
+        mlflow, trackio.
       memory: do not train; print the memory that a meta-step needs, and with which settings it needs less.
       precision: of products on a GPU or a TPU: float32, or tf32 or bfloat16, which are faster and round more; on a CPU
         always float32.
@@ -40,11 +46,12 @@ class RunOptions:
     """
 
     seed: int = 0
-    out: str = ""
+    out: FolderPath = ""
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
     report: bool = True
+    log: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     memory: bool = False
     precision: Precision = "float32"
     deterministic: bool = False
@@ -113,7 +120,7 @@ def method_options(name: str, estimator: str | None = None) -> type:
     of_estimator = [field.name for field in dataclasses.fields(chosen)]
     of_method = [f.name for f in dataclasses.fields(kind) if f.name not in ("estimator", *of_estimator)]
     hints = get_type_hints(kind) | get_type_hints(type(chosen)) | {n: hint for n, (hint, _) in WRITABLE.items()}
-    about = _attributes(Method) | _attributes(kind) | _attributes(type(chosen))
+    about = attributes(Method) | attributes(kind) | attributes(type(chosen))
     about |= {n: text for n, (_, text) in WRITABLE.items()}
     about |= {
         "method": "--help after --method NAME shows the options of that one.",
@@ -151,6 +158,9 @@ def build_method(options: Any) -> Method:
 def task_options(kind: type[Options]) -> type:
     """The options of a family, which are checked when it is built. One that is named `data` is given without a flag."""
     hints = get_type_hints(kind)
+    for name, metavar in PLACES.items():
+        if name in hints:
+            hints[name] = Annotated[hints[name], tyro.conf.arg(metavar=metavar)]
     if kind.data_option == "data":
         hints["data"] = tyro.conf.Positional[hints["data"]]
     fields = [(field.name, hints[field.name], field) for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
@@ -172,7 +182,7 @@ def training_options() -> type:
         [(field.name, *_open(hints[field.name], field)) for field in dataclasses.fields(Training)],
         frozen=True,
     )
-    options.__doc__ = _docstring("Settings of the outer loop.", _attributes(Training))
+    options.__doc__ = _docstring("Settings of the outer loop.", attributes(Training))
     return options
 
 
@@ -192,7 +202,7 @@ def _docstring(title: str, attributes: Mapping[str, str]) -> str:
     return "\n".join([f"{title}\n\nAttributes:", *(f"  {name}: {about}" for name, about in attributes.items())])
 
 
-def _attributes(kind: type) -> dict[str, str]:
+def attributes(kind: type) -> dict[str, str]:
     """The text of each attribute in a docstring, without backticks and quotes."""
     text = inspect.cleandoc(kind.__dict__.get("__doc__") or "").partition("Attributes:\n")[2]
     attributes: dict[str, str] = {}

@@ -1,18 +1,16 @@
 """`mtnets sweep FAMILY`: the options of `mtnets train`, for several methods, seeds and settings."""
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mtnets.cli.commands import FLAT
 from mtnets.cli.configuration import read_config
-from mtnets.cli.options import build_method, build_tasks, method_options
+from mtnets.cli.options import FolderPath, build_method, build_tasks, method_options
 from mtnets.cli.parsing import parsed
-from mtnets.cli.train import known_estimator, known_method, options_kind, taken
+from mtnets.cli.tables import show
+from mtnets.cli.train import EXAMPLES, known_estimator, known_method, options_kind, taken
 from mtnets.devices import use_cores
 from mtnets.errors import OptionError
 from mtnets.inner import Method
@@ -21,8 +19,6 @@ from mtnets.sweeps import sweep as run_sweep
 from mtnets.sweeps.grid import vary_from_text
 from mtnets.sweeps.sweep import Engine
 from mtnets.tasks import FAMILIES
-
-WIDTH = 200  # of tables where there is no terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +51,7 @@ class SweepOptions:
     trials: int | None = None
     workers: int = 1
     side_by_side: int | None = None
-    out: str = ""
+    out: FolderPath = ""
     quiet: bool = False
     precision: Precision = "float32"
     deterministic: bool = False
@@ -69,10 +65,16 @@ def sweep(family: str, args: list[str]) -> None:
     estimator = known_estimator(estimator)
     names = [known_method(name) for name in values_of(args, "methods") or SweepOptions.methods]
     config = None if path is None else read_config(family, path)
-    kind, default = _kind(family, config, names, estimator)
+    kind, default = options_of_sweep(family, config, names, estimator)
     about = f"Meta-trains learners on {family} tasks by several methods, seeds and settings, and compares them."
     options: Any = parsed(
-        kind, args=args, default=default, prog=f"mtnets sweep {family}", description=about, config=FLAT
+        kind,
+        args=args,
+        example=f"mtnets sweep {family} {EXAMPLES.get(family, '')}--methods maml mt-net --vary inner-lr=0.01,0.1",
+        default=default,
+        prog=f"mtnets sweep {family}",
+        description=about,
+        config=FLAT,
     )
     run, start = options.run, kind() if default is None else default
     vary = vary_from_text(run.vary)
@@ -99,7 +101,7 @@ def sweep(family: str, args: list[str]) -> None:
         **options.criterion.arguments(),
         **_given(options.training, start.training, vary),
     )
-    result.print(Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False))
+    show(result.print)
     print(f"written to {folder}")
 
 
@@ -117,7 +119,7 @@ def values_of(args: Sequence[str], name: str) -> list[str]:
     return values
 
 
-def _kind(family: str, config: Any, names: Sequence[str], estimator: str | None) -> tuple[type, Any]:
+def options_of_sweep(family: str, config: Any, names: Sequence[str], estimator: str | None) -> tuple[type, Any]:
     """The dataclass of all options, and its values where a configuration gives some."""
     of_train, values = options_kind(family, config, names[0], estimator)
     kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(of_train)}

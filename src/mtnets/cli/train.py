@@ -1,6 +1,9 @@
 """`mtnets train FAMILY`: options of a family, a method, an estimator and the outer loop."""
 
+import contextlib
 import dataclasses
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,25 @@ from mtnets.cli.options import (
 )
 from mtnets.cli.parsing import parsed
 from mtnets.devices import use_cores
-from mtnets.errors import OptionError
+from mtnets.errors import OptionError, one_of
 from mtnets.inner import ESTIMATORS, METHODS, method_to_json
+from mtnets.interop.loggers import LOGGERS
+from mtnets.learner import Learner
 from mtnets.memory import in_words
 from mtnets.outer import memory_needed, run_training
 from mtnets.precision import use_deterministic, use_precision
 from mtnets.processes import is_first
-from mtnets.tasks import FAMILIES
+from mtnets.tasks import FAMILIES, Images, TableInputs
+
+# What people usually say of the tasks of a family.
+EXAMPLES = {
+    "folder": "--root my/images --ways 5 --shots 1 ",
+    "glyphs": "--ways 5 --shots 1 ",
+    "miniimagenet": "--root data/miniimagenet --ways 5 --shots 1 ",
+    "omniglot": "--root data --ways 5 --shots 1 ",
+    "sinusoid": "--shots 10 ",
+    "table": "patients.csv --task-column patient --target score ",
+}
 
 
 def train(family: str, args: list[str]) -> None:
@@ -40,7 +55,13 @@ def train(family: str, args: list[str]) -> None:
         "config.json of a run."
     )
     options: Any = parsed(
-        kind, args=args, default=default, prog=f"mtnets train {family}", description=about, config=FLAT
+        kind,
+        args=args,
+        example=f"mtnets train {family} {EXAMPLES.get(family, '')}--method mt-net --out runs/{family}",
+        default=default,
+        prog=f"mtnets train {family}",
+        description=about,
+        config=FLAT,
     )
     use_precision(options.run.precision)
     if options.run.deterministic:
@@ -59,18 +80,21 @@ def train(family: str, args: list[str]) -> None:
             again = f" --remat-every {need.remat_every}" if need.remat_every else ""
             print(f"{in_words(need.bytes)} with --tasks-at-once {need.tasks_at_once}{again}")
         return
-    result = run_training(
-        None,
-        method,
-        tasks,
-        seed=options.run.seed,
-        out=folder,
-        resume=options.run.resume,
-        overwrite=options.run.overwrite,
-        progress=not options.run.quiet,
-        report=options.run.report,
-        **choices,
-    )
+    with contextlib.ExitStack() as stack:
+        logs = [stack.enter_context(LOGGERS[name](folder)) for name in options.run.log]
+        result = run_training(
+            None,
+            method,
+            tasks,
+            seed=options.run.seed,
+            out=folder,
+            resume=options.run.resume,
+            overwrite=options.run.overwrite,
+            progress=not options.run.quiet,
+            report=options.run.report,
+            on_log=(lambda line: [log(line) for log in logs]) if logs else None,
+            **choices,
+        )
     if not is_first():
         return
     test, learner = result.test.to_json(), result.learner
@@ -83,6 +107,20 @@ def train(family: str, args: list[str]) -> None:
     )
     if result.report is not None:
         print(f"report: {result.report}")
+    if not options.run.quiet:
+        print("\n".join(["Next:", *(f"  {line}" for line in what_next(folder, learner))]))
+
+
+def what_next(folder: Path, learner: Learner) -> list[str]:
+    """Commands that use a learner, ready to copy."""
+    run = shlex.quote(str(folder))
+    code = f"import mtnets; help(mtnets.load({json.dumps(str(folder))}).adapt)"  # tasks that no file holds
+    adapt = f"python -c {shlex.quote(code)}"
+    if isinstance(learner.inputs, Images):
+        adapt = f"mtnets adapt {run} --support FOLDER_OF_CLASSES --query FOLDER_OF_IMAGES"
+    elif isinstance(learner.inputs, TableInputs):
+        adapt = f"mtnets adapt {run} --support SOME_ROWS.csv --query OTHER_ROWS.csv"
+    return [f"mtnets evaluate {run}", adapt, f"mtnets doctor {run}"]
 
 
 def taken(args: list[str], name: str) -> tuple[str | None, list[str]]:
@@ -155,8 +193,8 @@ def known_method(name: str) -> str:
     """
     known = name.replace("-", "_")
     if known not in METHODS:
-        names = ", ".join(name.replace("_", "-") for name in METHODS)
-        raise OptionError(f"There is no method {known!r}; choose one of {names}.")
+        names = [each.replace("_", "-") for each in METHODS]
+        raise OptionError(f"There is no method {name!r}; {one_of(name, names)}")
     return known
 
 
@@ -167,5 +205,5 @@ def known_estimator(name: str | None) -> str | None:
       OptionError: for one that does not exist.
     """
     if name is not None and name not in ESTIMATORS:
-        raise OptionError(f"There is no estimator {name!r}; choose one of {', '.join(ESTIMATORS)}.")
+        raise OptionError(f"There is no estimator {name!r}; {one_of(name, ESTIMATORS)}")
     return name

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mtnets.errors import OptionError
+from mtnets.errors import OptionError, one_of
 from mtnets.inner.method import METHODS, Method
 from mtnets.inner.seams import ESTIMATORS, Estimator
 
@@ -50,7 +50,7 @@ def estimator_from_json(values: Mapping[str, Any]) -> Estimator:
     options = dict(values)
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in ESTIMATORS:
-        raise OptionError(f"There is no estimator {name!r}; choose one of {', '.join(ESTIMATORS)}.")
+        raise OptionError(f"There is no estimator {name!r}; {one_of(str(name), ESTIMATORS)}")
     return _built(name, ESTIMATORS[name], options)
 
 

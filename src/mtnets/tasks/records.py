@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mtnets.errors import OptionError, RunError
+from mtnets.errors import OptionError, RunError, perhaps
 from mtnets.serialisation import dataclass_from_json
 from mtnets.tasks.family import FAMILIES, Family, Options
 from mtnets.tasks.inputs.base import AS_THEY_ARE, KINDS, Inputs
@@ -42,7 +42,10 @@ def options_from_record(record: Mapping[str, Any], *, data: str | None = None, *
             "This learner was trained on tasks of your own; pass them, for example mtnets.evaluate(learner, tasks)."
         )
     if name not in FAMILIES:
-        raise RunError(f"There is no family {name!r} of tasks; import the module that defines it, or pass the tasks.")
+        raise RunError(
+            f"There is no family {name!r} of tasks; {perhaps(name, FAMILIES)}import the module that defines it, or "
+            "pass the tasks."
+        )
     kind = FAMILIES[name]
     if data is not None:
         if kind.data_option is None:

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mtnets.errors import OptionError
+from mtnets.errors import OptionError, perhaps
 from mtnets.shipped.objects import read_object
 
 FOLDER = resources.files(__name__)
@@ -31,7 +31,7 @@ def path(name: str) -> Path:
       OptionError: if none of this name ships.
     """
     if name not in names():
-        raise OptionError(f"No learner {name!r} ships; there are {', '.join(names())}.")
+        raise OptionError(f"No learner {name!r} ships; {perhaps(name, names())}there are {', '.join(names())}.")
     return Path(str(FOLDER / name))
 
 

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mtnets.errors import OptionError
+from mtnets.errors import OptionError, perhaps
 from mtnets.shipped.objects import read_object
 
 FOLDER = resources.files(__name__)
@@ -27,5 +27,5 @@ def read(name: str) -> dict[str, Any]:
       RunError: if the recipe is damaged.
     """
     if name not in names():
-        raise OptionError(f"There is no recipe {name!r}; there are {', '.join(names())}.")
+        raise OptionError(f"There is no recipe {name!r}; {perhaps(name, names())}there are {', '.join(names())}.")
     return read_object(Path(str(FOLDER / f"{name}.json")), FORM)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtnets.errors import DataError, OptionError, listed
+from mtnets.errors import DataError, OptionError, listed, perhaps
 from mtnets.tasks.archives.archive import MOST_TIMES
 from mtnets.tasks.inputs.csv_files import check_names, content_of, read_csv
 from mtnets.tasks.inputs.text_cells import is_mark, like_numbers, objects, understood
@@ -57,7 +57,8 @@ class Cells:
         """Raises DataError for a column that is not there; `why` says who needs it."""
         for name in names:
             if name not in self:
-                raise DataError(f"There is no column {name!r} ({why}); there are {listed(list(self.columns))}.")
+                meant = perhaps(name, self.columns)
+                raise DataError(f"There is no column {name!r} ({why}); {meant}there are {listed(list(self.columns))}.")
 
     def require_present(self, name: str) -> None:
         """Raises DataError for a missing cell in a column."""

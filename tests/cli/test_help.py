@@ -1,0 +1,107 @@
+"""What the command line says of itself: overview, help, names that are nearly right, tables, pipes."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+from rich.cells import cell_len
+
+from mtnets.cli import main
+from mtnets.cli.commands import FLAT
+from mtnets.cli.entry import MAIN, PARSERS
+from mtnets.cli.parsing import parsed
+from mtnets.cli.tables import print_table
+from mtnets.cli.train import EXAMPLES, options_kind
+from mtnets.tasks import FAMILIES
+
+
+def helped(capsys: pytest.CaptureFixture, *args: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main([*args, "--help"])
+    assert not stop.value.code
+    return capsys.readouterr().out
+
+
+def test_alone_it_shows_what_matters_with_examples(capsys: pytest.CaptureFixture) -> None:
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("    mtnets ")] == list(MAIN)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_help_ends_with_an_example(name: str, capsys: pytest.CaptureFixture) -> None:
+    text = helped(capsys, name)
+    assert text.rstrip().splitlines()[-1] == f"Example: {PARSERS[name].example}"
+    assert PARSERS[name].example.startswith(f"mtnets {name} ")
+    assert " STR\n" not in text.partition("options")[0]  # what stands without a flag is called what it is
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_example_of_a_family_is_one(family: str) -> None:
+    """Its options exist, and none is missing."""
+    kind, _ = options_kind(family, None, "mt_net", None)
+    parsed(kind, args=EXAMPLES.get(family, "").split(), prog="p", example="", config=FLAT)
+
+
+@pytest.mark.parametrize(
+    ("args", "meant"),
+    [
+        (["trian"], "'train'"),
+        (["train", "Omniglott"], "'omniglot'"),
+        (["sweep", "sine"], "'sinusoid'"),
+        (["train", "sinusoid", "--method", "MAMML"], "'maml'"),
+        (["train", "sinusoid", "--estimator", "exakt"], "'exact'"),
+        (["train", "sinusoid", "--metod", "maml"], "--method"),
+        (["train", "omniglot", "--config", "omniglot-20way-1shot"], "'omniglot-20way-1shot-best'"),
+        (["summary", "sine-10-shot"], "'sine-10shot'"),
+    ],
+)
+def test_a_name_that_is_nearly_right(args: Sequence[str], meant: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(list(args)) == 1
+    error = capsys.readouterr().err
+    assert f"perhaps {meant} is meant" in error
+    assert "--help is meant" not in error
+
+
+TITLES = ("name", "what it does", "numbers")
+ROWS = [("first", "it does one thing, and another thing after that, until it ends", "1,000"), ("second", "", "7")]
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_tables_are_as_wide_as_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(width))
+    with contextlib.redirect_stdout(Terminal()) as terminal:
+        print_table(TITLES, ROWS, numbers=("numbers",))
+    text = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue())
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert all(word in text for row in ROWS for cell in row for word in cell.split())
+
+
+def test_a_pipe_gets_a_line_for_each_row(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table(TITLES, [*ROWS, ("[third]", 300 * "x", "")], numbers=("numbers",))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["name", "first", "second", "[third]"]
+    assert lines[3].endswith(300 * "x")
+    assert lines[0].rindex("numbers") + len("numbers") == lines[1].rindex("1,000") + len("1,000")
+
+
+@pytest.mark.parametrize("args", [["recipes"], ["summary", "--help"]])
+def test_a_reader_that_leaves_ends_it_in_silence(args: Sequence[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import sys; from mtnets.cli import run; sys.exit(run())"
+    with os.fdopen(writing, "wb") as pipe:
+        ended = subprocess.run([sys.executable, "-c", code, *args], stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert ended.stderr == b""
+    assert ended.returncode == 0
