@@ -47,7 +47,7 @@ test-oldest:
 # Everything, also what is slow, and what needs PyTorch, ONNX, Grain, Hugging Face's libraries, Optuna and Ray, which are
 # large. An hour or more.
 test-extras: $(STAMP)
-	$(INSTALL) -e '.[torch,onnx,datasets,grain,hub,optuna,ray,tensorboard,wandb,mlflow,trackio]'
+	$(INSTALL) -e '.[torch,onnx,datasets,grain,hub,optuna,ray,tensorboard,wandb,mlflow]' trackio
 	$(BIN)/$(PYTEST) -m 'slow or not slow'
 	for example in examples/*_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 

@@ -398,7 +398,7 @@ def test_options_of_other_methods_are_refused(arguments, option, capsys):
         ),
         (
             ["evaluat", "run"],
-            ["no command 'evaluat'; perhaps 'evaluate' is meant; choose one of train, sweep, evaluate"],
+            ["no command 'evaluat'; perhaps 'evaluate' is meant; choose one of train, sweep, new, evaluate"],
         ),
         (["evaluate"], ["Missing from mtnets evaluate", "folder of a run"]),
         (["train", "sinusoid", "--method", "mt-net", "--mask", "foo"], ["'foo'", "--mask", "threshold"]),

@@ -69,6 +69,18 @@ def test_a_name_that_is_nearly_right(args: Sequence[str], meant: str, capsys: py
     assert "--help is meant" not in error
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_shells_complete_families_and_their_options(shell: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--tyro-print-completion", shell])
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    for word in (*PARSERS, *FAMILIES, "--meta-steps", "--task-column", "--support", "--vary"):
+        assert f"'{word}'" in text
+    assert "Example" not in text
+
+
 TITLES = ("name", "what it does", "numbers")
 ROWS = [("first", "it does one thing, and another thing after that, until it ends", "1,000"), ("second", "", "7")]
 

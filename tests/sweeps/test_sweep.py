@@ -103,6 +103,20 @@ def test_programs_are_as_few_as_can_be(sweep: Callable, tmp_path: Path, monkeypa
     with pytest.raises(RunError, match="has not ended"):
         sweep(tmp_path, side_by_side=3, **more)
     assert [count for _, count in programs] == [3, 1, 3, 1]
+    programs.clear()
+    with pytest.raises(RunError, match="has not ended"):
+        sweep(tmp_path / "patient", patience=2, **more)
+    assert [count for _, count in programs] == [1] * 8  # each ends at a time of its own
+
+
+@pytest.mark.slow
+def test_runs_whose_patience_is_over_are_kept(sweep: Callable, tmp_path: Path, trained: list) -> None:
+    more = {"seeds": [3, 4], "vary": {}, "patience": 1, "min_delta": 1e9, "validate_every": 1}
+    sweep(tmp_path, **more)
+    assert trained == [["maml/seed-3"], ["maml/seed-4"]]
+    assert read_json(tmp_path / "maml" / "seed-4" / "result.json")["meta_steps"] == 2
+    sweep(tmp_path, **more)
+    assert len(trained) == 2
 
 
 def test_a_sweep_that_is_stopped_goes_on(

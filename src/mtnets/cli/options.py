@@ -37,8 +37,7 @@ class RunOptions:
       overwrite: empty that folder first.
       quiet: show no progress.
       report: write report.html into the folder at the end, a page on what was trained and how well it does.
-      log: programs that draw curves while it runs, each an extra of the installation: tensorboard, wandb (offline),
-        mlflow, trackio.
+      log: programs that draw curves while it runs (docs/training.md): tensorboard, wandb (offline), mlflow, trackio.
       memory: do not train; print the memory that a meta-step needs, and with which settings it needs less.
       precision: of products on a GPU or a TPU: float32, or tf32 or bfloat16, which are faster and round more; on a CPU
         always float32.

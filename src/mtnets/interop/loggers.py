@@ -2,7 +2,8 @@
 
 Each function gives a `Logger`, which opens what it writes to with the first line. Nothing is sent anywhere unless the
 user has asked that program to: Weights & Biases is offline unless `WANDB_MODE` says otherwise, and MLflow and Trackio
-write to the disk unless `MLFLOW_TRACKING_URI` or `TRACKIO_SPACE_ID` names a server.
+write to the disk unless `MLFLOW_TRACKING_URI` or `TRACKIO_SPACE_ID` names a server. What these programs tell their
+makers is turned off, unless the user has set it.
 """
 
 import importlib
@@ -14,6 +15,12 @@ from typing import Any
 from mtnets.errors import OptionError
 
 Log = Callable[[dict[str, float], int], object]  # numbers by name, and the meta-step
+SILENT = {
+    "WANDB_ERROR_REPORTING": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GRADIO_ANALYTICS_ENABLED": "False",  # of Trackio
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 PROJECT = "mtnets"  # where a program sorts runs by projects
 
 
@@ -30,18 +37,15 @@ class Logger:
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Logs the numbers of a line."""
-        if self._begun is None:  # only now, since before a training its folder must be empty
-            self._begun = self._begin()
-        log, _ = self._begun
-        log(dict(numbers(line)), line["step"])
+        self._begun = self._begun or self._begin()  # only now, since before a training its folder must be empty
+        self._begun[0](dict(numbers(line)), line["step"])
 
     def __enter__(self) -> "Logger":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._begun is not None:
-            _, end = self._begun
-            end()
+            self._begun[1]()
             self._begun = None
 
 
@@ -64,7 +68,7 @@ def tensorboard(folder: str | Path) -> Logger:
     Raises:
       OptionError: without tensorboardX.
     """
-    library = _imported("tensorboardX", "tensorboard")
+    library = _imported("tensorboardX", "mtnets[tensorboard]")
 
     def begin() -> tuple[Log, Callable[[], object]]:
         writer = library.SummaryWriter(str(Path(folder) / "tensorboard"))
@@ -84,7 +88,7 @@ def wandb(folder: str | Path) -> Logger:
     Raises:
       OptionError: without wandb.
     """
-    library = _imported("wandb", "wandb")
+    library = _imported("wandb", "mtnets[wandb]")
 
     def begin() -> tuple[Log, Callable[[], object]]:
         mode: Any = os.environ.get("WANDB_MODE", "offline")
@@ -95,19 +99,23 @@ def wandb(folder: str | Path) -> Logger:
 
 
 def mlflow(folder: str | Path) -> Logger:
-    """MLflow, in `FOLDER/mlruns` unless `MLFLOW_TRACKING_URI` names another place: `mlflow ui`.
+    """MLflow, in `FOLDER/mlflow.db` unless `MLFLOW_TRACKING_URI` names another place: `mlflow ui --backend-store-uri
+    sqlite:///FOLDER/mlflow.db`.
 
     Raises:
       OptionError: without mlflow.
     """
-    client = _imported("mlflow.tracking", "mlflow").MlflowClient
+    client = _imported("mlflow.tracking", "mtnets[mlflow]").MlflowClient
 
     def begin() -> tuple[Log, Callable[[], object]]:
-        place = os.environ.get("MLFLOW_TRACKING_URI") or (Path(folder).resolve() / "mlruns").as_uri()
-        tracking = client(tracking_uri=place)
+        here = Path(folder).resolve()
+        there = os.environ.get("MLFLOW_TRACKING_URI")
+        tracking = client(tracking_uri=there or f"sqlite:///{here.as_posix()}/mlflow.db")
         experiment = tracking.get_experiment_by_name(PROJECT)
-        number = tracking.create_experiment(PROJECT) if experiment is None else experiment.experiment_id
-        run = tracking.create_run(number, run_name=Path(folder).name).info.run_id
+        if experiment is None:  # without a place it would make a folder wherever the process is
+            tracking.create_experiment(PROJECT, artifact_location=None if there else (here / "mlruns").as_uri())
+            experiment = tracking.get_experiment_by_name(PROJECT)
+        run = tracking.create_run(experiment.experiment_id, run_name=here.name).info.run_id
 
         def log(values: dict[str, float], step: int) -> None:
             for name, value in values.items():
@@ -124,7 +132,7 @@ def trackio(folder: str | Path) -> Logger:
     Raises:
       OptionError: without trackio.
     """
-    library = _imported("trackio", "trackio")
+    library = _imported("trackio")
 
     def begin() -> tuple[Log, Callable[[], object]]:
         run = library.init(project=PROJECT, name=Path(folder).name, embed=False)
@@ -141,9 +149,11 @@ LOGGERS: Mapping[str, Callable[[str | Path], Logger]] = {
 }
 
 
-def _imported(module: str, extra: str) -> Any:
+def _imported(module: str, package: str = "") -> Any:
+    name = module.partition(".")[0]
+    for variable, value in SILENT.items():
+        os.environ.setdefault(variable, value)
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        name = module.partition(".")[0]
-        raise OptionError(f"Logging to {extra} needs {name}; install it: pip install 'mtnets[{extra}]'.") from error
+        raise OptionError(f"This logger needs {name}; install it: pip install '{package or name}'.") from error
