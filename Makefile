@@ -13,7 +13,7 @@ PACKED := tests/inner/test_losses.py tests/learner/test_layouts.py tests/shipped
 # Without compiled modules each process, of which the tests start many, would take seconds more to import JAX.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-wheel test-oldest test-extras faults audit check lint types clean
+.PHONY: docs demo test test-fast test-wheel test-oldest test-extras faults audit check lint types clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -65,6 +65,11 @@ audit: $(STAMP)
 	$(BIN)/pip-audit
 	$(BIN)/cyclonedx-py environment $(BIN)/python --of JSON -o sbom.json
 
+# The site, in docs/_build. Warnings are errors; notebooks run (some minutes).
+docs: $(STAMP)
+	$(INSTALL) -e '.[plot,sklearn,table,torch]' --group docs
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
 check: lint types
 
 lint: $(BIN)/ruff
@@ -86,4 +91,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-* demo.png sbom.json
+	rm -rf .venv .venv-* demo.png sbom.json docs/_build

@@ -246,8 +246,8 @@ class Learner:
 
         Args:
           x: inputs, `[examples, ...]`, or a dictionary or tuple of such for a network of several inputs; pixels (of any
-            type and size) are converted as in training, and so are tables (data frames, mappings of columns) by a
-            learner of tables.
+            type and size) and paths of image files are converted as in training, and so are tables (data frames,
+            mappings of columns) by a learner of tables.
           y: targets `[examples, outputs]` in regression (or `[examples]` for a single output); integer labels
             `[examples]` from 0 to ways − 1 in classification. Outputs whose label does not occur are masked. For a
             table, the target column: numbers, or the classes of training. Defaults to the target column of x.

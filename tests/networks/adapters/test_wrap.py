@@ -26,7 +26,11 @@ def test_a_pair_and_its_names() -> None:
     assert found == {"body": ("body.w", "body.b"), "head": ("head.w", None)}
     named = wrap((apply, params()), (4,), layers={"last": ("head.w", None)})
     assert [(layer.name, layer.weight) for layer in named.layers] == [("last", "head.w")]
+    assert wrap((apply, params()), (4,), layers={"last": "head.w"}).layers == named.layers
     assert wrap((apply, params()), (4,), layers={"first": ("body.w", "body.b")}).layers[0].bias == "body.b"
+    for wrong in (("body.w", "body.b", "head.w"), (), 3, (None, "body.w")):
+        with pytest.raises(OptionError, match="Layer a is .*; it must be the path of its weight"):
+            wrap((apply, params()), (4,), layers={"a": wrong})
     with pytest.raises(OptionError, match=r"Layer a: body.x is no weight of a layer; there are body.w, head.w"):
         _ = wrap((apply, params()), (4,), layers={"a": ("body.x", None)}).layers
     with pytest.raises(OptionError, match=r"Layer a: the bias head.w is \(4, 4\); body.w needs \(4,\)"):

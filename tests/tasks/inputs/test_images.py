@@ -133,6 +133,18 @@ def test_a_damaged_image_is_named(write, content: bytes) -> None:
         Images(8, 3).read_tasks(root, root)
 
 
+def test_paths_are_images(write) -> None:
+    root = write("support", {"1.png": png(image()), "2.png": png(image(size=20)), "no.txt": b"text"})
+    paths = [root / "1.png", root / "2.png"]
+    inputs = Images(8, 1)
+    for given in (paths, [str(path) for path in paths], tuple(paths)):
+        np.testing.assert_array_equal(inputs.prepare(given), inputs.read_all(paths))
+    with pytest.raises(DataError, match=r"no\.txt cannot be read"):
+        inputs.prepare([str(root / "no.txt")])
+    with pytest.raises(DataError, match=r"3\.png"):
+        inputs.prepare([root / "3.png"])
+
+
 def test_a_folder_of_class_folders(write) -> None:
     files = {f"{name}/{i}.png": png(image(i, size=20 + i)) for name in ("cat", "ant") for i in (2, 1)}
     root = write("support", files | {"README.md": b"", "cat/.hidden.png": b"", "cat/notes.txt": b"", ".git/x": b""})

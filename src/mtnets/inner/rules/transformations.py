@@ -22,7 +22,7 @@ INNER_OPTIMISERS: dict[str, Callable[[], optax.GradientTransformation]] = {
 
 
 def clip_norm(most: float) -> optax.GradientTransformation:
-    """`G ↦ G · min(1, c / √(|G|² + ε²))`, with |G| over all weights that move and ε far below it.
+    """`G ↦ G · min(1, c / √(|G|² + ε²))`, with `|G|` over all weights that move and ε far below it.
 
     Optax's own `clip_by_global_norm` has a derivative of NaN at a zero gradient, where all relus are off for example.
 

@@ -21,7 +21,7 @@ def from_functions(
     input_shape: Shapes,
     *,
     init: Callable[[Array], Any] | None = None,
-    layers: Mapping[str, tuple[str, str | None]] | None = None,
+    layers: Mapping[str, str | tuple[str, str | None]] | None = None,
     random: bool = False,
     input_dtype: Any = jnp.float32,
 ) -> Model:
@@ -34,13 +34,13 @@ def from_functions(
       input_shape: shape of one input, without the batch axis.
       init: `init(key) -> params`, for a starting point that depends on the seed.
       layers: names of the layers that may move, with the paths of their weight and bias, for example
-        `{"first": ("w1", "b1")}`. Defaults to the layers that the traced computation shows.
+        `{"first": ("w1", "b1"), "head": "w2"}`. Defaults to the layers that the traced computation shows.
       random: whether `apply` takes a key.
       input_dtype: type of the inputs; an integer type for a network that begins with an embedding.
 
     Raises:
-      OptionError: for parameters that are not of floating point, and for an `apply` whose outputs have another shape or
-        are not finite.
+      OptionError: for parameters that are not of floating point, for an `apply` whose outputs have another shape or
+        are not finite, and for layers that are no paths.
     """
     check_params(params)
     weights = jax.tree.map(jnp.asarray, params)
@@ -60,9 +60,19 @@ def from_functions(
             input_shape,
             own_weights=init is None,
             input_dtype=input_dtype,
-            naming=layers,
+            naming=None if layers is None else {name: _paths(name, value) for name, value in layers.items()},
         )
     )
+
+
+def _paths(name: str, value: Any) -> tuple[str, str | None]:
+    """The paths of the weight and the bias of a layer that the user names."""
+    match value:
+        case str(weight) | [str(weight)]:
+            return weight, None
+        case [str(weight), None | str() as bias]:
+            return weight, bias
+    raise OptionError(f"Layer {name} is {value!r}; it must be the path of its weight, or those of its weight and bias.")
 
 
 def _check_init(init: Callable[[Array], Any], params: Any) -> None:

@@ -88,7 +88,8 @@ def table(data: Any, task_column: str | int, target: str | int, **options: Any) 
 
     Args:
       data: a CSV or Parquet file, a mapping of columns, or a data frame (of pandas, Polars, PyArrow, DuckDB, say).
-      task_column, target, **options: as in `Table`.
+      task_column, target: as in `Table`.
+      **options: the other fields of `Table`.
 
     Raises:
       As `Table.build`.

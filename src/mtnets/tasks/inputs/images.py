@@ -105,12 +105,14 @@ class Images(Inputs):
         super().check_tasks(tasks)
 
     def prepare(self, x: Any) -> np.ndarray:
-        """Pixels, uint8 `[examples, size, size, channels]`, from raw images; fractions 0 … 1 as they are. The channels
-        of x may be its second axis, or absent.
+        """Pixels, uint8 `[examples, size, size, channels]`, from raw images or the paths of image files; fractions
+        0 … 1 as they are. The channels of x may be its second axis, or absent.
 
         Raises:
-          DataError: for numbers in another range, or images of another form.
+          DataError: for numbers in another range, images of another form, or a file that is no image.
         """
+        if isinstance(x, list | tuple) and x and all(isinstance(each, str | Path) for each in x):
+            return self.read_all([Path(each) for each in x])
         if isinstance(x, list | tuple) and len({np.shape(each) for each in x}) > 1:
             images = [np.asarray(each) for each in x]
             return np.concatenate(
