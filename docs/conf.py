@@ -16,7 +16,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "figures/*.md"]
+exclude_patterns = ["_build", "jupyter_execute"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 4  # as on GitHub, where the same pages are read
 myst_links_external_new_tab = False

@@ -12,7 +12,7 @@ from mtnets.tasks import Glyphs
 
 def test_they_are_words_after_a_flag() -> None:
     words = ["--augment", "crop(padding=2)", "rotate", "--augment-where", "query"]
-    options = build_tasks(Glyphs, parsed(task_options(Glyphs), prog="mtnets", args=words)).options
+    options = build_tasks(Glyphs, parsed(task_options(Glyphs), prog="mtnets", args=words, example="mtnets")).options
     assert isinstance(options, Glyphs)
     assert (options.augment, options.augment_where) == (("crop(padding=2)", "rotate"), "query")
 

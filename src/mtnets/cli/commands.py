@@ -213,6 +213,8 @@ class Report:
       data: where the data are now, for examples of a single run. Defaults to where they were in training.
     """
 
+    example: ClassVar[str] = "mtnets report runs/maml runs/mt-net --out report.html"
+
     runs: tyro.conf.Positional[tuple[str, ...]]
     out: str | None = None
     data: str | None = None
@@ -235,6 +237,8 @@ class Compare:
       json: print one JSON object.
       plot: file for a picture of the differences, a PNG.
     """
+
+    example: ClassVar[str] = "mtnets compare runs/maml runs/mt-net"
 
     one: tyro.conf.Positional[str]
     other: tyro.conf.Positional[str]
