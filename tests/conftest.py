@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 # Nearly all the time of these tests is compilation. Each program is compiled only once, for child processes too, and by
-# JAX 0.10 without optimisation; both must be said before JAX starts. The second flag takes nearly half of the time away.
+# JAX 0.10 without optimisation; both must be said before JAX starts. The second flag takes nearly half of the time.
 # (XLA of JAX 0.12 was wrong about max-pooling at levels 1 and 2 when its derivative still compared floats,
 # mtnets/networks/greatest.py; whether it is right now has not been looked at.)
 if metadata.version("jax").startswith("0.10."):

@@ -21,7 +21,7 @@ from mtnets.errors import OptionError, RunError
 from mtnets.files import finite, read_json, write_json
 
 AGREEMENT = 1e-3  # largest difference of our meta-gradient in single precision from that in double precision
-# And of those of others: a unit within single precision of the kink of its ReLU moves a meta-gradient by up to 5e-3 (the
+# And of those of others: a unit within single precision of the kink of its ReLU moves a meta-gradient by some 5e-3 (the
 # same for several programs), which is of the seed; a gradient of another method is further off.
 NEARLY = 1e-2
 LIMIT_SIDE = 2048  # of the matrices whose product says what the cores can do
@@ -134,7 +134,8 @@ def _measured(work: Work, settings: Settings, say: Callable[[str], None]) -> dic
             if "why" in contenders[BASELINE]:  # the first of all
                 # a unit may lie within single precision of the kink of its ReLU, where the gradient jumps
                 raise RunError(
-                    f"{title}: {BASELINE} {contenders[BASELINE]['why']}; nothing can be compared with it: try another seed."
+                    f"{title}: {BASELINE} {contenders[BASELINE]['why']}; nothing can be compared with it: try another "
+                    "seed."
                 )
         rates = []
         for turn in range(settings.rounds):

@@ -29,7 +29,7 @@ def test_a_pair_and_its_names() -> None:
     assert wrap((apply, params()), (4,), layers={"last": "head.w"}).layers == named.layers
     assert wrap((apply, params()), (4,), layers={"first": ("body.w", "body.b")}).layers[0].bias == "body.b"
     for wrong in (("body.w", "body.b", "head.w"), (), 3, (None, "body.w")):
-        with pytest.raises(OptionError, match="Layer a is .*; it must be the path of its weight"):
+        with pytest.raises(OptionError, match=r"Layer a is .*; it must be the path of its weight"):
             wrap((apply, params()), (4,), layers={"a": wrong})
     with pytest.raises(OptionError, match=r"Layer a: body.x is no weight of a layer; there are body.w, head.w"):
         _ = wrap((apply, params()), (4,), layers={"a": ("body.x", None)}).layers

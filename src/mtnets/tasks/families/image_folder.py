@@ -90,8 +90,8 @@ class Folder(ImageOptions):
 
         Raises:
           OptionError: ways below 2, shots or queries below 1, a negative image_size, channels other than 0, 1, 3,
-            splits that are not three shares above 0, or stand beside `split`, or augmentations that do not exist or mean
-            nothing for these images.
+            splits that are not three shares above 0, or stand beside `split`, or augmentations that do not exist or
+            mean nothing for these images.
           DataError: a split is absent, or said by folders and by shares, a class is in two splits, an image is damaged
             or unlike the others, there are too few classes or images for such tasks, or other classes than those of
             CIFAR-100 for `fc100`.
