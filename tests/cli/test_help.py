@@ -7,6 +7,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -16,8 +19,8 @@ from mtnets.cli.commands import FLAT
 from mtnets.cli.entry import MAIN, PARSERS
 from mtnets.cli.parsing import parsed
 from mtnets.cli.tables import print_table
-from mtnets.cli.train import EXAMPLES, options_kind
-from mtnets.tasks import FAMILIES
+from mtnets.cli.train import EXAMPLES, options_kind, what_next
+from mtnets.tasks import AS_THEY_ARE, FAMILIES, Images
 
 
 def helped(capsys: pytest.CaptureFixture, *args: str) -> str:
@@ -78,7 +81,7 @@ def test_shells_complete_families_and_their_options(shell: str, capsys: pytest.C
     text = capsys.readouterr().out
     for word in (*PARSERS, *FAMILIES, "--meta-steps", "--task-column", "--support", "--vary"):
         assert f"'{word}'" in text
-    assert "Example" not in text
+    assert "Example: mtnets" not in text
 
 
 TITLES = ("name", "what it does", "numbers")
@@ -117,3 +120,24 @@ def test_a_reader_that_leaves_ends_it_in_silence(args: Sequence[str]) -> None:
         ended = subprocess.run([sys.executable, "-c", code, *args], stdout=pipe, stderr=subprocess.PIPE, check=False)
     assert ended.stderr == b""
     assert ended.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "adapt"),
+    [
+        (Images(28, 1), "mtnets adapt 'runs/my run' --support"),
+        (AS_THEY_ARE, """python -c 'import mtnets; help(mtnets.load("runs/my run").adapt)'"""),
+    ],
+)
+def test_after_a_training_the_next_commands_name_the_run(inputs: Any, adapt: str) -> None:
+    evaluate, between, doctor = what_next(Path("runs/my run"), SimpleNamespace(inputs=inputs))  # type: ignore[arg-type]
+    assert (evaluate, doctor) == ("mtnets evaluate 'runs/my run'", "mtnets doctor 'runs/my run'")
+    assert between.startswith(adapt)
+
+
+def test_an_error_about_class_folders_names_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("a/1.png", "b/1.png", "c/1.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True)
+        (tmp_path / "images" / name).touch()
+    assert main(["train", "folder", "--root", str(tmp_path / "images"), "--out", str(tmp_path / "run")]) == 1
+    assert "or, as each folder is a class, give shares of them: --splits" in capsys.readouterr().err
