@@ -41,13 +41,13 @@ test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install -q --disable-pip-version-check uv
 	.venv-oldest/bin/uv pip install -q --python .venv-oldest/bin/python --resolution lowest-direct \
-		-e '.[plot,sklearn,export,table,experiments]' --group test 'pyparsing>=3.2,<3.3'
+		-e '.[plot,sklearn,export,table,serve,experiments]' --group test 'pyparsing>=3.2,<3.3'
 	.venv-oldest/bin/$(PYTEST)
 
 # Everything, also what is slow, and what needs PyTorch, ONNX, Grain, Hugging Face's libraries, Optuna and Ray, which are
 # large. An hour or more.
 test-extras: $(STAMP)
-	$(INSTALL) -e '.[torch,onnx,datasets,grain,hub,optuna,ray,tensorboard,wandb,mlflow]' trackio
+	$(INSTALL) -e '.[torch,onnx,datasets,grain,hub,optuna,ray,tensorboard,wandb,mlflow]' trackio playwright
 	$(BIN)/$(PYTEST) -m 'slow or not slow'
 	for example in examples/*_*.py; do echo $$example; $(BIN)/python $$example || exit 1; done
 

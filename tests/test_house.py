@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mtnets"
 BASE = ["errors", "stopping", "compat", "forks", "arguments", "named", "compilation", "files", "arrays", "raw_arrays"]
 BASE += ["trees", "endings", "processes", "devices", "memory", "precision", "serialisation"]
 FLOORS = [*BASE, "networks", "inner", "tasks", "shipped", "learner", "outer", "analysis", "sweeps", "reports"]
-FLOORS += ["interop", "sklearn", "", "cli", "__main__"]  # "" is the package's top
+FLOORS += ["interop", "sklearn", "serving", "", "cli", "__main__"]  # "" is the package's top
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__").removesuffix("__init__"): path
     for path in SOURCE.rglob("*.py")

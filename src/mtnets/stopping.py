@@ -1,4 +1,4 @@
-"""Stopping a training well: the first Ctrl-C or SIGTERM asks it to, at the end of a chunk of meta-steps."""
+"""Stopping well: the first Ctrl-C or SIGTERM asks for it, of a training at the end of a chunk of meta-steps."""
 
 import contextlib
 import signal
@@ -29,6 +29,7 @@ class Stopping:
     """
 
     signal: int = 0
+    promise: str = "stopping after these meta-steps, with a checkpoint"  # what is said when it was asked
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
@@ -49,9 +50,14 @@ class Stopping:
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Stopping]:
-    """Notes signals within the block; only the main thread can."""
+def stopping(promise: str = Stopping.promise) -> Iterator[Stopping]:
+    """Notes signals within the block; only the main thread can.
+
+    Args:
+      promise: what is said at the first one.
+    """
     asked = Stopping()
+    asked.promise = promise
     before: dict[signal.Signals, Any] = {}
     try:
         if threading.current_thread() is threading.main_thread():

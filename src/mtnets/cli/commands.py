@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from mtnets.cli.serve import Serve
 from mtnets.cli.tables import print_table
 from mtnets.devices import Devices, use_cores
 from mtnets.errors import printable
@@ -419,6 +420,7 @@ class Data:
 COMMANDS: dict[str, type] = {
     "evaluate": Evaluate,
     "adapt": Adapt,
+    "serve": Serve,
     "doctor": Doctor,
     "summary": Summary,
     "report": Report,

@@ -11,8 +11,8 @@ from mtnets.stopping import SIGNALS
 
 
 def watch() -> None:
-    """From now on, a signal ends the process at once, with a sentence and status 128 + its number, unless a training
-    takes care of it: then the first one is left to the training (`mtnets.stopping`), and the second one ends it.
+    """From now on, a signal ends the process at once, with a sentence and status 128 + its number, unless a training or
+    a server takes care of it: then the first one is left to that (`mtnets.stopping`), and the second one ends it.
 
     Python's own handlers wait until compiled code returns, which may take half a minute, and to end the process by an
     exception from within a compilation may crash it. Nothing is lost: files are whole or not there.
@@ -35,11 +35,12 @@ def _answer(reading: socket.socket, _writing: socket.socket) -> None:
         number = numbers[0]
         if number not in SIGNALS:
             continue
-        if asked or signal.getsignal(number) is _wait:
+        handler = signal.getsignal(number)
+        if asked or handler is _wait:
             _say("stopped.")
             os._exit(128 + number)
         asked = True
-        _say("stopping after these meta-steps, with a checkpoint; once more stops at once.")
+        _say(f"{getattr(handler, 'promise', 'stopping')}; once more stops at once.")
 
 
 def _say(text: str) -> None:

@@ -35,7 +35,11 @@ def read_csv(path: Path) -> dict[str, list[str]]:
       DataError: for a file without a line, two columns of one name, a row with more or fewer cells than there are
         columns, or quotes that do not close.
     """
-    text = _decoded(content_of(path))
+    return columns_of(_decoded(content_of(path)), str(path))
+
+
+def columns_of(text: str, path: str) -> dict[str, list[str]]:
+    """The same from text; `path` is what an error calls it."""
     named = _NAMED.match(text)
     text = text[named.end() :] if named else text
     separator = named[1] if named else _separator(text.splitlines()[:_LOOKED_AT])
@@ -117,7 +121,7 @@ def _separator(lines: Sequence[str]) -> str:
     return max(chosen, key=lambda separator: chosen[separator], default=",")
 
 
-def _refuse(path: Path, line: int, row: Sequence[str], header: Sequence[str], separator: str) -> None:
+def _refuse(path: str, line: int, row: Sequence[str], header: Sequence[str], separator: str) -> None:
     decimal = separator == "," and len(row) > len(header)
     raise DataError(
         f"{path} has {len(row)} cells in line {line} and {len(header)} columns; every row needs one cell for each"

@@ -1,0 +1,57 @@
+"""The server: it listens, answers, and ends well."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from mtnets.errors import OptionError
+from mtnets.serving.access import Access
+from mtnets.serving.limits import Limits
+from mtnets.stopping import stopping
+
+LAST_SECONDS = 30  # in which requests that run may end when the server stops
+POLL_SECONDS = 0.2
+
+
+def serve(app: Any, access: Access, limits: Limits, *, say: Callable[[str], None] = print) -> None:
+    """Serves an application until Ctrl-C or SIGTERM, and answers what has begun.
+
+    Args:
+      app: of `create_app`.
+      access: where it listens.
+      limits: how many connections there may be.
+      say: told the address.
+
+    Raises:
+      OptionError: where it cannot listen.
+    """
+    config = uvicorn.Config(
+        app,
+        access.host,
+        access.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=LAST_SECONDS,
+    )
+    try:
+        listening = config.bind_socket()
+    except SystemExit:  # as uvicorn ends for an address that is taken
+        raise OptionError(
+            f"host is {access.host} and port {access.port}, where nothing can listen; another program may: port=0 "
+            "takes a free one."
+        ) from None
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    with stopping("stopping when what has begun is answered") as asked:  # signals reach the main thread alone
+        thread.start()
+        host = f"[{access.host}]" if ":" in access.host else access.host
+        say(f"http://{host}:{listening.getsockname()[1]}/")
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            server.should_exit = server.should_exit or bool(asked)
+    listening.close()

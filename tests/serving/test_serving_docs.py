@@ -1,0 +1,49 @@
+"""The requests of docs/serving.md are answered as the page says."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+import mtnets
+from mtnets.cli.serve import Serve
+from mtnets.serving.app import create_app
+from mtnets.serving.limits import Limits
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+
+
+def test_requests_of_the_page() -> None:
+    app = create_app({"sine-10shot": mtnets.load("sine-10shot")})
+    shown = json.loads(re.search(r"^```json\n(.*?)^```", PAGE, re.M | re.S)[1])
+    task = ""
+    with TestClient(app, base_url=ADDRESS) as client:
+        for command in commands():
+            _, *words = shlex.split(command.replace("$TASK", task))
+            url = next(word for word in words if word.startswith(ADDRESS))
+            after = {flag: words[words.index(flag) + 1] for flag in ("-X", "-H", "-d") if flag in words}
+            headers = dict([after["-H"].split(": ")]) if "-H" in after else {}
+            method = after.get("-X", "POST" if "-d" in after else "GET")
+            answer = client.request(method, url, headers=headers, content=after.get("-d"))
+            assert answer.is_success, command
+            if not task:
+                task = answer.json()["id"]
+                assert {**answer.json(), "id": "…", "expires_in": 3600.0} == shown
+
+
+@pytest.mark.parametrize("option", [line.split("`")[1] for line in PAGE.splitlines() if line.startswith("| `--")])
+def test_limits_of_the_page(option) -> None:
+    name = option.removeprefix("--").replace("-", "_")
+    row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{option}`"))
+    assert float(row.split("|")[2].replace(" ", "")) == getattr(Limits(), name)
+    assert name in {field for field in Limits.__dataclass_fields__}
+    assert Serve().limits == Limits()
