@@ -37,6 +37,7 @@ def browser():
 def started(*options, **environment):
     command = [sys.executable, "-m", "mtnets", "serve", "--port", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    assert process.stderr is not None
     return process, next(line for line in process.stderr if line.startswith("http")).strip()
 
 
@@ -78,10 +79,10 @@ def draw(page, canvas, shape, shift=0.0) -> None:
 
 def told(page, id, pattern) -> str:
     """What the page says, when it says this."""
+    from playwright.sync_api import expect
+
     element = page.locator(f"#{id}")
-    page.wait_for_function(
-        "([id, p]) => new RegExp(p).test(document.getElementById(id).textContent)", arg=[id, pattern]
-    )
+    expect(element).to_have_text(re.compile(pattern), timeout=1000 * SECONDS)
     return element.text_content()
 
 

@@ -16,6 +16,7 @@ import pytest
 def started(*options: str) -> tuple[subprocess.Popen, str]:
     command = [sys.executable, "-m", "mtnets", "serve", "sine-10shot", "--port", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    assert process.stderr is not None
     return process, next(line for line in process.stderr if line.startswith("http")).strip()
 
 

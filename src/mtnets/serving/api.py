@@ -15,7 +15,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": forms.Problem, "description": "The request does not fit: the sentence says how."},
     503: {"model": forms.Problem, "description": "As many requests wait as may; Retry-After says when to try again."},
 }
-NO_TASK: dict[int | str, dict[str, Any]] = {404: {"model": forms.Problem, "description": "There is no such task."}}
+NO_TASK: dict[int | str, dict[str, Any]] = {
+    404: {"model": forms.Problem, "description": "There is no such task."},
+    422: PROBLEMS[422],
+}
 
 
 def router(service: Service, *, lists: bool) -> APIRouter:
@@ -38,7 +41,9 @@ def router(service: Service, *, lists: bool) -> APIRouter:
         """The learners that are served; the first is the one that requests without a name mean."""
         return forms.Learners(learners=[service.describe_learner(name) for name in service.learners])
 
-    @routes.get("/learners/{name}", responses={404: {"model": forms.Problem, "description": "It is not served."}})
+    @routes.get(
+        "/learners/{name}", responses={**NO_TASK, 404: {"model": forms.Problem, "description": "It is not served."}}
+    )
     async def learner(name: str) -> forms.LearnerAnswer:
         """What one learner is and takes."""
         if name not in service.learners:

@@ -100,8 +100,8 @@ def create_app(
 async def _warm(service: Service, sizes: Mapping[str, Sequence[int]], together: int) -> None:
     """Compiles in the thread of the device, and then says that the server is ready."""
     for name, examples in sizes.items():
-        if examples:
-            await service.batcher.on_device(warm_up, service.learners[name], together, examples)
+        for count in examples:  # requests may come in between
+            await service.batcher.on_device(warm_up, service.learners[name], together, count)
     service.ready = True
 
 

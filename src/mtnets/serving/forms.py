@@ -93,7 +93,7 @@ class Predictions(Form):
 
 
 class LayerMoved(Form):
-    """How far the units of a layer moved: the change of each unit's weights over their length before.
+    """How far the units of a layer moved: the change of each unit's weights, as a share of the mean length of a unit's.
 
     Attributes:
       layer: its name.

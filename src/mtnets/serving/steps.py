@@ -74,7 +74,8 @@ class Stepping:
 
 
 def moved(model: AdaptedModel, params: Any) -> dict[str, NDArray[Any]]:
-    """How far the units of each layer moved: the length of the change of a unit's weights over that of the weights.
+    """How far the units of each layer moved: the length of the change of a unit's weights, as a share of the mean
+    length of the weights of a unit.
 
     Args:
       model: whose layers are meant.
@@ -86,9 +87,9 @@ def moved(model: AdaptedModel, params: Any) -> dict[str, NDArray[Any]]:
         weight = np.asarray(leaves[layer.weight], np.float64)
         inputs = tuple(axis for axis in range(weight.ndim - 1) if axis not in layer.out_axes)
         first, last = weight[0], weight[-1]
-        length = np.sqrt((first**2).sum(inputs))
+        length = np.sqrt((first**2).sum(inputs)).mean()  # of one unit it may be nearly 0
         change = np.sqrt(((last - first) ** 2).sum(inputs))
-        units = change / np.where(length > 0, length, 1)
+        units = change / (length or 1.0)
         used = None if model.used is None or layer is not model.model.layers[-1] else np.asarray(model.used)
         result[layer.name] = units.ravel() if used is None or used.shape != units.shape else units[used]
     return result

@@ -10,8 +10,8 @@ from mtnets.serving.work import Adapting, Predicting, padded, power_of_two
 from mtnets.tasks import AS_THEY_ARE
 
 
-def warm_up(learner: Learner, together: int, examples: Sequence[int], queries: Sequence[int] = (1,)) -> None:
-    """Compiles the programs of tasks of these sizes, for each number of tasks that one call may have.
+def warm_up(learner: Learner, together: int, examples: int, queries: Sequence[int] = (1,)) -> None:
+    """Compiles the programs of tasks of one size, for each number of tasks that one call may have.
 
     Sizes are padded to powers of two, and each number stands for those that are padded to the same. Other sizes are
     compiled when they first come.
@@ -22,13 +22,12 @@ def warm_up(learner: Learner, together: int, examples: Sequence[int], queries: S
       examples: of a support set; for a head of any number of classes, as many classes.
       queries: inputs that are predicted at a time.
     """
-    for count in examples:
-        work = made_up(learner, count)
-        for tasks in (1 << i for i in range(power_of_two(together).bit_length())):
-            models = Adapting.run([work] * tasks)
-            for size in queries:
-                x = _inputs(learner, size)
-                Predicting.run([Predicting.of(model, x) for model in models if not isinstance(model, Exception)])
+    work = made_up(learner, examples)
+    for tasks in (1 << i for i in range(power_of_two(together).bit_length())):
+        models = Adapting.run([work] * tasks)
+        for size in queries:
+            x = _inputs(learner, size)
+            Predicting.run([Predicting.of(model, x) for model in models if not isinstance(model, Exception)])
 
 
 def made_up(learner: Learner, count: int) -> Adapting:

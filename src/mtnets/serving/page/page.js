@@ -108,7 +108,7 @@ function showMoved(place, layers) {
       strip.className = "strip";
       const most = Math.max(...units);
       const mean = units.reduce((sum, unit) => sum + unit, 0) / units.length;
-      const text = `${layer}: ${units.length} units, ${percent(mean)} on average, ${percent(most)} at most`;
+      const text = `${layer}: ${units.length} unit${units.length === 1 ? "" : "s"}, ${percent(mean)} on average, ${percent(most)} at most`;
       const label = document.createElement("div");
       label.textContent = text;
       const canvas = document.createElement("canvas");
@@ -470,7 +470,7 @@ const MOST_POINTS = 27; // with the grid, a power of two for the server
 
 function points(learner) {
   const canvas = find("plot"), result = find("point-result"), task = new Task();
-  let dots = [], curves = null, cross = [0, 0], moved = [];
+  let dots = [], curves = [], cross = [0, 0];
   const xs = Array.from({ length: GRID }, (_, i) => -5 + (10 * i) / (GRID - 1));
   const failed = (text) => tell(result, text, true);
 
@@ -490,7 +490,7 @@ function points(learner) {
     }
     for (const x of [-5, 5]) context.fillText(`${x}`, toX(x) - 6, toY(0) + 14);
     for (const y of [-4, 4]) context.fillText(`${y}`, toX(0) + 5, toY(y) + 4);
-    curves?.forEach((ys, i) => {
+    curves.forEach((ys, i) => {
       context.save();
       pen(context, i);
       context.beginPath();
@@ -542,22 +542,22 @@ function points(learner) {
   }
 
   const learn = latest(150, async () => {
-    if (!dots.length) {
-      curves = null;
-      moved = [];
-      tell(result, "No points yet.");
-    } else {
-      await task.learn({ learner: learner.name, x: dots.map(([x]) => [x]), y: dots.map(([, y]) => y), inner_steps: STEPS.at(-1) });
-      const answer = await task.ask("steps", [...xs, ...dots.map(([x]) => x)].map((x) => [x]));
-      curves = STEPS.map((step) => answer.predictions[step].numbers.map(([y]) => y));
-      moved = answer.moved;
-      const errors = curves.map((ys) => dots.reduce((sum, [, y], i) => sum + (ys[GRID + i] - y) ** 2, 0) / dots.length);
-      const count = `${dots.length} point${dots.length === 1 ? "" : "s"}`;
-      tell(result, `${count}; squared error on them ${errors.map((e, i) => `${e.toPrecision(2)} after ${STEPS[i]}`).join(", ")} steps.`);
+    const now = dots; // others may come while the server works
+    let ys = [], units = [];
+    if (now.length) {
+      await task.learn({ learner: learner.name, x: now.map(([x]) => [x]), y: now.map(([, y]) => y), inner_steps: STEPS.at(-1) });
+      const answer = await task.ask("steps", [...xs, ...now.map(([x]) => x)].map((x) => [x]));
+      ys = STEPS.map((step) => answer.predictions[step].numbers.map(([y]) => y));
+      units = answer.moved;
     }
+    curves = ys;
+    const errors = ys.map((each) => now.reduce((sum, [, y], i) => sum + (each[GRID + i] - y) ** 2, 0) / now.length);
+    const said = errors.map((error, i) => `${error.toPrecision(2)} after ${STEPS[i]}`).join(", ");
+    const count = `${now.length} point${now.length === 1 ? "" : "s"}`;
+    tell(result, now.length ? `${count}; squared error on them ${said} steps.` : "No points yet.");
     fill(find("point-table"), ["x", "y", ...STEPS.map((step) => `after ${step}`)],
-      dots.map(([x, y], i) => [x, y, ...(curves ?? []).map((ys) => ys[GRID + i].toFixed(2))]));
-    showMoved(find("point-moved"), moved);
+      now.map(([x, y], i) => [x, y, ...ys.map((each) => each[GRID + i].toFixed(2))]));
+    showMoved(find("point-moved"), units);
     draw();
   }, failed);
 
