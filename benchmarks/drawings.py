@@ -66,11 +66,12 @@ def strokes_of(drawing: NDArray[np.bool_]) -> list[list[list[float]]]:
 
 
 def measures(drawings: list[NDArray[np.bool_]]) -> dict[str, float]:
-    """Means over drawings: pixels of ink for each of the middle line, the longer side, and the middle of it."""
+    """Means over drawings, in pixels: ink over the length of the middle lines, the longer side, and its middle."""
     pens, spans, across, down = [], [], [], []
     for drawing in drawings:
         rows, columns = np.nonzero(drawing)
-        pens.append(drawing.sum() / middle_lines(drawing).sum())
+        length = sum(np.hypot(*np.subtract(*ends)) for ends in strokes_of(drawing) if len(ends) == 2)
+        pens.append(drawing.sum() / (105 * length + 1))
         spans.append(max(np.ptp(rows), np.ptp(columns)) + 1)
         across.append((columns.min() + columns.max()) / 2)
         down.append((rows.min() + rows.max()) / 2)
@@ -148,7 +149,13 @@ def main() -> None:
         for what, each in scores.items():
             half = 1.96 * each.std(ddof=1) / np.sqrt(len(each))
             report["rows"].append(
-                {"drawings": what, "ways": ways, "tasks": len(tasks), "accuracy": each.mean(), "ci95": half}
+                {
+                    "drawings": what,
+                    "ways": ways,
+                    "tasks": len(tasks),
+                    "accuracy": float(each.mean()),
+                    "ci95": float(half),
+                }
             )
             print(report["rows"][-1], flush=True)
     print(report["omniglot"])

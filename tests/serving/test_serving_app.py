@@ -7,14 +7,13 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from small_learners import untrained
 from starlette.testclient import TestClient
 
-import mtnets
 from mtnets.serving.app import create_app
 from mtnets.serving.limits import Limits
 
-LIMITS = Limits(body_mb=0.1, examples=8, classes=3, inner_steps=6, tasks=40, together=4)
-TABLES = "tabular-classification"
+LIMITS = Limits(body_mb=0.1, examples=8, classes=3, inner_steps=6, tasks=40, together=2)
 X, Q = [[-2.0], [0.5], [1.0], [3.0]], [[0.2], [1.5]]
 RTOL = 2e-5  # programs for several tasks round in another order
 
@@ -25,12 +24,17 @@ def curve(i: int) -> list[float]:
 
 @pytest.fixture(scope="module")
 def learner():
-    return mtnets.load("sine-10shot")
+    return untrained("mse", 1, 8, 1)
 
 
 @pytest.fixture(scope="module")
-def client(learner):
-    app = create_app({"sine-10shot": learner, TABLES: mtnets.load(TABLES)}, LIMITS)
+def classifier():
+    return untrained("cross-entropy", 2, 8, 3)
+
+
+@pytest.fixture(scope="module")
+def client(learner, classifier):
+    app = create_app({"curves": learner, "places": classifier}, LIMITS)
     with TestClient(app, base_url="http://localhost") as client:
         yield client
 
@@ -56,15 +60,15 @@ def test_tasks_learned_at_the_same_time_are_those_learned_alone(client, learner)
 
 def test_a_task_from_its_making_to_its_end(client, learner, task) -> None:
     told = client.get(task).json()
-    assert (told["learner"], told["examples"], told["inner_steps"], told["classes"]) == ("sine-10shot", 4, 5, None)
+    assert (told["learner"], told["examples"], told["inner_steps"], told["classes"]) == ("curves", 4, 2, None)
     model = learner.adapt(np.array(X), np.array(curve(0)))
     steps = client.post(f"{task}/steps", json={"x": Q}).json()
-    assert len(steps["predictions"]) == 6
+    assert len(steps["predictions"]) == 3
     predicted = client.post(f"{task}/predict", json={"x": Q}).json()
     np.testing.assert_allclose(steps["predictions"][-1]["numbers"], predicted["numbers"], rtol=RTOL)
     start = learner.adapt(np.array(X), np.array(curve(0)), inner_steps=0)(np.array(Q))
     np.testing.assert_allclose(steps["predictions"][0]["numbers"], start, rtol=RTOL, atol=RTOL)
-    assert [len(layer["units"]) for layer in steps["moved"]] == [40, 40, 1]
+    assert [len(layer["units"]) for layer in steps["moved"]] == [8, 1]
     assert client.post(f"{task}/examples", json={"x": Q, "y": [0.1, 0.2]}).json()["examples"] == 6
     model = model.update(np.array(X + Q), np.array([*curve(0), 0.1, 0.2]))
     again = client.post(f"{task}/predict", json={"x": Q}).json()["numbers"]
@@ -79,14 +83,14 @@ def test_a_task_from_its_making_to_its_end(client, learner, task) -> None:
     assert client.get(task).status_code == 404
 
 
-def test_classes_have_the_names_that_the_client_gives(client) -> None:
+def test_classes_have_the_names_that_the_client_gives(client, classifier) -> None:
     x, y = [[0, 1], [1, 0], [0, 2], [2, 0]], ["up", "right", "up", "right"]
-    made = client.post("/v1/tasks", json={"learner": TABLES, "x": x, "y": y}).json()
+    made = client.post("/v1/tasks", json={"learner": "places", "x": x, "y": y}).json()
     assert made["classes"] == ["right", "up"]
     answer = client.post(f"/v1/tasks/{made['id']}/predict", json={"x": [[0, 1.5]]}).json()
-    model = mtnets.load(TABLES).adapt(np.array(x, float), np.array([1, 0, 1, 0]))
+    model = classifier.adapt(np.array(x, float), np.array([1, 0, 1, 0]))
     np.testing.assert_allclose(answer["probabilities"], model.probabilities([[0, 1.5]])[:, :2], rtol=1e-4)
-    assert answer["labels"] == ["up"]
+    assert answer["labels"] == [["right", "up"][int(np.argmax(answer["probabilities"]))]]
     more = {"x": [[3, 3]], "y": ["both"]}
     refused = client.post(f"/v1/tasks/{made['id']}/examples", json=more)
     assert (refused.status_code, "anew=true" in refused.json()["detail"]) == (422, True)
@@ -108,10 +112,10 @@ def test_classes_have_the_names_that_the_client_gives(client) -> None:
         ({"x": X, "y": curve(0), "inner_steps": 7}, r"inner_steps is 7; at most 6 are taken"),
         ({"x": X, "y": curve(0), "inner_steps": -1}, r"inner_steps: "),
         ({"x": X, "y": curve(0), "more": 1}, r"more: Extra inputs are not permitted"),
-        ({"x": X, "y": curve(0), "learner": "sin"}, r"learner is 'sin', which is not served; .*sine-10shot"),
-        ({"x": [[0], [1]], "y": ["a", 1], "learner": TABLES}, r"y\[1\] is 1; labels must be all text"),
-        ({"x": [[0], [1]], "y": [True, False], "learner": TABLES}, r"y\[0\] is True; labels must be"),
-        ({"x": X, "y": [1, 2, 3, 4], "learner": TABLES}, r"y has 4 classes; at most 3 are taken\."),
+        ({"x": X, "y": curve(0), "learner": "curve"}, r"learner is 'curve', which is not served; .*'curves' is meant"),
+        ({"x": [[0, 0], [1, 1]], "y": ["a", 1], "learner": "places"}, r"y\[1\] is 1; labels must be all text"),
+        ({"x": [[0, 0], [1, 1]], "y": [True, False], "learner": "places"}, r"y\[0\] is True; labels must be"),
+        ({"x": X, "y": [1, 2, 3, 4], "learner": "places"}, r"y has 4 classes; at most 3 are taken\."),
         (X, r"the body: "),
     ],
 )
@@ -154,8 +158,8 @@ def test_what_learners_take(client) -> None:
         None,
     )
     assert (second["predicts"], second["classes"]) == ("labels", 3)
-    assert client.get(f"/v1/learners/{TABLES}").json() == second
-    assert client.get("/v1/playground").json() == {"drawings": None, "points": "sine-10shot", "tables": False}
+    assert client.get("/v1/learners/places").json() == second
+    assert client.get("/v1/playground").json() == {"drawings": None, "points": "curves", "tables": False}
 
 
 def test_health_and_metrics(client) -> None:

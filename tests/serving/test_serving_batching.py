@@ -43,7 +43,7 @@ async def answered(numbers, limits, *, during=None):
     batcher = Batcher(limits, Metrics())
     runner = asyncio.create_task(batcher.run())
     asked = [asyncio.create_task(batcher.answer(lambda n=n: Doubling(n))) for n in numbers]
-    while batcher.inside < len(asked):
+    while batcher.inside < sum(not task.done() for task in asked):
         await asyncio.sleep(0.001)
     if during:
         await during(batcher, asked)

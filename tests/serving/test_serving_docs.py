@@ -6,14 +6,17 @@ import shlex
 from pathlib import Path
 
 import pytest
+from small_learners import untrained
 from starlette.testclient import TestClient
 
 import mtnets
+from mtnets.cli.entry import _parse
 from mtnets.cli.serve import Serve
 from mtnets.serving.app import create_app
 from mtnets.serving.limits import Limits
 
-PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "serving.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:8000"
 
 
@@ -23,7 +26,7 @@ def commands() -> list[str]:
 
 
 def test_requests_of_the_page() -> None:
-    app = create_app({"sine-10shot": mtnets.load("sine-10shot")})
+    app = create_app({"sine-10shot": untrained("mse", 1, 8, 1, inner_steps=5)})
     shown = json.loads(re.search(r"^```json\n(.*?)^```", PAGE, re.M | re.S)[1])
     task = ""
     with TestClient(app, base_url=ADDRESS) as client:
@@ -47,3 +50,20 @@ def test_limits_of_the_page(option) -> None:
     assert float(row.split("|")[2].replace(" ", "")) == getattr(Limits(), name)
     assert name in {field for field in Limits.__dataclass_fields__}
     assert Serve().limits == Limits()
+
+
+def test_commands_of_the_images() -> None:
+    space, image = (
+        json.loads(re.findall(r"^CMD (\[.*)", (ROOT / path).read_text("utf-8"), re.M)[-1])
+        for path in ("examples/space/Dockerfile", "Dockerfile")
+    )
+    command = _parse(space[1:])
+    assert isinstance(command, Serve)
+    assert (command.access.public, command.access.token, command.access.hosts(None)) == (True, None, None)
+    command = _parse(image)
+    assert isinstance(command, Serve)
+    with pytest.raises(mtnets.OptionError, match="set a token"):  # which the one who runs it gives
+        _ = command.access.token
+    front = (ROOT / "examples/space/README.md").read_text("utf-8").split("---")[1]
+    assert f"app_port: {command.access.port}" in front
+    assert "sdk: docker" in front

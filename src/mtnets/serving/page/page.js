@@ -2,6 +2,7 @@
 
 const find = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const small = (share) => `${100 * share < 1 ? Number((100 * share).toPrecision(2)) : (100 * share).toFixed(1)} %`;
 
 // --- requests
 
@@ -108,7 +109,7 @@ function showMoved(place, layers) {
       strip.className = "strip";
       const most = Math.max(...units);
       const mean = units.reduce((sum, unit) => sum + unit, 0) / units.length;
-      const text = `${layer}: ${units.length} unit${units.length === 1 ? "" : "s"}, ${percent(mean)} on average, ${percent(most)} at most`;
+      const text = `${layer}: ${units.length} unit${units.length === 1 ? "" : "s"}, ${small(mean)} on average, ${small(most)} at most`;
       const label = document.createElement("div");
       label.textContent = text;
       const canvas = document.createElement("canvas");
@@ -151,9 +152,9 @@ function fill(table, head, rows) {
 
 // --- drawings
 
-// Omniglot's drawings are 105 pixels wide; PEN, SPAN and MIDDLE are their means over 20 drawings of 200 characters
-// (`benchmarks/drawings.py` measures them, and what drawings that pass through here score).
-const SIDE = 105, PEN = 2.9, SPAN = 62, MIDDLE = 52;
+// Omniglot's drawings are 105 pixels wide. Their pen, the longer side of their strokes and their middle, nearly: means
+// that `benchmarks/drawings.py` measures, beside what drawings that pass through here score (results/drawings.json).
+const SIDE = 105, PEN = 5, SPAN = 62, MIDDLE = 50.5;
 const LEAST = 0.08; // of the box: a smaller drawing, such as a dot, is not made larger than that would be
 
 /** Strokes `[[x, y], …]` in units of the box, as the drawings of the training were: `{scale, x, y}` of SIDE pixels. */
