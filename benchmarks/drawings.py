@@ -9,6 +9,7 @@ takes for its own. Needs playwright, a chromium, scikit-image and Omniglot (`mtn
 """
 
 import argparse
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def measures(drawings: list[NDArray[np.bool_]]) -> dict[str, float]:
     pens, spans, across, down = [], [], [], []
     for drawing in drawings:
         rows, columns = np.nonzero(drawing)
-        length = sum(np.hypot(*np.subtract(*ends)) for ends in strokes_of(drawing) if len(ends) == 2)
+        length = sum(math.dist(*ends) for ends in strokes_of(drawing))
         pens.append(drawing.sum() / (105 * length + 1))
         spans.append(max(np.ptp(rows), np.ptp(columns)) + 1)
         across.append((columns.min() + columns.max()) / 2)

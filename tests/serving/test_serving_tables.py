@@ -51,7 +51,8 @@ def test_tables_that_are_none(text, target, sentence) -> None:
 @pytest.mark.parametrize("target", ["price", "town"])
 def test_the_answer_is_that_of_the_estimators(target) -> None:
     table = Tabling.of(TEXT, target, Limits())
-    (answer,) = Tabling.run([table])
+    answer = table.alone()
+    assert Tabling.run([table]) == [answer]
     assert (answer.learned_from, answer.rows) == (3, list(table.rows))
     if target == "price":
         assert answer.predictions == FewShotRegressor().fit(table.x, table.y).predict(table.queries).tolist()
