@@ -177,7 +177,7 @@ def test_exported_program(characters, tmp_path) -> None:
     pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
     x, y = examples(2)
     model = characters.adapt(x, y)
-    model.export(tmp_path / "model.stablehlo")
+    model.export(tmp_path / "model.stablehlo", raw=False, platforms=("cpu",))
     run = jax.export.deserialize((tmp_path / "model.stablehlo").read_bytes())
     for count in (1, 4):  # any number of examples
         actual, expected = np.asarray(run.call(jnp.asarray(x[:count]))), np.asarray(model(x[:count]))
@@ -190,7 +190,7 @@ def test_onnx(characters, tmp_path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     x, y = examples(4)
     model = characters.adapt(x, y)
-    model.export_onnx(tmp_path / "model.onnx")
+    model.export_onnx(tmp_path / "model.onnx", raw=False)
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for count in (1, 5):
         (actual,) = session.run(None, {session.get_inputs()[0].name: x[:count]})

@@ -1,5 +1,7 @@
 """Networks as programs of their own: they make the same predictions, for any number of examples."""
 
+import hashlib
+import json
 import sys
 
 import jax
@@ -9,7 +11,8 @@ import pytest
 from flax import linen, nnx
 
 from mtnets import OptionError
-from mtnets.networks.exports import export_onnx, export_stablehlo
+from mtnets.files import read_json
+from mtnets.networks.exports import Program, export_onnx, export_stablehlo
 from mtnets.networks.models.conv import max_pool
 
 WEIGHT = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
@@ -31,7 +34,7 @@ def counting(x):
 @pytest.mark.parametrize("network", [network, counting])
 def test_stablehlo(network, tmp_path) -> None:
     pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
-    export_stablehlo(network, (3,), jnp.float32, tmp_path / "model.stablehlo", ("cpu", "cuda"))
+    export_stablehlo(Program.of(network, (3,)), tmp_path / "model.stablehlo", ("cpu", "cuda"))
     program = jax.export.deserialize((tmp_path / "model.stablehlo").read_bytes())
     assert set(program.platforms) == {"cpu", "cuda"}
     for count in (1, 4):
@@ -42,7 +45,7 @@ def test_stablehlo(network, tmp_path) -> None:
 def test_onnx(network, tmp_path) -> None:
     pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
     runtime = pytest.importorskip("onnxruntime")
-    export_onnx(network, (3,), jnp.float32, tmp_path / "model.onnx")
+    export_onnx(Program.of(network, (3,)), tmp_path / "model.onnx")
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for count in (1, 5):
         (prediction,) = session.run(None, {session.get_inputs()[0].name: inputs(count)})
@@ -50,12 +53,16 @@ def test_onnx(network, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("export", "package", "extra"), [(export_stablehlo, "flatbuffers", "export"), (export_onnx, "jax2onnx", "onnx")]
+    ("export", "package", "extra"),
+    [
+        (export_stablehlo, "flatbuffers", "export"),
+        (export_onnx, "jax2onnx", "onnx"),
+    ],
 )
 def test_packages_that_are_not_there_are_named(export, package, extra, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(OptionError, match=rf"pip install 'mtnets\[{extra}\]'"):
-        export(network, (3,), jnp.float32, tmp_path / "model")
+        export(Program.of(network, (3,)), tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
@@ -97,7 +104,7 @@ def test_pooling_in_onnx(pool, tmp_path) -> None:
     pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
     runtime = pytest.importorskip("onnxruntime")
     network = pooled(POOLS[pool])
-    export_onnx(network, (6, 6, 2), jnp.float32, tmp_path / "model.onnx")
+    export_onnx(Program.of(network, (6, 6, 2)), tmp_path / "model.onnx")
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).normal(size=(4, 6, 6, 2)).astype(np.float32)
     (prediction,) = session.run(None, {session.get_inputs()[0].name: x})
@@ -118,7 +125,7 @@ def backwards(x):
 def test_loops_that_run_backwards_in_onnx(tmp_path) -> None:
     pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
     runtime = pytest.importorskip("onnxruntime")
-    export_onnx(backwards, (3,), jnp.float32, tmp_path / "model.onnx")
+    export_onnx(Program.of(backwards, (3,)), tmp_path / "model.onnx")
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     (prediction,) = session.run(None, {session.get_inputs()[0].name: inputs(4)})
     np.testing.assert_allclose(prediction, backwards(inputs(4)), rtol=1e-5, atol=1e-6)
@@ -127,8 +134,49 @@ def test_loops_that_run_backwards_in_onnx(tmp_path) -> None:
 def test_the_operation_that_onnx_does_not_have_is_named(tmp_path) -> None:
     pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
     with pytest.raises(OptionError, match=r"cannot be written as ONNX: its operation rem cannot be converted \(.*\)"):
-        export_onnx(lambda x: jnp.remainder(x, 0.7), (3,), jnp.float32, tmp_path / "model")
+        export_onnx(Program.of(lambda x: jnp.remainder(x, 0.7), (3,)), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+CARD = {"about": "rows", "inputs": ["a b", "c"]}
+
+
+def by_name(**inputs):
+    """Two outputs of two inputs, one of which has a name that is no word of Python."""
+    total = inputs["a b"] + inputs["c"].astype(jnp.float32)[:, None]
+    return {"sum": total, "label": total.argmax(1).astype(jnp.int32)}
+
+
+BY_NAME = Program(
+    by_name,
+    ((), {"a b": jax.ShapeDtypeStruct((3,), jnp.float32), "c": jax.ShapeDtypeStruct((), jnp.uint8)}),
+    card=CARD,
+)
+ARRAYS = {"a b": inputs(4), "c": np.arange(4, dtype=np.uint8)}
+
+
+def test_stablehlo_by_name_with_a_card(tmp_path) -> None:
+    pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
+    export_stablehlo(BY_NAME, tmp_path / "model", ("cpu",))
+    data = (tmp_path / "model").read_bytes()
+    jax.tree.map(np.testing.assert_array_equal, jax.export.deserialize(data).call(**ARRAYS), by_name(**ARRAYS))
+    card = read_json(tmp_path / "model.json")
+    assert card == CARD | {"program": f"sha256:{hashlib.sha256(data).hexdigest()}"}
+
+
+def test_onnx_by_name_with_a_card(tmp_path) -> None:
+    pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
+    runtime = pytest.importorskip("onnxruntime")
+    export_onnx(BY_NAME, tmp_path / "model")
+    session = runtime.InferenceSession(str(tmp_path / "model"), providers=["CPUExecutionProvider"])
+    assert {each.name: (each.type, each.shape) for each in session.get_inputs()} == {
+        "a b": ("tensor(float)", ["examples", 3]),
+        "c": ("tensor(uint8)", ["examples"]),
+    }
+    outputs = dict(zip(["label", "sum"], session.run(["label", "sum"], ARRAYS), strict=True))
+    jax.tree.map(np.testing.assert_array_equal, outputs, by_name(**ARRAYS))
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert (metadata["about"], json.loads(metadata["inputs"])) == ("rows", ["a b", "c"])
 
 
 EXPORTS = [(export_stablehlo, "flatbuffers"), (export_onnx, "onnxruntime")]
@@ -139,27 +187,27 @@ def test_a_program_that_differs_is_not_written(export, package, tmp_path) -> Non
     pytest.importorskip(package)
     pytest.importorskip("jax2onnx" if export is export_onnx else package)
     with pytest.raises(OptionError, match="its predictions differ from the network's by"):
-        export(network, (3,), jnp.float32, tmp_path / "model", reference=lambda x: network(x) + 0.1)
+        export(Program.of(network, (3,), reference=lambda x: network(x) + 0.1, card=CARD), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_examples_that_depend_on_each_other(tmp_path) -> None:
     """They are not taken one by one: a program for each alone would be another network."""
     pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
-    with pytest.raises(OptionError, match=r"cannot be written as StableHLO: .*cannot be interpreted as an integer"):
-        export_stablehlo(lambda x: x - x.sum(0) / len(x), (3,), jnp.float32, tmp_path / "model", alone=False)
-    export_stablehlo(lambda x: x - x.mean(0), (3,), jnp.float32, tmp_path / "model", alone=False)
+    with pytest.raises(OptionError, match=r"StableHLO: it asks how many .* x.shape\[0\] does and len"):
+        export_stablehlo(Program.of(lambda x: x - x.sum(0) / len(x), (3,), alone=False), tmp_path / "model")
+    export_stablehlo(Program.of(lambda x: x - x.mean(0), (3,), alone=False), tmp_path / "model")
 
 
 def test_without_a_runtime_nothing_is_compared(tmp_path, monkeypatch) -> None:
     pytest.importorskip("jax2onnx", reason="ONNX needs mtnets[onnx]")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.warns(UserWarning, match=r"in ONNX cannot be run here, .* pip install onnxruntime"):
-        export_onnx(network, (3,), jnp.float32, tmp_path / "model")
+        export_onnx(Program.of(network, (3,)), tmp_path / "model")
     assert (tmp_path / "model").exists()
 
 
 def test_programs_for_other_machines_are_not_compared(tmp_path) -> None:
     pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
     with pytest.warns(UserWarning, match="StableHLO cannot be run here"):
-        export_stablehlo(network, (3,), jnp.float32, tmp_path / "model", ("tpu",))
+        export_stablehlo(Program.of(network, (3,)), tmp_path / "model", ("tpu",))

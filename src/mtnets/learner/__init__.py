@@ -1,6 +1,6 @@
 """What a user holds after a training: the learner, the models that it adapts, their evaluation and files.
 
-Reading order: tensors, data, compiled, task_files, spread, adapted, adapted_ensemble, learner,
+Reading order: tensors, data, compiled, task_files, exported, spread, adapted, adapted_ensemble, learner,
 ensemble, meeting, evaluate, queries, conformal, predictions.
 """
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ from jax.typing import ArrayLike
 from mtnets.arguments import Coverage, Key, Steps, check, checked_arguments
 from mtnets.errors import DataError, OptionError, RunError
 from mtnets.inner import Loss, loss_from_json, loss_to_json
-from mtnets.inner.losses import MASKED
 from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import check_predictions, of_task, to_inputs, to_queries
+from mtnets.learner.exported import program_of
 from mtnets.learner.spread import check_numbers, interval_of, std_of
 from mtnets.learner.task_files import write_task
 from mtnets.learner.tensors import (
@@ -31,6 +31,7 @@ from mtnets.learner.tensors import (
 )
 from mtnets.networks.adapters import to_torch
 from mtnets.networks.exports import export_onnx, export_stablehlo
+from mtnets.networks.exports.stablehlo import PLATFORMS
 from mtnets.networks.model import Model, outputs_of, with_classes
 from mtnets.networks.models import model_from_config
 from mtnets.networks.state_dict import save_state_dict, state_dict
@@ -86,7 +87,7 @@ class AdaptedModel:
         """
         inputs, count = to_queries(self.model, x, self.inputs, "x")
         outputs = np.asarray(predict(self.model, self.params, self.state, inputs))[:count]
-        prediction = self._unscaled(outputs, self.inputs)
+        prediction = self.unscaled(outputs, self.inputs)
         check_predictions(prediction, inputs, logits=self._predicts_logits)
         return _masked(prediction, self.used, outputs.dtype)
 
@@ -162,7 +163,7 @@ class AdaptedModel:
             "inputs": self.inputs.to_json(),
             "loss": None if self.loss is None else loss_to_json(self.loss),
         }
-        if (ways := outputs_of(self.model, self.params, self.state)) != self.model.outputs:
+        if (ways := self.outputs) != self.model.outputs:
             card["ways"] = ways  # of a head that does not fix the number of classes
         parts = {"params": self.params, "state": self.state} | ({} if self.used is None else {"used": self.used})
         arrays = {f"{part}.{name}": leaf for part in parts for name, leaf in leaves_by_path(parts[part]).items()}
@@ -181,14 +182,46 @@ class AdaptedModel:
         write_task(path, self, learner, moved)
 
     @checked_arguments
-    def export(self, path: str | Path, *, platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")) -> None:
-        """Writes the network as StableHLO; see `mtnets.networks.exports.export_stablehlo`."""
-        export_stablehlo(*self._program, path, platforms, **self._comparison)
+    def export(
+        self,
+        path: str | Path,
+        *,
+        raw: bool = True,
+        classes: Sequence[str] | None = None,
+        platforms: tuple[str, ...] = PLATFORMS,
+    ) -> None:
+        """Writes the model as StableHLO, for any number of examples, and beside it a card, `path` + `.json`, which says
+        how it is called: names, shapes and units of what goes in and comes out.
+
+        What is written has been run and compared with this model, on examples that were made up.
+
+        Args:
+          path: of the file.
+          raw: whether the program takes raw data and returns what they mean: pixels (uint8, of the size of the
+            learner), rows of a table by its columns, or inputs of the network where there is nothing to prepare; and
+            the most probable class with the probabilities of all, or numbers in units of the targets. Otherwise it is
+            the bare network, from inputs (of tables, features that are not scaled) to logits or such numbers.
+          classes: names of the classes, in the order of the labels, for the card. Defaults to those of a table.
+          platforms: where the program will run, of `cpu`, `cuda`, `rocm` and `tpu`.
+
+        Raises:
+          OptionError: without the extra `mtnets[export]`, for a network that cannot be traced for any number of
+            examples, names that are not one for each class, and a program whose predictions differ from those of this
+            model; no file is left then.
+        """
+        export_stablehlo(program_of(self, raw, classes), path, platforms)
 
     @checked_arguments
-    def export_onnx(self, path: str | Path) -> None:
-        """Writes the network as ONNX; see `mtnets.networks.exports.export_onnx`."""
-        export_onnx(*self._program, path, **self._comparison)
+    def export_onnx(self, path: str | Path, *, raw: bool = True, classes: Sequence[str] | None = None) -> None:
+        """Writes the model as ONNX, for any number of examples, with the card of `export` among its metadata.
+
+        Args:
+          path, raw, classes: as in `export`.
+
+        Raises:
+          OptionError: without the extra `mtnets[onnx]`, for an operation that ONNX does not have, and as `export`.
+        """
+        export_onnx(program_of(self, raw, classes), path)
 
     @checked_arguments
     def state_dict(self, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, np.ndarray]:
@@ -224,37 +257,18 @@ class AdaptedModel:
         return self.learner, self.moved
 
     @property
+    def outputs(self) -> int:
+        """Number of outputs of the network."""
+        return outputs_of(self.model, self.params, self.state)
+
+    @property
     def _predicts_logits(self) -> bool:
         """Whether the outputs may be logits of classes."""
         return self.loss is None or self.loss.labels
 
-    @property
-    def _program(self) -> tuple[Callable[[Array], Array], tuple[int, ...], Any]:
-        self.inputs.check_single_precision()
-        return self._function, self.model.input_shape, self.model.input_dtype
-
-    @property
-    def _comparison(self) -> dict[str, Any]:
-        """With what an exported program is compared: the predictions of the model, for inputs of the network."""
-
-        def predictions(x: Array) -> Array:
-            scaled = jax.tree.map(
-                lambda part, like: jnp.asarray(self.inputs.scale(part), like.dtype), x, self.model.inputs
-            )
-            prediction = self._unscaled(predict(self.model, self.params, self.state, scaled), self.inputs)
-            return prediction if self.used is None else jnp.where(self.used, prediction, MASKED)
-
-        return {"reference": predictions, "alone": self.model.norm != "transductive"}
-
-    def _unscaled(self, outputs: Any, inputs: Inputs) -> Any:
+    def unscaled(self, outputs: Any, inputs: Inputs) -> Any:
         """Outputs in units of the targets."""
         return inputs.unscale(outputs) if self.loss is None else self.loss.unscaled(outputs, inputs.unscale)
-
-    def _function(self, x: Array) -> Array:
-        scaled = jax.tree.map(self.inputs.scale, x)  # tables: features come in units of their own
-        prediction = self._unscaled(self.model.apply(self.params, self.state, scaled, None)[0], self.inputs)
-        # finite, since some runtimes turn −∞ to NaN
-        return prediction if self.used is None else jnp.where(self.used, prediction, MASKED)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -313,7 +327,7 @@ class AdaptedModels:
                 tasks.append(to_inputs(self.like.model, examples, inputs, "x"))
         stacked = jax.tree.map(lambda *parts: np.stack(parts), *tasks)
         outputs = np.asarray(predict_each(self.like.model, self.params, self.state, stacked))
-        scaled = [self.like._unscaled(each, inputs) for each, inputs in zip(outputs, self.inputs, strict=True)]
+        scaled = [self.like.unscaled(each, inputs) for each, inputs in zip(outputs, self.inputs, strict=True)]
         predictions = np.stack(scaled)
         check_predictions(predictions, stacked, logits=self.like._predicts_logits)
         return _masked(predictions, None if self.used is None else np.asarray(self.used)[:, None], outputs.dtype)

@@ -624,9 +624,10 @@ def load(
     Raises:
       RunError: if there is none, it is damaged, or its arrays do not fit its network.
     """
-    file = Path(path) / WEIGHTS
+    file, ships = Path(path) / WEIGHTS, {}
     if not file.is_file() and str(path) in learners.names():
         file = learners.path(str(path)) / WEIGHTS
+        ships = {"licence": learners.card(str(path))["licence"]}  # which goes where its weights go
     if not file.is_file():
         below = sorted(each.parent.name for each in Path(path).glob(f"*/{WEIGHTS}"))
         remedy = f"folder written by a training or by save(), or a learner that ships: {', '.join(learners.names())}"
@@ -636,7 +637,7 @@ def load(
     arrays, card = read_tensors(file)
     with reading(file, None, passed=model is not None):
         given = {"loss": loss, "inner_loss": inner_loss, "metrics": metrics}
-        return _read(file, arrays, card, model, method, given)
+        return _read(file, arrays, card, model, method, given, ships)
 
 
 def _read(
@@ -646,8 +647,9 @@ def _read(
     model: Model | None,
     method: Method | None,
     given: Mapping[str, Any],
+    ships: Mapping[str, Any],
 ) -> Learner:
-    """The learner of a file's arrays and card."""
+    """The learner of a file's arrays and card, with what else is on record of one that ships."""
     if model is None:
         if card["model"] is None:
             raise RunError(f"The network in {file} is not a built-in one; pass it: load(path, model=...).")
@@ -690,4 +692,4 @@ def _read(
     inputs = inputs_from_json(card["inputs"], card["record"].get("tasks"))
     inputs.check_network(model.input_shape, outputs_of(model, meta.params, state))
     view = View(**card.get("view", {}))
-    return Learner(model, method, learned, card["inner_steps"], judges, inputs, card["record"], view)
+    return Learner(model, method, learned, card["inner_steps"], judges, inputs, {**card["record"], **ships}, view)

@@ -54,7 +54,7 @@ class _Conv4(nnx.Module):
             x = jax.nn.relu(self.norms[i](x) if self.norms is not None else x)
             if self.downsample == "pool":
                 x = max_pool(x)
-        x = x.mean((1, 2)) if self.downsample == "stride" else x.reshape(len(x), -1)
+        x = x.mean((1, 2)) if self.downsample == "stride" else x.reshape(x.shape[0], -1)
         return self.head(x)
 
 

@@ -1,6 +1,6 @@
 """From raw data to what a network sees.
 
-Reading order: base (what each kind of inputs answers), image_files, pixels, images, csv_files, text_cells,
+Reading order: raw_form, base (what each kind of inputs answers), image_files, pixels, images, csv_files, text_cells,
 cells, columns, table_inputs, standardised_rows.
 """
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mtnets.errors import DataError, OptionError
 from mtnets.tasks.inputs.file_tasks import FileTasks
+from mtnets.tasks.inputs.raw_form import RawForm, as_they_are
 
 KINDS: "dict[str, type[Inputs]]" = {}
 
@@ -108,6 +109,14 @@ class Inputs:
     def unscale(self, prediction: ArrayLike) -> Any:
         """Predictions in units of the targets, from outputs of the network `[..., outputs]`."""
         return prediction
+
+    def raw_form(self, like: Any) -> RawForm:
+        """How an exported program takes raw examples.
+
+        Args:
+          like: shapes and types of one input of the network, or of several.
+        """
+        return as_they_are(like)
 
     def check_single_precision(self) -> None:
         """Raises OptionError for raw numbers that single precision, in which exported programs take them, cannot tell

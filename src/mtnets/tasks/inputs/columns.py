@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from mtnets.arguments import check_fields
 from mtnets.errors import DataError, listed, warn
+from mtnets.networks.exports.program import Field
 from mtnets.tasks.inputs.cells import AS_NUMBERS, Cells, as_text, is_missing, is_number, is_time
 from mtnets.tasks.inputs.text_cells import is_mark, like_dates, like_numbers, objects
 
 MOST_CATEGORIES = 100
+MISSING = 0.1  # share of the cells that are missing in rows that are made up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,29 @@ class NumberColumn:
         absent = np.isnan(numbers)
         filled = np.where(absent, self.mean, numbers)
         return np.stack([filled, absent] if self.missing else [filled], axis=1)
+
+    # --- in exported programs
+
+    @property
+    def field(self) -> Field:
+        """The numbers, NaN where one is missing."""
+        return Field((), np.float32, "numbers in the units of the column; NaN where one is missing")
+
+    def of_numbers(self, numbers: Any) -> Any:
+        """Its features, not scaled, `[rows, features]`, from numbers `[rows]` (NumPy or JAX)."""
+        xp = numbers.__array_namespace__()
+        absent = xp.isnan(numbers)
+        filled = xp.where(absent, xp.asarray(self.mean, dtype=numbers.dtype), numbers)
+        return xp.stack([filled, absent.astype(filled.dtype)] if self.missing else [filled], axis=1)
+
+    def cells(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """The numbers, which are the cells."""
+        return numbers
+
+    def made_up(self, count: int, random: np.random.Generator) -> NDArray[np.float32]:
+        """Numbers that may occur, `[count]`, some of them missing."""
+        numbers = self.mean + self.spread * random.normal(size=count)
+        return np.where(random.uniform(size=count) < MISSING, np.nan, numbers).astype(np.float32)
 
     # --- as the target
 
@@ -107,6 +132,26 @@ class CategoryColumn:
         """Its features, `[rows, features]`."""
         text = np.array([None if is_missing(cell) else as_text(cell) for cell in cells[self.name]], object)
         return (text[:, None] == np.array(self.values, object)).astype(np.float64)
+
+    # --- in exported programs
+
+    @property
+    def field(self) -> Field:
+        """Places among the categories."""
+        return Field((), np.int32, "place among the values; -1 for any other, and where it is missing", self.values)
+
+    def of_numbers(self, numbers: Any) -> Any:
+        """Its features, `[rows, features]`, from places `[rows]` (NumPy or JAX)."""
+        xp = numbers.__array_namespace__()
+        return (numbers[:, None] == xp.arange(len(self.values), dtype=numbers.dtype)).astype(np.float32)
+
+    def cells(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """The categories at these places."""
+        return objects(None if place < 0 else self.values[place] for place in numbers)
+
+    def made_up(self, count: int, random: np.random.Generator) -> NDArray[np.int32]:
+        """Places of categories, `[count]`, some of them missing."""
+        return random.integers(-1, len(self.values), count, np.int32)
 
     # --- as the target
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mtnets.arguments import check_fields
 from mtnets.errors import DataError, OptionError
+from mtnets.networks.exports.program import Field
 from mtnets.tasks.inputs.base import Inputs
 from mtnets.tasks.inputs.file_tasks import FileTask, FileTasks
 from mtnets.tasks.inputs.image_files import (
@@ -24,6 +25,7 @@ from mtnets.tasks.inputs.image_files import (
     load,
 )
 from mtnets.tasks.inputs.pixels import pixels_of, resized
+from mtnets.tasks.inputs.raw_form import RawForm
 
 Pixels = TypeVar("Pixels", Array, NDArray[Any])
 LIGHT = 0.7  # mean of fractions above which they are light paper, not ink of 1 on 0
@@ -159,6 +161,17 @@ class Images(Inputs):
         """Inputs of the network: uint8 pixels converted to [0, 1], fractions as they are."""
         return self.to_inputs(x) if x.dtype == np.uint8 else x
 
+    def raw_form(self, like: Any) -> RawForm:
+        """Pixels of images of this size."""
+        paper = ", dark on light" * self.invert
+        about = f"pixels 0 … 255 of {self._colours} images{paper}, channels last; resize others first"
+        return RawForm(
+            fields={"pixels": Field(self.shape, np.uint8, about)},
+            prepared=lambda arrays: arrays["pixels"],
+            raw=lambda arrays: arrays["pixels"],
+            made_up=lambda count, random: {"pixels": random.integers(0, 256, (count, *self.shape), np.uint8)},
+        )
+
     def read_tasks(self, support: str | Path, query: str | Path) -> FileTasks:
         """Reads one task: a folder of class folders to learn from; one image, or a folder of them, to classify.
 
@@ -180,9 +193,12 @@ class Images(Inputs):
 
     def describe(self) -> str:
         """The raw data that a learner with these inputs takes."""
-        colours = {1: "grey", 3: "RGB"}[self.channels]
-        words = f"{colours} images, {self.size} × {self.size}{', inverted' * self.invert}"
+        words = f"{self._colours} images, {self.size} × {self.size}{', inverted' * self.invert}"
         return words + ", by their nearest pixels" * (self.resize == "nearest")
+
+    @property
+    def _colours(self) -> str:
+        return {1: "grey", 3: "RGB"}[self.channels]
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from mtnets.arguments import check, check_fields
 from mtnets.errors import DataError
+from mtnets.networks.exports.program import Field
 from mtnets.raw_arrays import REAL, check_real, narrowed, read_array
 from mtnets.tasks.inputs.base import Inputs, Usage, check_digits
+from mtnets.tasks.inputs.raw_form import RawForm
 
 SOFT_LIMIT = 4.0  # spreads from the mean, beyond which values are pressed together
 
@@ -142,6 +144,21 @@ class StandardisedRows(Inputs):
         by its weight."""
         target_scale = None if targets is None else _constant(scale_of(targets, weights))
         return dataclasses.replace(self, row_scale=_constant(scale_of(rows, weights)), target_scale=target_scale)
+
+    def raw_form(self, like: Any) -> RawForm:
+        """Rows as wide as those of the support set."""
+        mean, spread = (np.array(values) for values in self.row_scale or Scale(np.zeros(self.features), 1.0))
+        columns, spread = len(mean), np.where(np.isinf(spread), 0, spread)
+
+        def made_up(count: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+            return {"rows": (mean + spread * random.normal(size=(count, columns))).astype(np.float32)}
+
+        def prepared(arrays: Mapping[str, Any]) -> Any:
+            rows = arrays["rows"]
+            return rows.__array_namespace__().pad(rows, ((0, 0), (0, self.features - columns)))
+
+        about = "numbers in the order and the units of the support set"
+        return RawForm({"rows": Field((columns,), np.float32, about)}, prepared, lambda arrays: arrays["rows"], made_up)
 
     def check_single_precision(self) -> None:
         """Raises OptionError for a column that single precision cannot tell apart."""

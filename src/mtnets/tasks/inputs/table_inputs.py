@@ -16,6 +16,7 @@ from mtnets.tasks.inputs.base import Inputs, Usage, check_digits
 from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, read_cells
 from mtnets.tasks.inputs.columns import Column, column_from_json, column_of
 from mtnets.tasks.inputs.file_tasks import FileTask, FileTasks
+from mtnets.tasks.inputs.raw_form import RawForm
 
 FARTHEST = 4.0  # spreads from the mean; one number far outside would ruin the gradient of its whole task
 
@@ -123,6 +124,20 @@ class TableInputs(Inputs):
         if not isinstance(x, np.ndarray):  # in programs, which have single precision
             mean, spread = mean.astype(x.dtype), spread.astype(x.dtype)
         return ((x - mean) / spread).clip(-FARTHEST, FARTHEST)
+
+    def raw_form(self, like: Any) -> RawForm:
+        """The cells of each column."""
+
+        def prepared(arrays: Mapping[str, Any]) -> Any:
+            features = [column.of_numbers(arrays[column.name]) for column in self.columns]
+            return features[0].__array_namespace__().concatenate(features, axis=1)
+
+        return RawForm(
+            fields={column.name: column.field for column in self.columns},
+            prepared=prepared,
+            raw=lambda arrays: {column.name: column.cells(arrays[column.name]) for column in self.columns},
+            made_up=lambda count, random: {column.name: column.made_up(count, random) for column in self.columns},
+        )
 
     def check_single_precision(self) -> None:
         """Raises OptionError for a column of numbers that single precision cannot tell apart."""
