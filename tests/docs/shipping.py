@@ -1,4 +1,4 @@
-"""A model of pictures and one of a table: linear networks with random weights."""
+"""A model of pictures and one of a table, of linear networks with random weights, and a learner with a task."""
 
 import jax
 import numpy as np
@@ -21,3 +21,5 @@ images = random.integers(0, 256, (2, 8, 8, 1), np.uint8)
 columns = (NumberColumn("age in years", 50.0, 10.0), CategoryColumn("colour", ("blue", "red")))
 table = mtnets.tasks.TableInputs(columns, NumberColumn("price", 1000.0, 50.0), "shop")
 prices = linear((3,), 1, table, mtnets.losses.Squared())
+learner = mtnets.load("sine-10shot")
+adapted = learner.adapt(np.zeros((2, 1)), np.ones((2, 1)))

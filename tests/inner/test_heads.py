@@ -268,7 +268,7 @@ def test_a_learner_of_three_classes_serves_two_and_seven(tmp_path) -> None:
         assert probabilities.shape[1] >= ways
         np.testing.assert_allclose(probabilities[:, :ways].sum(1), 1, 1e-5)
         adapted.save(tmp_path / "adapted.safetensors")
-        adapted.save_task(tmp_path / "task.safetensors")
+        adapted.save_task(tmp_path / "task.safetensors", precision="full")
         for other in (
             mtnets.load_adapted(tmp_path / "adapted.safetensors"),
             learner.with_task(tmp_path / "task.safetensors"),

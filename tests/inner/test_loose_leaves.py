@@ -189,7 +189,7 @@ def test_through_files(tmp_path) -> None:
     learner.save(tmp_path / "learner")
     (x, y), _ = drawn(np.random.default_rng(0))
     result = learner.adapt(x, y)
-    result.save_task(tmp_path / "task")
+    result.save_task(tmp_path / "task", precision="full")
     result.save(tmp_path / "adapted")
     again = mtnets.load(tmp_path / "learner", model=model)
     for other in (

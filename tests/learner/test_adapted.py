@@ -10,6 +10,7 @@ import safetensors.numpy
 
 import mtnets
 from mtnets import DataError, OptionError, RunError, load_adapted
+from mtnets.trees import leaves_by_path
 
 X = np.linspace(-2, 2, 6)[:, None].astype(np.float32)
 Y = np.sin(X)
@@ -115,7 +116,7 @@ def test_a_saved_model_is_read_without_this_library(learner, tmp_path) -> None:
 def test_a_task_file_is_the_task(characters, ways, tmp_path) -> None:
     x, y = examples(ways)
     model = characters.adapt(x, y, inner_steps=3)
-    model.save_task(tmp_path / "task")
+    model.save_task(tmp_path / "task", precision="full")
     again = characters.with_task(tmp_path / "task")
     same(model, again)
     np.testing.assert_array_equal(model(x), again(x))
@@ -130,7 +131,7 @@ def test_a_task_file_holds_only_what_moved(tmp_path) -> None:
         rule = jax.tree.map(lambda a, logit=logit: jnp.full_like(a, logit), learner.meta.rule)
         each = dataclasses.replace(learner, learned=learner.learned._replace(meta=learner.meta._replace(rule=rule)))
         adapted = each.adapt(X, Y)
-        adapted.save_task(tmp_path / name)
+        adapted.save_task(tmp_path / name, precision="full")
         same(each.with_task(tmp_path / name), adapted)
         sizes[name] = (tmp_path / name).stat().st_size
         if name == "none":  # nothing moved: the file says so, and changes nothing
@@ -140,13 +141,38 @@ def test_a_task_file_holds_only_what_moved(tmp_path) -> None:
     assert sizes["none"] < sizes["some"] < sizes["all"]
 
 
+def test_half_precision_rounds_how_far_weights_moved(learner, tmp_path) -> None:
+    """To 11 bits, and to 2⁻²⁴ of the largest movement of a weight where that is more; what did not move stays."""
+    adapted = learner.adapt(X, Y)
+    for precision in ("half", "full"):
+        adapted.save_task(tmp_path / precision, precision=precision)
+    again, start = learner.with_task(tmp_path / "half"), leaves_by_path(learner.meta.params)
+    for name, leaf in adapted.moved.items():
+        after, before, read = (np.asarray(each, np.float64) for each in (leaf, start[name], again.moved[name]))
+        step = np.abs(after - before)
+        allowed = step * 2.0**-11 + step.max() * 2.0**-24 + np.abs(after) * np.finfo(np.float32).eps
+        assert (np.abs(read - after) <= np.where(step > 0, allowed, 0)).all()
+    half, full = (safetensors.numpy.load_file(tmp_path / precision) for precision in ("half", "full"))
+    for name, values in full.items():
+        same_places = name.startswith("places.")
+        other = half[name if same_places else name.replace("values.", "steps.", 1)]
+        assert (other.shape, other.dtype) == (values.shape, np.uint8 if same_places else np.float16)
+    assert len(half) == len(full)
+    assert any((np.asarray(again.moved[name]) != np.asarray(leaf)).any() for name, leaf in adapted.moved.items())
+    again.save_task(tmp_path / "again", precision="half")  # what was rounded is not rounded further
+    for name, leaf in learner.with_task(tmp_path / "again").moved.items():
+        np.testing.assert_allclose(leaf, again.moved[name], rtol=1e-6)
+    with pytest.raises(OptionError, match="precision is 'quarter'; it must be one of"):
+        adapted.save_task(tmp_path / "task", precision="quarter")
+
+
 @pytest.mark.parametrize("per_step", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_task_file_knows_its_inner_steps(per_step, tmp_path) -> None:
     """Where offsets differ from step to step, the number of steps is part of the network."""
     model = mtnets.models.mlp(1, 8, 1, norm="support", init_std=0.3)
     learner = learner_for(mtnets.maml(0.05, per_step_offsets=per_step), model)
     adapted = learner.adapt(X, Y, inner_steps=1)
-    adapted.save_task(tmp_path / "task")
+    adapted.save_task(tmp_path / "task", precision="full")
     same(learner.with_task(tmp_path / "task"), adapted)
 
 
@@ -162,7 +188,7 @@ def test_rows_that_a_task_standardises_by_itself(patients, tmp_path) -> None:
     learner = mtnets.load("tabular-regression")
     (x, other), (y, other_y) = patients
     model, second = learner.adapt(x, y), learner.adapt(other, other_y)
-    model.save_task(tmp_path / "task")
+    model.save_task(tmp_path / "task", precision="full")
     again = learner.with_task(tmp_path / "task")
     assert again.inputs == model.inputs != second.inputs
     np.testing.assert_array_equal(again(x), model(x))

@@ -65,7 +65,7 @@ def test_a_member_is_a_whole_model(squared, tmp_path) -> None:
     member = squared[0].adapt(X, Y, masks=3).members[1]
     member.save(tmp_path / "member")
     np.testing.assert_array_equal(mtnets.load_adapted(tmp_path / "member")(NEW), member(NEW))
-    member.save_task(tmp_path / "task")
+    member.save_task(tmp_path / "task", precision="full")
     np.testing.assert_array_equal(squared[0].with_task(tmp_path / "task")(NEW), member(NEW))
     assert member.update(X, Y)(NEW).shape == (5, 1)
 

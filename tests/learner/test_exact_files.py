@@ -101,7 +101,7 @@ def test_task_files(rest, state, seed) -> None:
     after = jax.tree.map(change, state)
     adapted = AdaptedModel(learner.model, learner.meta.params, after, None, learner.inputs, learner, moved, 1)
     with tempfile.TemporaryDirectory() as folder:
-        adapted.save_task(Path(folder) / "task")
+        adapted.save_task(Path(folder) / "task", precision="full")
         again = read_task(Path(folder) / "task", learner)
     assert_same(again.moved, moved)
     assert_same(again.state, after)
@@ -211,6 +211,18 @@ def test_damaged_cards(tmp_path) -> None:
     for changes in ({"inner_steps": None}, {"inner_steps": "two"}):
         with pytest.raises(RunError, match="is not a task that this version of mtnets reads"):
             learner.with_task(damaged(tmp_path / "task", **changes))
+    steps = (name for name in from_bytes((tmp_path / "task").read_bytes())[0] if name.startswith("steps."))
+    name = next(steps).removeprefix("steps.")
+    for exponents in (3, {name: "one"}, {name: 0.5}):
+        with pytest.raises(RunError, match=r"is not a task that this version of mtnets reads .* it must be"):
+            learner.with_task(damaged(tmp_path / "task", exponents=exponents))
+    for exponents, words in (
+        ({"nothing": 1}, "has nothing.*, which this learner does not know"),
+        ({name: 1000}, rf"it moves {name} beyond all numbers, in units of 2\^1000"),
+        ({name: 10**6}, rf"it moves {name} beyond all numbers"),
+    ):
+        with pytest.raises(RunError, match=words):
+            learner.with_task(damaged(tmp_path / "task", exponents=exponents))
     for path in ("model", "task"):
         (tmp_path / "list").write_bytes(to_bytes({}, {"mtnets": "[]"}))
         with pytest.raises(RunError, match=r"is damaged or no .* \(its card is \[\]\)"):

@@ -300,7 +300,7 @@ def test_any_network_adapts_and_what_is_written_is_read_back(kind, seed) -> None
         adapted.save(folder / "adapted")
         same(mtnets.load_adapted(folder / "adapted", model=model), adapted, x)
 
-        adapted.save_task(folder / "task")
+        adapted.save_task(folder / "task", precision="full")
         same(learner.with_task(folder / "task"), adapted, x)
 
         learner.save(folder / "learner")

@@ -19,7 +19,7 @@ from mtnets.learner.compiled import predict, predict_each
 from mtnets.learner.data import check_predictions, of_task, to_inputs, to_queries
 from mtnets.learner.exported import program_of
 from mtnets.learner.spread import check_numbers, interval_of, std_of
-from mtnets.learner.task_files import write_task
+from mtnets.learner.task_files import Precision, write_task
 from mtnets.learner.tensors import (
     check_layout,
     fill,
@@ -170,16 +170,21 @@ class AdaptedModel:
         write_tensors(path, arrays, card)
 
     @checked_arguments
-    def save_task(self, path: str | Path) -> None:
+    def save_task(self, path: str | Path, *, precision: Precision = "half") -> None:
         """Writes what moved as a small safetensors file, which `learner.with_task(path)` applies on top of the learner.
 
         Weights that a mask held are not in it.
+
+        Args:
+          path: of the file.
+          precision: `"full"` keeps every bit; `"half"` takes half the bytes, and rounds how far each weight moved to
+            one part in 2 048.
 
         Raises:
           RunError: for a model that was read from a file of its own, without its learner.
         """
         learner, moved = self._origin("use save(path)")
-        write_task(path, self, learner, moved)
+        write_task(path, self, learner, moved, precision)
 
     @checked_arguments
     def export(

@@ -1,11 +1,16 @@
-"""Task files: what a task moved, on top of the learner that it belongs to. Kilobytes each."""
+"""Task files: what a task moved, on top of the learner that it belongs to.
+
+For each weight that moved a file has the elements that differ from the learner's, and where not all do, their places as
+bits. In full precision they are the elements themselves; in half precision, how far they moved, in 16 bits, in a unit
+that makes the largest movement of that weight a half to 1: a power of two, by which nothing is rounded.
+"""
 
 import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +25,8 @@ from mtnets.networks.model import with_classes
 from mtnets.tasks import Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path
 
+Precision = Literal["half", "full"]
+HALF = 2  # bytes of a number of half precision
 MOST_WAYS = 1_000_000  # more would be a damaged file
 
 if TYPE_CHECKING:
@@ -47,18 +54,34 @@ class MovedTask(NamedTuple):
     ways: int | None = None
 
 
-def write_task(path: str | Path, adapted: "AdaptedModel", learner: "Learner", moved: Mapping[str, Array]) -> None:
-    """Writes the weights that differ from the learner's; those that a mask held are not among them."""
-    head, arrays = learner.model.layers[-1], {}
+def write_task(
+    path: str | Path, adapted: "AdaptedModel", learner: "Learner", moved: Mapping[str, Array], precision: Precision
+) -> None:
+    """Writes the weights that differ from the learner's; those that a mask held are not among them.
+
+    Args:
+      path: of the file.
+      adapted: the model of the task.
+      learner: which adapted it.
+      moved: its weights that moved, by path.
+      precision: `"full"`, or `"half"` for half the bytes, with movements rounded to 11 bits.
+    """
+    head, arrays, exponents = learner.model.layers[-1], {}, {}
     ways = moved[head.weight].shape[head.out_axes[0]] if learner.any_ways else None
     start = _start(learner, ways)
     for name, leaf in moved.items():
         after, before = np.asarray(leaf), np.asarray(start[name])
         changed = (after != before) | (np.signbit(after) != np.signbit(before))  # −0 == 0
-        if changed.any():
+        if not changed.any():
+            continue
+        if not changed.all():
+            arrays[f"places.{name}"] = np.packbits(changed)
+        if precision == "full" or after.itemsize <= HALF:
             arrays[f"values.{name}"] = after[changed]
-            if not changed.all():
-                arrays[f"places.{name}"] = np.packbits(changed)
+        else:
+            steps = after[changed].astype(np.float64) - before[changed]
+            exponents[name] = int(np.frexp(np.abs(steps).max())[1])
+            arrays[f"steps.{name}"] = np.ldexp(steps, -exponents[name]).astype(np.float16)
     states = leaves_by_path(learner.state)
     for name, leaf in leaves_by_path(adapted.state).items():
         if to_numpy(leaf).tobytes() != to_numpy(states[name]).tobytes():
@@ -66,6 +89,8 @@ def write_task(path: str | Path, adapted: "AdaptedModel", learner: "Learner", mo
     if adapted.used is not None:
         arrays["used."] = np.asarray(adapted.used)
     card: dict[str, Any] = {"kind": "task", "learner": learner.fingerprint, "inner_steps": adapted.inner_steps}
+    if exponents:
+        card["exponents"] = exponents  # of the units of steps
     if ways is not None:
         card["ways"] = ways
     if adapted.inputs != learner.inputs:  # with the scale of the support set
@@ -96,16 +121,20 @@ def _read(path: str | Path, arrays: dict[str, np.ndarray], card: Mapping[str, An
     check("ways", ways, int if learner.any_ways else None)
     if ways is not None and not 1 <= ways <= MOST_WAYS:
         raise RunError(f"{path} is damaged: it has {ways} classes; adapt anew.")
-    start = _start(learner, ways)
+    start, exponents = _start(learner, ways), card.get("exponents", {})
+    check("exponents", exponents, Mapping)
+    for name, exponent in exponents.items():
+        check(f"exponents[{name!r}]", exponent, int)
     moved: dict[str, Array] = {}
     for name in learner.inner.moving:
-        values, places = (arrays.pop(f"{part}.{name}", None) for part in ("values", "places"))
-        moved[name] = jnp.asarray(_merged(start[name], values, places, path, name))
+        kind = "steps" if name in exponents else "values"
+        numbers, places = (arrays.pop(f"{part}.{name}", None) for part in (kind, "places"))
+        moved[name] = jnp.asarray(_merged(start[name], numbers, places, exponents.get(name), path, name))
     used = used_outputs(arrays, learner.outputs if ways is None else ways)
     same = leaves_by_path(learner.state)
     changed = {f"state.{n}": arrays.pop(f"state.{n}") for n in same if f"state.{n}" in arrays}
-    if arrays:
-        raise RunError(f"{path} has {', '.join(sorted(arrays))}, which this learner does not know; adapt it anew.")
+    if unknown := sorted(arrays.keys() | (exponents.keys() - moved.keys())):
+        raise RunError(f"{path} has {', '.join(unknown)}, which this learner does not know; adapt it anew.")
     unchanged = {f"state.{name}": to_numpy(leaf) for name, leaf in same.items()}
     state = fill({"state": learner.state}, unchanged | changed, Path(path))["state"]
     inputs = inputs_from_json(card["inputs"]) if "inputs" in card else learner.inputs
@@ -125,19 +154,36 @@ def _start(learner: "Learner", ways: int | None) -> dict[str, Any]:
     return start | {path: np.zeros(like[path].shape, like[path].dtype) for path in learner.model.layers[-1].paths}
 
 
-def _merged(start: Any, values: Any, places: Any, path: str | Path, name: str) -> np.ndarray:
-    """A leaf with the values that moved in their places."""
+def _merged(start: Any, numbers: Any, places: Any, exponent: int | None, path: str | Path, name: str) -> np.ndarray:
+    """A leaf with the elements that moved in their places.
+
+    Args:
+      start: the leaf of the learner.
+      numbers: the elements, or their steps in a unit of 2 to the exponent; None where none moved.
+      places: which elements, as bits; None for all.
+      exponent: of the unit of steps; None for the elements themselves.
+      path: of the file, for errors.
+      name: of the leaf, for errors.
+    """
     leaf = np.array(start)
-    if values is None:
+    if numbers is None and exponent is None:
         return leaf
     mask = np.ones(leaf.shape, bool)
     if places is not None:
         mask = np.unpackbits(places, count=leaf.size).astype(bool).reshape(leaf.shape)
-    if values.dtype != leaf.dtype:
-        raise RunError(f"{path} has {values.dtype} for {name} and the network {leaf.dtype}; adapt anew.")
-    if mask.sum() != values.size:
-        raise RunError(f"{path} has {values.size} values for {name} and places for {mask.sum()}.")
-    leaf[mask] = values.ravel()
+    wanted = leaf.dtype if exponent is None else np.dtype(np.float16)
+    if numbers is None or numbers.dtype != wanted:
+        kind = "nothing" if numbers is None else numbers.dtype
+        raise RunError(f"{path} has {kind} for {name} and the network needs {wanted}; adapt anew.")
+    if mask.sum() != numbers.size:
+        raise RunError(f"{path} has {numbers.size} values for {name} and places for {mask.sum()}.")
+    if exponent is None:
+        leaf[mask] = numbers.ravel()
+        return leaf
+    with np.errstate(all="ignore"):
+        leaf[mask] = leaf[mask].astype(np.float64) + np.ldexp(numbers.ravel().astype(np.float64), exponent)
+    if not np.isfinite(leaf).all():
+        raise RunError(f"{path} is damaged: it moves {name} beyond all numbers, in units of 2^{exponent}; adapt anew.")
     return leaf
 
 
