@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import tyro
 
@@ -15,7 +16,7 @@ PLAYGROUND = {"omniglot-any-way-1shot": (2, 4, 8), "sine-10shot": (4, 8, 16)}
 
 @dataclasses.dataclass(frozen=True)
 class Serve:
-    """Serves a learner over HTTP, with a page for people: mtnets serve omniglot-any-way-1shot --port 8000
+    """Serves a learner over HTTP, with a page for people.
 
     Attributes:
       run: folder of a run, or the name of a learner that ships (`mtnets learners`). By default those of the playground:
@@ -24,6 +25,8 @@ class Serve:
       access: where it listens, and who may use it.
       limits: what may be asked of it.
     """
+
+    example: ClassVar[str] = "mtnets serve omniglot-any-way-1shot --port 8000"
 
     run: tyro.conf.Positional[str] = ""
     warm_up: tuple[int, ...] = ()
