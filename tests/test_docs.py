@@ -108,8 +108,8 @@ def small(monkeypatch) -> None:
 
 
 SLOW = {
-    ("README", 3),
-    ("README", 5),
+    ("in-python", 3),
+    ("in-python", 5),
     ("add-a-method", 2),
     ("data", 0),
     ("data", 2),

@@ -1,4 +1,4 @@
-"""What README takes for granted: arrays of the user, images of five characters, and tables."""
+"""What the page on Python takes for granted: arrays of the user, images of five characters, and tables."""
 
 import numpy as np
 import pandas
