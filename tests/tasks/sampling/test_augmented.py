@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -144,22 +143,15 @@ def test_what_means_nothing_for_these_images(root: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_bit_for_bit_and_does_not_depend_on_batching(tmp_path) -> None:
+def test_a_training_goes_on_bit_for_bit(tmp_path) -> None:
     tasks = glyphs(**SIZES, augment=("crop", "erase"), augment_where="query", network=Conv4(filters=2))
-    options = {"meta_batch": 4, "validate_every": 0, "test_tasks": 4, "progress": False}
+    options = {"meta_batch": 4, "validate_every": 0, "test_tasks": 4, "devices": 1, "progress": False}
 
     def train(steps: int, **more: Any) -> mtnets.Learner:
         return mtnets.meta_train(None, mtnets.maml(0.1), tasks, meta_steps=steps, **options, **more)
 
-    whole = train(4, devices=1)
+    whole = train(4)
     assert whole.record["tasks"]["augment"] == ["crop", "erase"]
     for steps in (2, 4):
-        resumed = train(steps, devices=1, out=tmp_path / "run", resume=True)
+        resumed = train(steps, out=tmp_path / "run", resume=True)
     jax.tree.map(np.testing.assert_array_equal, resumed.meta, whole.meta)
-    for way in ({"devices": 1, "tasks_at_once": 4}, {"devices": 2}):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), train(4, **way).meta, whole.meta)
-    plain = mtnets.meta_train(
-        None, mtnets.maml(0.1), glyphs(**SIZES, network=Conv4(filters=2)), meta_steps=4, **options, devices=1
-    )
-    apart = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), plain.meta, whole.meta)
-    assert max(jax.tree.leaves(apart)) > 1e-4
