@@ -21,7 +21,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 4  # as on GitHub, where the same pages are read
 myst_links_external_new_tab = False
 nb_execution_mode = "cache"  # a notebook runs again where its code has changed
-nb_execution_timeout = 300  # seconds of a cell
+nb_execution_timeout = 900  # seconds of a cell, for a busy machine
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
