@@ -111,7 +111,7 @@ def test_a_pipe_gets_a_line_for_each_row(capsys: pytest.CaptureFixture, monkeypa
     assert lines[0].rindex("numbers") + len("numbers") == lines[1].rindex("1,000") + len("1,000")
 
 
-@pytest.mark.parametrize("args", [["recipes"], ["summary", "--help"]])
+@pytest.mark.parametrize("args", [pytest.param(["recipes"], marks=pytest.mark.slow), ["summary", "--help"]])
 def test_a_reader_that_leaves_ends_it_in_silence(args: Sequence[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
