@@ -65,10 +65,10 @@ audit: $(STAMP)
 	$(BIN)/pip-audit
 	$(BIN)/cyclonedx-py environment $(BIN)/python --of JSON -o sbom.json
 
-# The site, in docs/_build. Warnings are errors; notebooks run (some minutes).
+# The site, in docs/_build/html. Warnings are errors; notebooks run (some minutes).
 docs: $(STAMP)
 	$(INSTALL) -e '.[plot,sklearn,table,torch]' --group docs
-	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
 check: lint types
 

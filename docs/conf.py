@@ -1,5 +1,7 @@
 """The documentation as a site: `make docs`. Warnings are errors, and notebooks run while it is built."""
 
+from pathlib import Path
+
 import mtnets
 
 project = "mtnets"
@@ -16,11 +18,12 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "jupyter_execute"]
+exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
 myst_heading_anchors = 4  # as on GitHub, where the same pages are read
 myst_links_external_new_tab = False
 nb_execution_mode = "cache"  # a notebook runs again where its code has changed
+nb_execution_cache_path = str(Path(__file__).parent / "_build" / "notebooks")
 nb_execution_timeout = 900  # seconds of a cell, for a busy machine
 nb_execution_raise_on_error = True
 nb_merge_streams = True
