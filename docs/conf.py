@@ -19,7 +19,7 @@ extensions = [
     "sphinx_design",
 ]
 exclude_patterns = ["_build"]
-myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
+myst_enable_extensions = ["colon_fence", "attrs_inline"]
 myst_heading_anchors = 4  # as on GitHub, where the same pages are read
 myst_links_external_new_tab = False
 nb_execution_mode = "cache"  # a notebook runs again where its code has changed

@@ -39,7 +39,7 @@ def main() -> None:
     many = [[task(rng) for _ in range(count)] for count in (4000, 200, 2000)]
     tasks = mtnets.tasks.from_sequence(*many, loss="mse")
     drawn = many[2][:TASKS_DRAWN]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), sharex=True, sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.1), sharex=True, sharey=True, layout="constrained")
     for place, (title, method) in zip(axes, METHODS.items(), strict=True):
         learner = mtnets.meta_train(
             network, method, tasks, meta_steps=4000, meta_batch=16, meta_lr=0.003, validate_every=0, progress=False
