@@ -110,6 +110,7 @@ def small(monkeypatch) -> None:
 SLOW = {
     ("add-a-method", 2),
     ("data", 0),
+    ("data", 1),
     ("data", 2),
     ("data", 3),
     ("from-a-table", 1),
@@ -129,6 +130,8 @@ SLOW = {
     ("in-python", 3),
     ("in-python", 4),
     ("in-python", 5),
+    ("losses", 0),
+    ("losses", 1),
     ("losses", 2),
     ("losses", 3),
     ("losses", 4),

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ from mtnets.inner import Learned
 from mtnets.interop import model_card
 from mtnets.learner.adapted import AdaptedModel
 from mtnets.learner.learner import Learner
-from mtnets.learner.task_files import read_task, write_task
+from mtnets.learner.task_files import Precision, read_task, write_task
 from mtnets.outer.checkpoints import Checkpoints
 from mtnets.outer.run import RunFolder, _compare, _read_config
 from mtnets.shipped import recipes
@@ -239,8 +239,9 @@ def task_files() -> Sequence[bytes]:
     for model, learner in zip(adapted_models(), learners(), strict=True):
         assert model.moved is not None
         moved = {name: model.moved[name] for name in learner.inner.moving}
-        write_task(folder() / "made-task", model, learner, moved)
-        files.append((folder() / "made-task").read_bytes())
+        for precision in get_args(Precision):
+            write_task(folder() / "made-task", model, learner, moved, precision)
+            files.append((folder() / "made-task").read_bytes())
     return files
 
 

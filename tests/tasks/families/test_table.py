@@ -9,6 +9,7 @@ import pytest
 
 import mtnets
 from mtnets.errors import DataError, OptionError
+from mtnets.learner.exported import program_of
 from mtnets.tasks.families.splits import split_names
 from mtnets.tasks.families.table import Table
 from mtnets.tasks.inputs.columns import CategoryColumn
@@ -177,7 +178,9 @@ def test_a_learner_takes_tables_and_predicts_in_units_of_the_target(learner, tmp
     np.testing.assert_array_equal(again.adapt(support)(query), prediction)
     model.save(tmp_path / "adapted.safetensors")
     np.testing.assert_array_equal(mtnets.load_adapted(tmp_path / "adapted.safetensors")(query), prediction)
-    np.testing.assert_allclose(model._function(learner.inputs.prepare(query)), prediction, rtol=1e-5)
+    np.testing.assert_allclose(
+        program_of(model, False, None).function(learner.inputs.prepare(query)), prediction, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow", "duckdb"])
