@@ -8,7 +8,6 @@ half precision also after zlib. Prints a table, writes results/task-files.json.
 """
 
 import argparse
-import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -98,7 +97,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--root", default="")
     parser.add_argument("--out", type=Path, default=Path("results/task-files.json"))
     options = parser.parse_args(args)
-    command = " ".join(["python", "-m", "benchmarks.task_files", *sys.argv[1:]])
+    command = f"python -m benchmarks.task_files --tasks {options.tasks} --root DATA"
     about = {"command": command, "seed": TEST_SEED, "jax": jax.__version__, "backend": jax.default_backend()}
     results: dict[str, Any] = {}
     print("| learner | score | model, kB | full, kB | half, kB | half and zlib, kB | half − adapted |")

@@ -10,7 +10,7 @@ from mtnets.errors import OptionError, first_line, warn
 from mtnets.networks.exports.program import Function, Program
 
 BATCHES = (1, 2, 5)  # with which a program is compared
-EXACT, COARSE = 1e-3, 3e-2  # how far rounding may move outputs, relative to the largest; where products are less exact
+EXACT, COARSE = 1e-4, 3e-2  # how far rounding may move outputs, relative to the largest; where products are less exact
 BEYOND = 1e8  # masked outputs are far beyond
 
 
