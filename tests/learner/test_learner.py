@@ -338,6 +338,7 @@ def test_a_start_must_be_weights_of_this_learner(sine, points, tmp_path):
         ([0, 1, 3], "labels from 0 to 3; this learner tells 3 classes apart"),
         ([-1, 1, 2], "labels from -1 to 2"),
         ([0.0, 1.0, 2.0], "labels must be integers"),
+        (["a", "b", "c"], r"labels must be integers, one each; of names: numpy.unique\(y, return_inverse=True\)"),
         (np.arange(3).astype("m8[s]"), "labels must be integers"),
         ([[0], [1], [2]], "labels must be integers, one each"),
     ],

@@ -210,6 +210,10 @@ def test_images_are_shown_as_the_data_have_them(tmp_path):
     assert seen.text.count("✗ wrong") == 1
     assert "class 0 (50 %) → class 1 (70 %)" in seen.text
     assert {image["alt"] for image in seen.named("img")} >= {"An image to learn from, class 1", "An image of class 0"}
+    first = mtnets.wrap((lambda p, x: x.reshape(len(x), -1) @ p["w"], {"w": np.zeros((784, 2))}), (1, 28, 28))
+    example = example._replace(support=batch(x[:2].swapaxes(1, 3), y[:2]), query=batch(x.swapaxes(1, 3), y))
+    seen = page_of(tmp_path, drawn(dataclasses.replace(learner, model=first), example))
+    assert {(image["width"], image["height"]) for image in seen.named("img")} == {("28", "28")}
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])

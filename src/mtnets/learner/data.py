@@ -156,7 +156,10 @@ def to_labels(
         labels = _as_many(inputs.prepare_targets(y), examples)
     if labels.shape[1:] != shape or labels.dtype.kind not in WHOLE:
         places = "one each" if not shape else f"{(examples, *shape)}"
-        raise DataError(f"y has shape {labels.shape} and type {labels.dtype}; labels must be integers, {places}.")
+        remedy = "; of names: numpy.unique(y, return_inverse=True)[1]" * (labels.dtype.kind in "UO")
+        raise DataError(
+            f"y has shape {labels.shape} and type {labels.dtype}; labels must be integers, {places}{remedy}."
+        )
     if callable(outputs):
         outputs = outputs(labels)
     if labels.min() < 0 or labels.max() >= outputs:

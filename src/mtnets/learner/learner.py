@@ -652,7 +652,9 @@ def _read(
     """The learner of a file's arrays and card, with what else is on record of one that ships."""
     if model is None:
         if card["model"] is None:
-            raise RunError(f"The network in {file} is not a built-in one; pass it: load(path, model=...).")
+            raise RunError(
+                f"The network in {file} is not a built-in one; pass it, in Python: mtnets.load(path, model=...)."
+            )
         if card["model"]["network"] not in NETWORKS:
             raise RunError(
                 f"The network in {file} is {card['model']['network']!r}, which is not registered; import the module "

@@ -141,6 +141,8 @@ def _image(learner: Learner, x: np.ndarray, about: str) -> Element:
     from PIL import Image
 
     x = np.asarray(x, np.float32)
+    if x.shape == learner.model.input_shape != learner.model.channels_last_shape is not None:  # channels first
+        x = np.moveaxis(x, 0, -1)
     if isinstance(learner.inputs, Images):
         x = 1 - x if learner.inputs.invert else x
     elif np.isfinite(x).all() and (x.min() < 0 or x.max() > 1):  # in a unit of its own: from its least to its largest
