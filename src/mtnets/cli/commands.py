@@ -241,8 +241,8 @@ class Compare:
 
     example: ClassVar[str] = "mtnets compare runs/maml runs/mt-net"
 
-    one: tyro.conf.Positional[str]
-    other: tyro.conf.Positional[str]
+    one: Run
+    other: Run
     metric: str | None = None
     json: bool = False
     plot: str | None = None

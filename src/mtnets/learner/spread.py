@@ -27,7 +27,7 @@ def std_of(loss: Loss, outputs: NDArray[Any]) -> NDArray[Any]:
     if said is None and len(outputs) == 1:
         raise OptionError(
             f"The loss {loss.name} says no standard deviation; train with 'gaussian', or adapt several: masks=16, or "
-            "mtnets.Ensemble(learners)."
+            "mtnets.Ensemble(learners); intervals for any loss are those of mtnets.conformal(learner, tasks)."
         )
     between = np.var(loss.point(outputs), axis=0)
     return np.sqrt(between if said is None else between + np.mean(said, axis=0))

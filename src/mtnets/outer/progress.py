@@ -16,6 +16,7 @@ from mtnets.memory import in_words
 from mtnets.outer.loop import Advanced, Compiled, Ended, Event, Logged, Position, Validated
 from mtnets.outer.opening import opening
 from mtnets.outer.plan import Plan
+from mtnets.processes import is_first
 
 PLAIN_SECONDS = 10.0  # between two lines where there is no terminal
 ESTIMATE_SECONDS = 2.0  # of training, before which the time that is left is not told
@@ -49,7 +50,8 @@ class Display:
             self._live.start()
             self._draw(position.step, "", "compiling")
         else:
-            self.note(f"compiling; {self._total - position.step:,} meta-steps to go")
+            left = self._total - position.step
+            self.note(f"compiling; {left:,} meta-steps to go" if left else f"all {self._total:,} meta-steps are taken")
 
     def _open(self, position: Position) -> None:
         words = list(opening(self._plan, position))
@@ -134,6 +136,12 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.close()
         sys.stderr.flush()
+
+
+def announce(text: str, show: bool) -> None:
+    """One line on standard error: what a run does after its last meta-step."""
+    if show and is_first():
+        print(text, file=sys.stderr, flush=True)
 
 
 def describe(metrics: Mapping[str, Any], moving: Mapping[str, float]) -> str:

@@ -37,7 +37,7 @@ from mtnets.outer.loop import (
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan, make_plan, with_tasks_at_once
 from mtnets.outer.program import meta_step_keys
-from mtnets.outer.progress import Display
+from mtnets.outer.progress import Display, announce
 from mtnets.outer.run import RunResult, peak_memory, state
 from mtnets.outer.settings import TrainingOptions
 from mtnets.processes import check_equal, check_same, count, in_first, is_first, of_first
@@ -269,7 +269,10 @@ def train_in(
     start = _start(plan, kept=True)
     with RunFolders(folders, plan, resume=resume, overwrite=overwrite) as opened:
         results = _run_in(opened, opened.plan, start, Watch(progress, callback, on_log), resume)
-        return in_first(functools.partial(_reported, folders, plan, results), results) if report else results
+        if not report:
+            return results
+        announce("writing the report", progress)
+        return in_first(functools.partial(_reported, folders, plan, results), results)
 
 
 def _reported(folders: Sequence[Path], plan: Plan, results: Sequence[RunResult]) -> list[RunResult]:
@@ -298,6 +301,7 @@ def _run_in(folders: RunFolders, plan: Plan, start: Position, watch: Watch, resu
     in_first(functools.partial(folders.save, learners), None)  # before the test, which may take long or be stopped
     plan = phases.plan
     training = plan.training
+    announce(f"testing on {training.test_tasks:,} tasks", watch.progress)
     tests = [
         evaluate_together(
             learner,

@@ -149,6 +149,8 @@ class Comparison:
         told = f"{better} is better than {worse} by {amount}"
         if not self.side_over_tasks:
             told = f"{one} and {other} cannot be told apart: the difference is {amount}, in favour of {better}"
+        elif self.difference.num_seeds > 1 and not self.side:
+            told = f"{one} and {other} cannot be told apart over seeds: these learners differ by {amount}, for {better}"
         return " ".join([f"{told} ({self._basis(gap.mean)}).", self._of_seeds(), self._chosen()])
 
     def _basis(self, mean: float) -> str:

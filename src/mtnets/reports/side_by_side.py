@@ -81,8 +81,9 @@ def _differences(records: Sequence[Record]) -> Iterator[Child]:
     titles = ["run", "against", "better by ± 95 %", "bootstrap 95 %", "p", "share of tasks won", "told apart"]
     if rows:
         yield table("How much better a run is than another on the same test tasks", titles, rows)
+        these = f"{'This is' if len(rows) == 1 else 'These are'} {plural(len(rows), 'comparison')}"
         yield element(
-            "p", f"These are {plural(len(rows), 'comparison')}, not corrected for that; chance alone would "
+            "p", f"{these}, not corrected for that; chance alone would "
             "tell about one of twenty apart. They speak of these learners on other tasks, not of other seeds: ",
             element("code", "mtnets compare"), " takes folders of several seeds.",
         )  # fmt: skip
