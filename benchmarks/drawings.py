@@ -11,7 +11,6 @@ takes for its own. Needs playwright, a chromium, scikit-image and Omniglot (`mtn
 import argparse
 import math
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,7 +134,7 @@ def main() -> None:
         passed = through_page(address, drawings, learner).reshape(len(names), 2, 28, 28, 1)
     published = np.stack([whole[name][two[name]] for name in names])
     report: dict[str, Any] = {
-        "command": f"python -m benchmarks.drawings {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python -m benchmarks.drawings --root DATA --tasks {options.tasks} --seed {options.seed}",
         "learner": LEARNER,
         "drawings_measured": len(drawings),
         "omniglot": measures(drawings),

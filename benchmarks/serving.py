@@ -183,9 +183,11 @@ def main() -> None:
             rows.append({"learner": learner, "together": together, "clients": options.clients, **report})
             print(rows[-1], flush=True)
     machine = {"cores": os.cpu_count(), "jax": jax.__version__, "python": sys.version.split()[0]}
+    command = f"python -m benchmarks.serving --learners {' '.join(options.learners)} --clients {options.clients}"
+    command += f" --requests {options.requests} --together {' '.join(map(str, options.together))}"
     write_json(
         options.out,
-        {"command": f"python -m benchmarks.serving {' '.join(sys.argv[1:])}".strip(), "machine": machine, "rows": rows},
+        {"command": command, "machine": machine, "rows": rows},
     )
 
 

@@ -21,7 +21,7 @@ METHOD_NAMES = ("maml", "meta_sgd", "t_net", "mt_net")
 
 @dataclasses.dataclass(frozen=True)
 class SinePaired:
-    """Sine regression: differences to MAML, task by task; the first table of README.
+    """Sine regression: differences to MAML, task by task; the first table of docs/first-results.md.
 
     Attributes:
       inner_lr: inner rate α.

@@ -359,8 +359,28 @@ class Dice(Shipped):
 # --- learned
 
 
+class _OnALoss(LearnedLoss, Shipped):
+    """What the learned losses that stand on a shipped one, by its name `loss`, share."""
+
+    loss: str
+
+    @property
+    def targets(self) -> Targets:  # type: ignore[override]
+        """Those of that loss."""
+        return self._base.targets
+
+    @property
+    def outputs_per_target(self) -> int:
+        """That of that loss."""
+        return self._base.outputs_per_target
+
+    @property
+    def _base(self) -> "Shipped":
+        return LOSSES[self.loss]()
+
+
 @dataclasses.dataclass(frozen=True)
-class LearnedWeights(LearnedLoss, Shipped):
+class LearnedWeights(_OnALoss):
     """`2 σ(V(ℓ)) ℓ` for the loss ℓ of an example, with a meta-learned perceptron V of one hidden layer, 0 at the start:
     a weight for each example by its loss, from 0 to twice the usual one. For `inner_loss=`; it learns which examples of
     a support set to trust, where labels or numbers may be wrong.
@@ -385,20 +405,6 @@ class LearnedWeights(LearnedLoss, Shipped):
         if self.hidden < 1:
             raise OptionError(f"hidden is {self.hidden}; it must be at least 1.")
 
-    @property
-    def targets(self) -> Targets:  # type: ignore[override]
-        """Those of the loss that is weighed."""
-        return self._base.targets
-
-    @property
-    def outputs_per_target(self) -> int:
-        """That of the loss that is weighed."""
-        return self._base.outputs_per_target
-
-    @property
-    def _base(self) -> "Shipped":
-        return LOSSES[self.loss]()
-
     def init(self, key: Array) -> Any:
         """The perceptron, `[1, hidden]` and `[hidden]`."""
         return {
@@ -416,7 +422,7 @@ class LearnedWeights(LearnedLoss, Shipped):
 
 
 @dataclasses.dataclass(frozen=True)
-class MeTAL(LearnedLoss, Shipped):
+class MeTAL(_OnALoss):
     """`ℓ + mean_k m_t(τ, f_k, y_k)` for the loss ℓ of an example: a perceptron m_t of two layers, one for each inner
     step t, says what else is to be made small, from the outputs f_k, the targets y_k and the state τ of the task.
 
@@ -451,20 +457,6 @@ class MeTAL(LearnedLoss, Shipped):
                 f"loss is {self.loss!r}, of {self.outputs_per_target} outputs for each target; metal needs one with a "
                 "single output, such as 'mse' or 'cross-entropy'."
             )
-
-    @property
-    def targets(self) -> Targets:  # type: ignore[override]
-        """Those of the loss that is added to."""
-        return self._base.targets
-
-    @property
-    def outputs_per_target(self) -> int:
-        """That of the loss that is added to."""
-        return self._base.outputs_per_target
-
-    @property
-    def _base(self) -> "Shipped":
-        return LOSSES[self.loss]()
 
     def init(self, key: Array) -> Any:
         """The perceptrons of a single step, for weights that are not looked at."""
