@@ -1,16 +1,19 @@
-"""How the cost of a meta-step grows: with tasks, inner steps, width, image size, stored classes and devices.
+"""How the cost of a meta-step grows: with tasks, inner steps, width, image size, stored classes, devices, processes.
 
     python -m benchmarks.growth            (about 10 minutes on 2 cores)
 
 One setting is varied at a time, from a convolutional MT-net on 5-way 1-shot tasks of random grey images. Time is the
 median of several chunks of meta-steps; memory is what XLA reserves, data included. Prints a table, writes
 results/growth.json and docs/figures/growth.png; compare within one axis only. With `--axes`, other axes stay in the
-file as they are.
+file as they are. Processes have one device each and meet on the loopback; more of them than cores share these.
 """
 
 import argparse
 import dataclasses
+import json
 import re
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,9 @@ import jax
 import numpy as np
 
 import mtnets
-from benchmarks.timing import cost
+from benchmarks.timing import Cost, cost
 from experiments.report.drawing import figure, save
+from mtnets.errors import RunError
 from mtnets.files import read_json, write_json
 from mtnets.outer.loop import begin
 from mtnets.outer.phases import Phases
@@ -29,6 +33,8 @@ from mtnets.outer.plan import Plan, make_plan
 END = 10**6  # a training that lasts longer than any measurement
 EXAMPLES = 20  # of each class, as in Omniglot
 REPEATS, SECONDS = 3, 0.5
+PROCESSES = "processes"  # the axis that is no setting of one process
+PATIENCE = 600.0  # seconds for processes to meet, compile and measure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +67,38 @@ AXES: dict[str, tuple[int, ...]] = {
     "image_size": (14, 28, 56, 84),
     "classes": (100, 1000, 10_000),
     "devices": (1, 2),
+    PROCESSES: (1, 2, 4),
 }
 UNITS = {"inner_steps": "inner steps", "image_size": "image side, pixels", "classes": "classes stored"}
+
+
+def of_processes(count: int, repeats: int, seconds: float) -> Cost:
+    """What a meta-step of the first setting costs each of so many processes; the slowest says the time.
+
+    Raises:
+      RunError: if one of them fails.
+    """
+    alone = cost(Setting().plan(), 1, seconds).seconds
+    steps = max(2, int(seconds / alone))  # processes that train together take equally many meta-steps
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "benchmarks.growth", "--repeats", str(repeats), "--of", f"127.0.0.1:{port}"]
+    started = [
+        subprocess.Popen([*command, *map(str, (count, i, steps))], stdout=subprocess.PIPE, text=True)
+        for i in range(count)
+    ]
+    said = [process.communicate(timeout=PATIENCE)[0] for process in started]
+    if any(process.returncode for process in started):
+        raise RunError(f"One of {count} processes failed; what it said stands above.")
+    return max((Cost(*json.loads(line.splitlines()[-1])) for line in said), key=lambda each: each.seconds)
+
+
+def one_process(where: str, processes: int, process: int, steps: int, repeats: int) -> None:
+    """Is one of them: prints its cost."""
+    jax.config.update("jax_num_cpu_devices", 1)
+    mtnets.join_processes(where, processes, process)
+    print(json.dumps(cost(Setting().plan(), repeats, 0.0, steps=steps)))
 
 
 def reduced_bytes(plan: Plan) -> int:
@@ -107,7 +143,11 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
     parser.add_argument("--out", type=Path, default=Path("results/growth.json"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/growth.png"))
+    parser.add_argument("--of", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(args)
+    if options.of:
+        where, *numbers = options.of
+        return one_process(where, *map(int, numbers), repeats=options.repeats)
     jax.config.update("jax_num_cpu_devices", max(AXES["devices"]))
     machine = {"backend": jax.default_backend(), "device": jax.devices()[0].device_kind, "jax": jax.__version__}
     command = " ".join(["python", "-m", "benchmarks.growth", *sys.argv[1:]])
@@ -115,14 +155,13 @@ def main(args: list[str] | None = None) -> None:
     rows = [row for row in before if row["axis"] not in options.axes]
     for axis in options.axes:
         for value in options.values or AXES[axis]:
-            plan = dataclasses.replace(Setting(), **{axis: value}).plan()
-            row: dict[str, Any] = {
-                "axis": axis,
-                "value": value,
-                **cost(plan, options.repeats, options.seconds)._asdict(),
-            }
-            if axis == "devices":
-                row["reduced_bytes"] = reduced_bytes(plan)
+            row: dict[str, Any] = {"axis": axis, "value": value}
+            if axis == PROCESSES:
+                row |= of_processes(value, options.repeats, options.seconds)._asdict()
+            else:
+                plan = dataclasses.replace(Setting(), **{axis: value}).plan()
+                row |= cost(plan, options.repeats, options.seconds)._asdict()
+                row |= {"reduced_bytes": reduced_bytes(plan)} if axis == "devices" else {}
             print(f"{axis:12} {value:6}  {1e3 * row['seconds']:9.2f} ms  {row['bytes'] / 1e6:9.2f} MB", flush=True)
             rows.append(row)
             write_json(options.out, {"command": command, **machine, "rows": rows})

@@ -22,13 +22,15 @@ class Cost(NamedTuple):
     compile_seconds: float
 
 
-def cost(plan: Plan, repeats: int, seconds: float) -> Cost:
+def cost(plan: Plan, repeats: int, seconds: float, *, steps: int = 0) -> Cost:
     """The cost of a meta-step.
 
     Args:
       plan: of a training that is longer than the measurement.
       repeats: measurements.
       seconds: that each of them takes, about.
+      steps: how many meta-steps each of them takes instead, for processes that must take equally many; 0 goes by
+        `seconds`.
     """
     phases, start = Phases(plan), begin(plan)
 
@@ -36,5 +38,5 @@ def cost(plan: Plan, repeats: int, seconds: float) -> Cost:
         return phases.run(0, steps, start.outer, start.sums)[2] / steps
 
     meta_step(2)  # compiles
-    steps = max(2, int(seconds / max(meta_step(2), 1e-5)))
+    steps = steps or max(2, int(seconds / max(meta_step(2), 1e-5)))
     return Cost(statistics.median(meta_step(steps) for _ in range(repeats)), phases.bytes, phases.compile_seconds)

@@ -10,7 +10,17 @@ from benchmarks import growth
 
 
 def test_axes_are_settings() -> None:
-    assert set(growth.AXES) == {field.name for field in dataclasses.fields(growth.Setting)}
+    assert {*growth.AXES} - {growth.PROCESSES} == {field.name for field in dataclasses.fields(growth.Setting)}
+
+
+@pytest.mark.slow
+def test_processes(tmp_path) -> None:
+    out = tmp_path / "growth.json"
+    arguments = ["--axes", "processes", "--values", "1", "2", "--repeats", "1", "--seconds", "0.01", "--out", str(out)]
+    growth.main([*arguments, "--figure", str(tmp_path / "growth.png")])
+    rows = json.loads(out.read_text("utf-8"))["rows"]
+    assert [(row["axis"], row["value"]) for row in rows] == [("processes", 1), ("processes", 2)]
+    assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in rows)
 
 
 @pytest.mark.slow

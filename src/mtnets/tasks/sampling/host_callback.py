@@ -23,6 +23,7 @@ from jax.core import Tracer
 from numpy.typing import NDArray
 
 from mtnets.errors import DataError
+from mtnets.tasks.sampling.mapped_rows import announce
 
 NOBODY = 0  # the number of a call whose errors nobody asks for
 _numbers = itertools.cycle(range(1, 2**32))
@@ -152,6 +153,7 @@ class RowReader:
         """Rows `[*places.shape, ...]`. Raises DataError for a row that is not finite in single precision."""
         wanted = self.order[places]
         distinct, back = np.unique(wanted, return_inverse=True)  # in the order of the disk, each once
+        announce(self.array, distinct)
         with np.errstate(over="ignore"):
             rows = np.asarray(self.array[distinct]).astype(self.dtype, copy=False)
         finite = np.isfinite(rows).reshape(len(rows), -1).all(1)
