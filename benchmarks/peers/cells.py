@@ -53,6 +53,7 @@ class Cell:
         )
 
 
+SHORT = 0.01  # α where several steps cross kinks of ReLU and pooling: with longer ones, rounding decides which
 SINE = Mlp((1, 40, 40, 1))
 OMNIGLOT = Convolutions(outputs=5, side=28, channels=1, filters=64, blocks=4, pool=False)
 POOLED = Convolutions(outputs=5, side=28, channels=1, filters=64, blocks=3, pool=True)
@@ -82,10 +83,22 @@ CELLS = {
         1,
     ),
     "pooled": Cell(
-        "28×28, 5-way 5-shot, 15 queries, 3 blocks of 64 with pooling, 4 tasks, 5 inner steps", POOLED, 4, 5, 15, 5
+        "28×28, 5-way 5-shot, 15 queries, 3 blocks of 64 with pooling, 4 tasks, 5 inner steps",
+        POOLED,
+        4,
+        5,
+        15,
+        5,
+        SHORT,
     ),
     "colour": Cell(
-        "32×32×3, 5-way 1-shot, 15 queries, conv-4 32 with pooling, 4 tasks, 5 inner steps", COLOUR, 4, 1, 15, 5
+        "32×32×3, 5-way 1-shot, 15 queries, conv-4 32 with pooling, 4 tasks, 5 inner steps",
+        COLOUR,
+        4,
+        1,
+        15,
+        5,
+        SHORT,
     ),
     "resnet-12": Cell("32×32×3, 5-way 1-shot, 3 queries, ResNet-12, 2 tasks, 1 inner step", RESNET, 2, 1, 3),
     "transformer": Cell(
