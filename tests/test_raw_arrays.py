@@ -1,5 +1,7 @@
 """Arrays of users are read whole, or refused in one sentence: nothing is lost silently."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +23,9 @@ MASKED = np.ma.masked_array([1.0, 2.0], [False, True])
         ([1.0, np.ma.masked], "x is a masked array"),
         ([[1], [2, 3]], "x cannot be read as an array of numbers .*; all examples must have one shape"),
         (jax.random.key(0), "x cannot be read as an array of numbers"),
+        ("a.csv", r"x is 'a\.csv', which is text; pass what .* holds: pandas\.read_csv\('a\.csv'\), or let files"),
+        (Path("b/a.NPY"), r"holds: numpy\.load\('b/a\.NPY'\), or"),
+        ("my/images", r"holds: for images a list of their paths, \['my/images'\], or"),
     ],
 )
 def test_what_is_no_array(value, words) -> None:

@@ -1,7 +1,9 @@
 """Arrays that a user passes: read as NumPy's and narrowed to the types of programs, with nothing lost silently."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +13,12 @@ from mtnets.errors import DataError, MtnetsError, first_line
 
 # Kinds of types. NumPy's own classes of types count times among whole numbers; bfloat16 and the like have V.
 REAL, WHOLE = "fiub", "iu"
+READERS = {  # what reads a file of such a name
+    ".csv": "pandas.read_csv({})",
+    ".parquet": "pandas.read_parquet({})",
+    ".npy": "numpy.load({})",
+    ".npz": "numpy.load({})['NAME']",
+}
 
 
 def read_array(value: Any, name: str) -> np.ndarray:
@@ -48,8 +56,9 @@ def reading_array(value: Any, name: str) -> Iterator[None]:
     """Turns errors of NumPy about a value that it cannot read into one DataError.
 
     Raises:
-      DataError: for ragged lists, other objects than numbers, and a masked array, whose mask would be lost.
+      DataError: for ragged lists, other objects than numbers, a path, and a masked array, whose mask would be lost.
     """
+    check_no_path(value, name)
     check_unmasked(value, name)
     try:
         yield
@@ -59,6 +68,17 @@ def reading_array(value: Any, name: str) -> Iterator[None]:
         raise DataError(
             f"{name} cannot be read as an array of numbers ({first_line(error)}); all examples must have one shape."
         ) from error
+
+
+def check_no_path(value: Any, name: str) -> None:
+    """Raises DataError for the path of a file or folder in the place of what it holds, with what reads it."""
+    if isinstance(value, str | os.PathLike):
+        text = str(value)
+        reader = READERS.get(PurePath(text).suffix.lower(), "for images a list of their paths, [{}]")
+        raise DataError(
+            f"{name} is {text!r}, which is text; pass what the file holds: {reader.format(repr(text))}, or let files "
+            "be read as `mtnets adapt` does: mtnets.learner.predict_files(learner, support, query)."
+        )
 
 
 def check_unmasked(value: Any, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,9 @@ def test_validation_and_test_tasks_are_compared_before_training():
         (network(1), "maml", numbers(1), "method is 'maml'; it must be a method"),
         (network(1), mtnets.maml(0.1), mtnets.tasks.sinusoid, r"call it: sinusoid\(\)"),
         (network(1), mtnets.maml(0.1), [1, 2], "The training tasks are list"),
+        (None, mtnets.maml(0.1), "random-tables", r"are 'random-tables', .* mtnets\.tasks\.random_tables\(\.\.\.\)\."),
+        (network(1), mtnets.maml(0.1), "a/b.csv", r"mtnets\.tasks\.table\('a/b.csv', task_column=\.\.\., target="),
+        (network(1), mtnets.maml(0.1), Path("images"), r"mtnets\.tasks\.folder\('images'\) of a folder with a folder"),
     ],
 )
 def test_arguments_of_another_kind(model, method, tasks, message):
@@ -212,6 +216,18 @@ def test_examples_that_are_no_numbers(curves, x, message):
         curves.adapt(x, np.ones((2, 1)))
     with pytest.raises(DataError, match="x"):
         curves.adapt_many(x, np.ones((2, 1)))
+
+
+def test_paths_are_not_what_files_hold(curves):
+    model = curves.adapt(np.ones((2, 1)), np.ones((2, 1)))
+    for use in (curves.adapt, model, model.update, lambda x: curves.adapt_many(x, x)):
+        with pytest.raises(DataError, match=r"x is 'a.csv', .* pandas.read_csv\('a.csv'\), .*predict_files\(learner"):
+            use("a.csv")
+    for use in (mtnets.evaluate, mtnets.diagnose, mtnets.conformal):
+        with pytest.raises(OptionError, match=r"learner is 'runs/a'; it must be a learner, .* mtnets\.load\(path\)"):
+            use("runs/a", numbers(1))
+        with pytest.raises(OptionError, match=r"tasks are 'sinusoid', .*: mtnets\.tasks\.sinusoid\(\.\.\.\)"):
+            use(curves, "sinusoid")
 
 
 def test_probabilities_of_a_regression(curves, tmp_path):

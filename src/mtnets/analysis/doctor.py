@@ -12,6 +12,7 @@ from mtnets.errors import OptionError
 from mtnets.inner import Distribution
 from mtnets.learner.evaluate import MOST_TASKS, TEST_SEED
 from mtnets.learner.learner import Learner
+from mtnets.learner.meeting import check_tasks
 from mtnets.tasks import Family, family_from_record
 
 
@@ -70,6 +71,8 @@ def diagnose(
         raise OptionError(f"num_tasks is {num_tasks}; it must be from 2, which an interval needs, to {MOST_TASKS}.")
     if tasks is None:
         tasks = family_from_record(learner.record.get("tasks", {}))
+    if not isinstance(tasks, Family):
+        check_tasks(tasks, "The tasks")
     distribution = tasks.test if isinstance(tasks, Family) else tasks
     steps = max(5, 2 * learner.inner_steps) if inner_steps is None else inner_steps
     if steps < learner.inner_steps:

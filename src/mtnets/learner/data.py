@@ -15,7 +15,16 @@ from mtnets.forks import check_process
 from mtnets.inner import Batch
 from mtnets.networks.model import Model
 from mtnets.networks.several import shapes_in_words
-from mtnets.raw_arrays import WHOLE, check_real, is_several, narrowed, read_array, read_arrays, reading_array
+from mtnets.raw_arrays import (
+    WHOLE,
+    check_no_path,
+    check_real,
+    is_several,
+    narrowed,
+    read_array,
+    read_arrays,
+    reading_array,
+)
 from mtnets.tasks import Inputs
 from mtnets.trees import path_of
 
@@ -77,6 +86,7 @@ def _on_device(model: Model, arrays: Any, inputs: Inputs, name: str) -> Any:
 def _examples(model: Model, x: Any, inputs: Inputs, name: str) -> Any:
     """Examples in the form that inputs of the network have, not scaled."""
     check_process()
+    check_no_path(x, name)
     if model.takes_several:
         return _several(model, x, name)
     with reading_array(x, name):

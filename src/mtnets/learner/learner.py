@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, ClassVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -65,18 +65,21 @@ from mtnets.learner.tensors import (
 )
 from mtnets.networks.model import NETWORKS, Model, outputs_of, shape_of_output, with_classes
 from mtnets.networks.models import model_from_config
-from mtnets.raw_arrays import read_array, read_arrays, reading_array
+from mtnets.raw_arrays import check_no_path, read_array, read_arrays, reading_array
 from mtnets.shipped import learners
 from mtnets.tasks import AS_THEY_ARE, Inputs, inputs_from_json
 from mtnets.trees import leaves_by_path, replace_leaves
 
 WEIGHTS, CARD = "learner.safetensors", "learner.json"
+CONFIG = "config.json"  # which the folder of a run has from its start
+REACHED = "reached"  # on record of a learner whose training has not ended: the meta-step that it is at
 RECORD = {
     "tasks": Mapping | None,
     "training": Mapping | None,
     "licence": str | None,
     "validation": float | None,
     "target_shape": list | None,
+    REACHED: int | None,
 }
 MOST_AT_ONCE = 1000  # tasks of one call that a device runs at the same time
 # one would be no ensemble; more than a thousand say no more, and are held in memory
@@ -100,6 +103,8 @@ class Learner:
     Raises:
       OptionError: for a value of another type, fewer than 0 inner steps, or another loss.
     """
+
+    described: ClassVar[str] = "a learner, as meta_train(...) returns it and mtnets.load(path) reads it"  # in errors
 
     model: Model
     method: Method
@@ -273,6 +278,7 @@ class Learner:
         if masks is not None:
             self.check_masks(masks, inner_steps, start)
         self._warn_of_batches()
+        check_no_path(x, "x")  # before its targets are looked for
         x = self.inputs.collected(x)
         y = self.inputs.target_of(x) if y is None else y
         ways = self._ways_of_start(start)
@@ -611,7 +617,8 @@ def load(
     inner_loss: LossLike | None = None,
     metrics: Mapping[str, MetricLike] | None = None,
 ) -> Learner:
-    """Reads a saved learner, the best one of a run folder, or one that ships with the package.
+    """Reads a saved learner, the best one of a run folder, or one that ships with the package. Of a training that has
+    not ended it is the best one so far, and a warning says so.
 
     Args:
       path: the folder, or a name such as `"omniglot-any-way-1shot"` (`mtnets learners` lists them); a folder of such a
@@ -628,6 +635,11 @@ def load(
     if not file.is_file() and str(path) in learners.names():
         file = learners.path(str(path)) / WEIGHTS
         ships = {"licence": learners.card(str(path))["licence"]}  # which goes where its weights go
+    if not file.is_file() and (Path(path) / CONFIG).is_file():
+        raise RunError(
+            f"There is no learner in {path} yet (no {WEIGHTS}): its training has not kept any; wait for its first "
+            "checkpoint, or go on with resume=True (--resume)."
+        )
     if not file.is_file():
         below = sorted(each.parent.name for each in Path(path).glob(f"*/{WEIGHTS}"))
         remedy = f"folder written by a training or by save(), or a learner that ships: {', '.join(learners.names())}"
@@ -637,7 +649,22 @@ def load(
     arrays, card = read_tensors(file)
     with reading(file, None, passed=model is not None):
         given = {"loss": loss, "inner_loss": inner_loss, "metrics": metrics}
-        return _read(file, arrays, card, model, method, given, ships)
+        learner = _read(file, arrays, card, model, method, given, ships)
+        unended = _unended(path, learner.record)
+    if unended:  # out here: a warning may be an error to the user
+        warn(unended)
+    return learner
+
+
+def _unended(path: str | Path, record: Mapping[str, Any]) -> str:
+    """Where the training of a learner is; nothing if it has ended."""
+    if record.get(REACHED) is None:
+        return ""
+    return (
+        f"The training of {path} has not ended: it is at meta-step {record[REACHED]:,} of "
+        f"{record['training']['meta_steps']:,}, and this is its best learner so far, of meta-step "
+        f"{record['meta_step']:,}; to go on, repeat what began it with resume=True (--resume)."
+    )
 
 
 def _read(

@@ -1,6 +1,8 @@
 """Where a network, tasks and a loss meet, they are compared, before anything is compiled for them."""
 
 import functools
+import os
+from pathlib import PurePath
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ from mtnets.networks.model import Model
 from mtnets.networks.several import is_sizes, shapes_in_words
 from mtnets.networks.weighing import weighing
 from mtnets.raw_arrays import WHOLE
+from mtnets.tasks import FAMILIES
 from mtnets.tasks.sampling import ChannelsFirst, surfacing
 from mtnets.trees import replace_leaves
 
@@ -155,19 +158,36 @@ def _counts(batch: Batch) -> Any:
     return slice(None) if batch.weights is None else np.asarray(batch.weights) > 0
 
 
+def check_tasks(tasks: Any, what: str) -> None:
+    """Raises OptionError for what is no distribution of tasks; for a name or a path with what builds tasks of it."""
+    if callable(getattr(tasks, "sample", None)):
+        return
+    if isinstance(tasks, str | os.PathLike):
+        raise OptionError(f"{what} are {str(tasks)!r}, which is text; build them: {_builder(str(tasks))}.")
+    name = getattr(tasks, "__name__", "") if callable(tasks) else ""
+    called = f"call it: {name}(). Expected" if name else "expected"
+    raise OptionError(
+        f"{what} are {type(tasks).__name__}; {called} a family such as mtnets.tasks.sinusoid(), or a distribution "
+        "with a method sample(key)."
+    )
+
+
+def _builder(text: str) -> str:
+    """The call that most likely builds the tasks which a text stands for: a family's name, a table, or a folder."""
+    if text in FAMILIES:
+        return f"mtnets.tasks.{text.replace('-', '_')}(...)"
+    if PurePath(text).suffix.lower() in (".csv", ".parquet"):
+        return f"mtnets.tasks.table({text!r}, task_column=..., target=...)"
+    return f"mtnets.tasks.folder({text!r}) of a folder with a folder of images for each class"
+
+
 def drawn(tasks: Distribution, what: str) -> Task:
     """One task, always the same.
 
     Raises:
       OptionError: for what is no distribution of tasks.
     """
-    if not callable(getattr(tasks, "sample", None)):
-        name = getattr(tasks, "__name__", "") if callable(tasks) else ""
-        called = f"call it: {name}(). Expected" if name else "expected"
-        raise OptionError(
-            f"{what} are {type(tasks).__name__}; {called} a family such as mtnets.tasks.sinusoid(), or a distribution "
-            "with a method sample(key)."
-        )
+    check_tasks(tasks, what)
     try:
         with surfacing():
             task = jax.block_until_ready(_draw(tasks, jax.random.key(0)))

@@ -33,7 +33,7 @@ from mtnets.inner import (
     method_to_json,
     slice_size,
 )
-from mtnets.learner.meeting import check_head, check_seen, drawn, fitted
+from mtnets.learner.meeting import check_head, check_seen, check_tasks, drawn, fitted
 from mtnets.learner.tensors import layout_to_json
 from mtnets.networks.model import Model
 from mtnets.outer.program import Program
@@ -225,6 +225,8 @@ def make_plan(
       OptionError: for settings that are not possible.
     """
     family = tasks if isinstance(tasks, Family) else None
+    if family is None:
+        check_tasks(tasks, "The training tasks")
     if family is None and (loss is None or model is None):
         raise OptionError(
             "A task distribution without a family needs a network and a loss: meta_train(model, method, tasks, "
