@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 import mtnets
@@ -114,6 +116,26 @@ def test_a_damaged_result_is_written_anew(train: Callable, run: Path) -> None:
 def test_resuming_nothing_says_so(train: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train(tmp_path, resume=True, progress=True)
     assert "There is no checkpoint to resume from; the training begins anew." in capsys.readouterr().err
+
+
+def test_a_training_that_has_not_ended_can_be_used_and_says_so(train: Callable, tmp_path: Path) -> None:
+    def stop(line: object) -> None:
+        raise KeyError(line)
+
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "config.json").write_text("{}")
+    with pytest.raises(RunError, match=r"There is no learner in .*begun yet .*resume=True"):
+        mtnets.load(begun)
+    with pytest.raises(KeyError):
+        train(tmp_path / "run", on_log=stop)
+    with pytest.warns(UserWarning, match=r"run has not ended: it is at meta-step 2 of 4, and .* of meta-step 2; to go"):
+        learner = mtnets.load(tmp_path / "run")
+    short = train(None, meta_steps=2, validate_every=0)
+    for a, b in zip(jax.tree.leaves(learner.meta), jax.tree.leaves(short.meta), strict=True):
+        np.testing.assert_array_equal(a, b)
+    train(tmp_path / "run", resume=True)
+    assert "reached" not in mtnets.load(tmp_path / "run").record
 
 
 def test_checkpoints_by_meta_steps(train: Callable, tmp_path: Path) -> None:

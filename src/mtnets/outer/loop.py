@@ -14,7 +14,7 @@ from jax import Array
 from mtnets.arrays import from_numpy, to_numpy
 from mtnets.inner import Learned, Meta
 from mtnets.learner.evaluate import evaluate_together
-from mtnets.learner.learner import Learner
+from mtnets.learner.learner import REACHED, Learner
 from mtnets.learner.meeting import drawn
 from mtnets.outer.phases import Phases
 from mtnets.outer.plan import Plan
@@ -263,6 +263,17 @@ def _targets(plan: Plan) -> dict[str, Any]:
 def learners_now(plan: Plan, position: Position) -> list[Learner]:
     """The learners as they are at a position, not the best ones so far."""
     return learners(plan, Best(position.best.score, position.best.step, *_now(position)))
+
+
+def learners_so_far(plan: Plan, position: Position) -> list[Learner]:
+    """The best learners so far, before a validation those of now; they say that their training has not ended."""
+    best = position.best
+    if not np.asarray(best.step).any():
+        best = Best(best.score, np.full(plan.runs, position.step), *_now(position))  # type: ignore[arg-type]
+    return [
+        dataclasses.replace(learner, record={**learner.record, REACHED: position.step})
+        for learner in learners(plan, best, position.outer.failed)
+    ]
 
 
 def _now(position: Position) -> tuple[Meta, Any]:

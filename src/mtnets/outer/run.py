@@ -31,7 +31,7 @@ from mtnets.files import (
 )
 from mtnets.inner import LOSS, METHODS, loss_from_json, loss_to_text, method_from_json, method_to_json
 from mtnets.learner.evaluate import Estimate
-from mtnets.learner.learner import Learner
+from mtnets.learner.learner import CONFIG, Learner
 from mtnets.networks.models import model_from_config
 from mtnets.outer.checkpoints import Checkpoints
 from mtnets.outer.log import line_of
@@ -41,7 +41,7 @@ from mtnets.outer.settings import Training, training_from_json
 from mtnets.processes import in_first, largest
 from mtnets.tasks import options_from_record, options_to_record
 
-CONFIG, METRICS, CHECKPOINTS, LOCK = "config.json", "metrics.jsonl", "checkpoints", ".lock"
+METRICS, CHECKPOINTS, LOCK = "metrics.jsonl", "checkpoints", ".lock"
 RESULT, SCORES = "result.json", "scores.npz"
 RUN = "run"  # the entry of a configuration that tells a run from all others
 PARTS = ("tasks", "method", "training")

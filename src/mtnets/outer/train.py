@@ -32,6 +32,7 @@ from mtnets.outer.loop import (
     begin,
     learners,
     learners_now,
+    learners_so_far,
     training_events,
 )
 from mtnets.outer.phases import Phases
@@ -362,6 +363,8 @@ def _follow(
                 check_equal(state(position))
             if folders is not None:
                 in_first(functools.partial(folders.record, event, seconds), None)
+                if isinstance(event, CheckpointDue):  # so that a training can be used before it has ended
+                    in_first(functools.partial(folders.save, learners_so_far(plan, position)), None)
             listener.tell(lines_of(plan, event, seconds))
             if watch.callback is not None and isinstance(event, Validated):
                 watch.callback(position.step, learners_now(plan, position))
