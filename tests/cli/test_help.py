@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from mtnets.cli import main
+from mtnets.cli import main, sweep, train
+from mtnets.cli.choices import EXAMPLES, options_kind
 from mtnets.cli.commands import FLAT
 from mtnets.cli.entry import MAIN, PARSERS
 from mtnets.cli.parsing import parsed
 from mtnets.cli.tables import print_table
-from mtnets.cli.train import EXAMPLES, options_kind, what_next
+from mtnets.cli.train import what_next
 from mtnets.tasks import AS_THEY_ARE, FAMILIES, Images
 
 
@@ -45,6 +46,29 @@ def test_help_ends_with_an_example(name: str, capsys: pytest.CaptureFixture) -> 
     assert " STR\n" not in text.partition("options")[0]  # what stands without a flag is called what it is
 
 
+@pytest.mark.parametrize(("command", "shown"), [("train", train.SHOWN), ("sweep", sweep.SHOWN)])
+def test_help_shows_what_matters_and_help_all_the_rest(
+    command: str, shown: Sequence[str], capsys: pytest.CaptureFixture
+) -> None:
+    short = helped(capsys, command, "sinusoid")
+    assert len(short.splitlines()) < 90
+    with pytest.raises(SystemExit):
+        main([command, "sinusoid", "--help-all"])
+    whole = capsys.readouterr().out
+    for name in ("shots", *shown):
+        assert f" --{name.replace('_', '-')} " in short
+        assert f" --{name.replace('_', '-')} " in whole
+    for name in ("hidden", "remat-every", "log-every", "deterministic"):
+        assert f" --{name} " not in short
+        assert f" --{name} " in whole
+
+
+def test_help_tells_the_values_of_a_configuration(capsys: pytest.CaptureFixture) -> None:
+    text = " ".join(helped(capsys, "train", "sinusoid", "--config", "sine-10shot-learner").replace("│", " ").split())
+    assert re.search(r"--inner-steps \{None\}\|INT gradient steps [^-]*\(default: 5\)", text)
+    assert "--hidden" not in text
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_example_of_a_family_is_one(family: str) -> None:
     """Its options exist, and none is missing."""
@@ -63,10 +87,18 @@ def test_the_example_of_a_family_is_one(family: str) -> None:
         (["train", "sinusoid", "--metod", "maml"], "--method"),
         (["train", "omniglot", "--config", "omniglot-20way-1shot"], "'omniglot-20way-1shot-best'"),
         (["summary", "sine-10-shot"], "'sine-10shot'"),
+        (["evaluate", "run", "--task", "5"], "--tasks"),
+        (["adapt", "run", "--suport", "a"], "--support"),
+        (["report", "run", "--ot=page.html"], "--out"),
+        (["serve", "--prt", "1"], "--port"),
+        (["doctor", "run", "--skip_diferences"], "--skip-differences"),
+        (["sweep", "sinusoid", "--vry", "a=1"], "--vary"),
+        (["new", "sinusoid", "--metod", "maml"], "--method"),
+        (["train", "sinusoid", "--cofig", "x"], "--config"),
     ],
 )
 def test_a_name_that_is_nearly_right(args: Sequence[str], meant: str, capsys: pytest.CaptureFixture) -> None:
-    assert main(list(args)) == 1
+    assert main(list(args)) == (1 if "summary" in args or "--config" in args else 2)
     error = capsys.readouterr().err
     assert f"perhaps {meant} is meant" in error
     assert "--help is meant" not in error

@@ -55,12 +55,12 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     assert f"mtnets train sinusoid --config {path}" in capsys.readouterr().out
     told, written = ([line for line in text.splitlines() if '"' in line] for text in (printed, path.read_text()))
     assert told == written
-    for args, words in (
-        (["sinusoid", "--out", str(path)], "my.json is there already; remove it, or name another file"),
-        (["sinusoid", "--method", "mamll"], "perhaps 'maml' is meant"),
-        (["sinus"], "perhaps 'sinusoid' is meant"),
+    for args, status, words in (
+        (["sinusoid", "--out", str(path)], 1, "my.json is there already; remove it, or name another file"),
+        (["sinusoid", "--method", "mamll"], 2, "perhaps 'maml' is meant"),
+        (["sinus"], 2, "perhaps 'sinusoid' is meant"),
     ):
-        assert main(["new", *args]) == 1
+        assert main(["new", *args]) == status
         assert words in capsys.readouterr().err
 
 

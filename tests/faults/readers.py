@@ -31,8 +31,8 @@ from PIL import Image
 
 import mtnets
 from mtnets.arrays import check_seal, from_bytes, to_bytes
+from mtnets.cli.choices import options_kind
 from mtnets.cli.configuration import read_config
-from mtnets.cli.train import options_kind
 from mtnets.errors import MtnetsError
 from mtnets.files import CHECKSUM, checksum, write_json
 from mtnets.inner import Learned

@@ -1,5 +1,7 @@
 """The command line: `mtnets train | evaluate | adapt | doctor | …`. Options are fields of dataclasses."""
 
+import sys
+
 __all__ = ["main", "run"]
 
 
@@ -9,7 +11,7 @@ def run() -> int:
 
     watch()  # before the imports, which take a second
     status = main()
-    if status:
+    if status and "mtnets.processes" in sys.modules:  # else there are no others, and nothing need be imported
         from mtnets.processes import leave
 
         leave(status)

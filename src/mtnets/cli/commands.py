@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from mtnets.cli.serve import Serve
 from mtnets.cli.tables import print_table
-from mtnets.devices import Devices, use_cores
 from mtnets.errors import printable
-from mtnets.inner.rules import MaskUse
 
 FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff)
-TEST_SEED = 20180605  # mtnets.learner.TEST_SEED, without importing it for every command
+# Those of mtnets.learner, mtnets.inner.rules and mtnets.devices, without importing JAX to read a command line
+TEST_SEED = 20180605
+MaskUse = Literal["sample", "mean", "threshold"]
+Devices = int | Literal["all"]
 
 # Text as --help shows it. What stands without a flag:
 Run = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
@@ -64,6 +64,7 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Runs the command."""
+        from mtnets.devices import use_cores
         from mtnets.files import check_place
         from mtnets.learner import evaluate, load
 
@@ -158,6 +159,7 @@ class Doctor:
         """Runs the command."""
         from mtnets.analysis import diagnose
         from mtnets.analysis.figures import check_can_draw
+        from mtnets.devices import use_cores
         from mtnets.files import check_place, write_json
         from mtnets.learner import load
 
@@ -420,7 +422,6 @@ class Data:
 COMMANDS: dict[str, type] = {
     "evaluate": Evaluate,
     "adapt": Adapt,
-    "serve": Serve,
     "doctor": Doctor,
     "summary": Summary,
     "report": Report,

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from mtnets.cli.choices import known_method, options_kind
 from mtnets.cli.new import NewOptions
 from mtnets.cli.parsing import commands
 from mtnets.cli.sweep import SweepOptions, options_of_sweep
-from mtnets.cli.train import known_method, options_kind
 from mtnets.tasks import FAMILIES
 
 

@@ -4,17 +4,16 @@ import dataclasses
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from mtnets.cli.commands import COMMANDS, FLAT
+from mtnets.cli.early import Refusal, check_early, no_family
 from mtnets.cli.messages import in_flags
-from mtnets.cli.parsing import commands, parsed
+from mtnets.cli.parsing import UsageError, commands, names, parsed
 from mtnets.cli.pipes import quiet_pipes
-from mtnets.compilation import forget_damaged_programs, keep_programs
-from mtnets.errors import MtnetsError, OptionError, first_line, one_of, perhaps, printable
+from mtnets.errors import MtnetsError, first_line, one_of, printable
 from mtnets.stopping import Terminated
-from mtnets.tasks.archives.locations import cache_folder
 
 ABOUT = "Few-shot learning by gradient descent"
 MAIN = ("train", "evaluate", "adapt", "doctor", "sweep")  # what most people need
@@ -27,7 +26,8 @@ def main(args: list[str] | None = None) -> int:
       args: arguments. Defaults to those of the process.
 
     Returns:
-      The exit status: 0; 1 after one sentence on standard error; 130 after Ctrl-C, and 143 after SIGTERM.
+      The exit status: 0; 1 after one sentence on standard error, and 2 where that is about a command line that cannot
+      be read; 130 after Ctrl-C, and 143 after SIGTERM.
     """
     with quiet_pipes():
         return _run(sys.argv[1:] if args is None else args)
@@ -36,15 +36,25 @@ def main(args: list[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     def say(message: object, *_: object) -> None:
+        print(f"mtnets: {printable(in_flags(str(message), *_words(args)))}", file=sys.stderr)
+
+    def warned(message: object, *_: object) -> None:
+        from mtnets.compilation import forget_damaged_programs
+
         if not forget_damaged_programs(str(message)):
-            print(f"mtnets: {printable(in_flags(str(message), *_words(args)))}", file=sys.stderr)
+            say(message)
 
     try:
-        keep_programs(cache_folder() / "programs")
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = say
-            _parse(args)()
+            warnings.showwarning = warned
+            command = _parse(args)
+            if command not in LIGHT:
+                _keep_programs()
+            command()
+    except (UsageError, Refusal) as error:
+        print(f"mtnets: {printable(str(error))}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
     except MtnetsError as error:
         say(error)
         return 1
@@ -64,24 +74,46 @@ def _run(args: list[str]) -> int:
     return 0
 
 
+def _keep_programs() -> None:
+    """What this process compiles, the next one need not."""
+    from mtnets.compilation import keep_programs
+    from mtnets.tasks.archives.locations import cache_folder
+
+    keep_programs(cache_folder() / "programs")
+
+
 def _parse(args: list[str]) -> Callable[[], object]:
-    """The command that the arguments ask for."""
+    """The command that the arguments ask for. JAX is imported for none of them before they are read, but for those of
+    a family."""
     if not args:
-        return lambda: print(_overview())
+        return _overview
     if args in (["--version"], ["-V"]):
         return _version
-    if args[0] in OF_FAMILY:
-        return _of_family(*args)
-    if not (args[0] in PARSERS or args[0].startswith("-")):
-        raise OptionError(f"There is no command {args[0]!r}; {one_of(args[0], PARSERS)}")
+    name, *others = args
+    if name in OF_FAMILY:
+        check_early(name, others)
+        return _of_family(name, *others)
+    if not (name in PARSERS or name.startswith("-")):
+        raise UsageError(f"There is no command {name!r}; {one_of(name, PARSERS)}")
+    if (kind := _kind(name)) is not None:
+        return parsed(kind, args=others, prog=f"mtnets {name}", example=kind.example, config=FLAT)
     return parsed(
-        _commands(completed=args[0].startswith("--tyro-")),
+        _commands(completed=name.startswith("--tyro-")),
         args=args,
         prog="mtnets",
-        example=PARSERS.get(args[0], _Train).example,
+        example=_Train.example,
         description=f"{ABOUT}: meta-train, evaluate, adapt.",
         config=FLAT,
     )
+
+
+def _kind(command: str) -> Any:
+    """The dataclass of the options of a command; None where a family has some of them too."""
+    if command == "serve":  # whose options need JAX
+        from mtnets.cli.serve import Serve
+
+        return Serve
+    return COMMANDS.get(command)
 
 
 def _commands(completed: bool) -> Any:
@@ -90,15 +122,15 @@ def _commands(completed: bool) -> Any:
         return commands(PARSERS)
     from mtnets.cli.completion import with_families
 
-    return with_families(PARSERS)
+    return with_families({**PARSERS, "serve": _kind("serve")})
 
 
-def _overview() -> str:
-    """The commands that matter most, with an example each."""
+def _overview() -> None:
+    """Prints the commands that matter most, with an example each."""
     lines = [f"{ABOUT}.", ""]
     for name in MAIN:
         lines += [f"{_title(PARSERS[name]).partition(':')[0]}:", f"    {PARSERS[name].example}"]
-    return "\n".join([*lines, "", "All commands: mtnets --help. What one takes: mtnets COMMAND --help."])
+    print("\n".join([*lines, "", "All commands: mtnets --help. What one takes: mtnets COMMAND --help."]))
 
 
 def _title(kind: type) -> str:
@@ -124,8 +156,7 @@ def _of_family(command: str, *args: str) -> Callable[[], object]:
         print(f"usage: mtnets {command} FAMILY\n\n{_title(kind)}. --help after a family lists its options.\n")
         print("\n".join([*families, "", f"Example: {kind.example}"]))
         raise SystemExit(0)
-    given = f"There is no family of tasks {args[0]!r}; {perhaps(args[0], FAMILIES)}name one" if args else ""
-    raise OptionError(f"{given or 'Name a family of tasks'}: mtnets {command} {' | '.join(FAMILIES)}.")
+    raise no_family(command, args, FAMILIES)
 
 
 def _command(name: str) -> Callable[[str, list[str]], None]:
@@ -144,9 +175,9 @@ def _command(name: str) -> Callable[[str, list[str]], None]:
 
 def _words(args: list[str]) -> tuple[set[str], dict[str, str]]:
     """The names of the options of a command, and the flags for calls that its errors may name."""
-    kind = COMMANDS.get(args[0]) if args else None
+    kind = _kind(args[0]) if args else None
     if kind is not None:
-        return set(_names(kind)), {}
+        return set(names(kind)), {}
     if args[:1] not in (["train"], ["sweep"]) or len(args) == 1:
         return set(), {}
     from mtnets.cli.options import CriterionOptions, ProcessOptions, RunOptions
@@ -161,16 +192,7 @@ def _words(args: list[str]) -> tuple[set[str], dict[str, str]]:
 
         kinds = [SweepOptions, *kinds[1:]]
     calls = {kind.__name__: f"--estimator {name}" for name, kind in ESTIMATORS.items()}
-    return {name for each in kinds for name in _names(each)}, calls
-
-
-def _names(kind: Any) -> Iterator[str]:
-    """The names of the fields of a dataclass, and of those within it."""
-    hints = get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(hints[field.name]):
-            yield from _names(hints[field.name])
-        yield field.name
+    return {name for each in kinds for name in names(each)}, calls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,5 +216,13 @@ class _New:
     example: ClassVar[str] = "mtnets new sinusoid --method mt-net --out my.json"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Serve:
+    """Serves a learner over HTTP, with a page for people."""
+
+    example: ClassVar[str] = "mtnets serve omniglot-any-way-1shot --port 8000"
+
+
 OF_FAMILY: Mapping[str, Any] = {"train": _Train, "sweep": _Sweep, "new": _New}
-PARSERS: Mapping[str, Any] = {**OF_FAMILY, **COMMANDS}
+PARSERS: Mapping[str, Any] = {**OF_FAMILY, **COMMANDS, "serve": _Serve}
+LIGHT = (_overview, _version)  # what needs no JAX

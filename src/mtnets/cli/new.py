@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from mtnets.cli.choices import known_estimator, known_method
 from mtnets.cli.configuration import COMMENT
 from mtnets.cli.options import CriterionOptions, FilePath, attributes, training_options
 from mtnets.cli.parsing import parsed
-from mtnets.cli.train import known_estimator, known_method
 from mtnets.errors import RunError
 from mtnets.files import replacing
 from mtnets.inner import ESTIMATORS, METHODS, Estimator, Method

@@ -5,20 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtnets.cli.commands import FLAT
-from mtnets.cli.configuration import read_config
-from mtnets.cli.options import FolderPath, build_method, build_tasks, method_options
-from mtnets.cli.parsing import parsed
+from mtnets.cli.choices import known_estimator, known_method, options_kind, read_choices
+from mtnets.cli.options import FolderPath, build_method, method_options
+from mtnets.cli.parsing import taken, values_of
 from mtnets.cli.tables import show
-from mtnets.cli.train import EXAMPLES, known_estimator, known_method, options_kind, taken
-from mtnets.devices import use_cores
 from mtnets.errors import OptionError
 from mtnets.inner import Method
-from mtnets.precision import Precision, use_deterministic, use_precision
+from mtnets.precision import Precision
 from mtnets.sweeps import sweep as run_sweep
 from mtnets.sweeps.grid import vary_from_text
 from mtnets.sweeps.sweep import Engine
-from mtnets.tasks import FAMILIES
+
+# What --help shows beside the options of the tasks; --help-all shows all.
+SHOWN = ("methods", "vary", "seeds", "engine", "workers", "out", "quiet")
+SHOWN += ("inner_lr", "loss", "meta_steps", "meta_batch", "inner_steps", "meta_lr", "validate_every")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,36 +59,24 @@ class SweepOptions:
 
 def sweep(family: str, args: list[str]) -> None:
     """Compares methods and settings on a family of tasks."""
-    # these decide which other options there are, and their defaults
-    path, args = taken(args, "config")
     estimator, args = taken(args, "estimator")
     estimator = known_estimator(estimator)
     names = [known_method(name) for name in values_of(args, "methods") or SweepOptions.methods]
-    config = None if path is None else read_config(family, path)
-    kind, default = options_of_sweep(family, config, names, estimator)
-    about = f"Meta-trains learners on {family} tasks by several methods, seeds and settings, and compares them."
-    options: Any = parsed(
-        kind,
-        args=args,
-        example=f"mtnets sweep {family} {EXAMPLES.get(family, '')}--methods maml mt-net --vary inner-lr=0.01,0.1",
-        default=default,
-        prog=f"mtnets sweep {family}",
-        description=about,
-        config=FLAT,
+    options, start, tasks = read_choices(
+        "sweep",
+        family,
+        args,
+        lambda config: options_of_sweep(family, config, names, estimator),
+        about=f"Meta-trains learners on {family} tasks by several methods, seeds and settings, and compares them.",
+        usage="--methods maml mt-net --vary inner-lr=0.01,0.1",
+        shown=SHOWN,
     )
-    run, start = options.run, kind() if default is None else default
+    run = options.run
     vary = vary_from_text(run.vary)
-    use_precision(run.precision)
-    if run.deterministic:
-        use_deterministic()
-    use_cores(1 if options.training.devices == "all" and FAMILIES[family].small else options.training.devices)
-    tasks = build_tasks(FAMILIES[family], options.tasks)
-    if config is not None:
-        config.check_repeats(tasks)
     folder = Path(run.out or f"runs/{family}-sweep")
     result = run_sweep(
         None,
-        _methods(names, estimator, _given(options.method, start.method, vary)),
+        _methods(names, estimator, _given(options.method, start["method"], vary)),
         tasks,
         out=folder,
         seeds=run.seeds,
@@ -99,30 +87,17 @@ def sweep(family: str, args: list[str]) -> None:
         side_by_side=run.side_by_side,
         progress=not run.quiet,
         **options.criterion.arguments(),
-        **_given(options.training, start.training, vary),
+        **_given(options.training, start["training"], vary),
     )
     show(result.print)
     print(f"written to {folder}")
-
-
-def values_of(args: Sequence[str], name: str) -> list[str]:
-    """What follows `--name`, up to the next flag; nothing where it is not there."""
-    values: list[str] = []
-    inside = False
-    for arg in args:
-        flag, equals, text = arg.partition("=")
-        if arg.startswith("-"):
-            inside = flag == f"--{name}"
-            values += [text] if inside and equals else []
-        elif inside:
-            values.append(arg)
-    return values
 
 
 def options_of_sweep(family: str, config: Any, names: Sequence[str], estimator: str | None) -> tuple[type, Any]:
     """The dataclass of all options, and its values where a configuration gives some."""
     of_train, values = options_kind(family, config, names[0], estimator)
     kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(of_train)}
+    del kinds["processes"]  # those of a sweep train apart
     kinds |= {"method": _shared(names, estimator), "run": SweepOptions}
     fields = [(name, kind, dataclasses.field(default_factory=kind)) for name, kind in kinds.items()]
     options = dataclasses.make_dataclass("Sweep", fields, frozen=True)
