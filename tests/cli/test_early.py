@@ -51,7 +51,7 @@ def test_no_refusal_waits_for_jax(taken: Path) -> None:
     assert ended.stderr.count("\n") == len(lines)
     for words in (
         "run holds a run already; go on with --resume, replace it with --overwrite, or name another folder.",
-        "none; name the folder or archive of the data.",
+        "none does not exist; name the folder or zip archive of the data.",
         "There is no file none.csv; name the table",
         "there is there already; remove it",
         "There is no method 'mamml'; perhaps 'maml' is meant",
@@ -84,4 +84,4 @@ def test_what_may_be_meant_is_not_refused(args: list[str], taken: Path, monkeypa
 
 def test_where_data_of_omniglot_come_from(capsys: pytest.CaptureFixture) -> None:
     assert main(["train", "omniglot", "--root=/no/where"]) == 1
-    assert "or fetch the data: mtnets data omniglot --root /no/where." in capsys.readouterr().err
+    assert "does not exist; fetch the data with `mtnets data omniglot --root /no/where`, or" in capsys.readouterr().err

@@ -66,6 +66,49 @@ def test_the_score_is_of_the_rows_whose_truth_is_known(learner, tmp_path):
 
 
 @pytest.mark.slow
+def test_numbers_come_with_intervals_where_the_learner_has_some(tmp_path):
+    """Without a training: what is asked is which numbers stand in the table."""
+    frame, family = shop_table(1, seed=5), shop_tasks(shop_table(40))
+    support, query = tmp_path / "support.csv", tmp_path / "query.csv"
+    frame[:10].to_csv(support, index=False)
+    frame[10:16].to_csv(query, index=False)
+    start = {"meta_steps": 1, "meta_batch": 1, "validate_every": 0, "progress": False}
+    levels = mtnets.losses.Quantile(levels=(0.05, 0.5, 0.95))
+    quantile = mtnets.meta_train(None, mtnets.mt_net(0.1), family, loss=levels, **start)
+    model = quantile.adapt(frame[:10])
+    low, high = model.interval(frame[10:16], 0.9)
+    expected = np.stack([np.asarray(model(frame[10:16]))[:, 1], low[:, 0], high[:, 0]], axis=1)
+    predictions = predict_files(quantile, support, query, interval=0.9)
+    assert predictions.titles == ("shop", "row", "prediction", "lower", "upper")
+    np.testing.assert_allclose([[float(cell) for cell in row[2:]] for row in predictions.rows], expected, rtol=1e-4)
+    fit = mtnets.conformal(quantile, family, coverage=0.9)
+    low, high = fit.interval(model, frame[10:16])
+    calibrated = predict_files(quantile, support, query, interval=0.9, calibrate=family)
+    ends = [[float(cell) for cell in row[3:]] for row in calibrated.rows]
+    np.testing.assert_allclose(ends, np.stack([low[:, 0], high[:, 0]], axis=1), rtol=1e-4)
+    several = quantile.adapt(frame[:10], masks=2)
+    drawn = predict_files(quantile, support, query, masks=2)
+    np.testing.assert_allclose([float(row[2]) for row in drawn.rows], several(frame[10:16])[:, 1], rtol=1e-4)
+    for more, words in (
+        ({"interval": 0.5}, "coverage is 0.5, which needs the levels 0.25 and 0.75"),
+        ({"interval": 2}, "interval is 2; it must be a number between 0 and 1"),
+        ({"calibrate": family}, "calibrate is given without an interval"),
+        ({"masks": 1}, "masks is 1; it must be a whole number from 2"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            predict_files(quantile, support, query, **more)
+
+
+def test_a_learner_without_intervals_says_what_has_some(learner, tmp_path):
+    frame = shop_table(1, seed=5)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(OptionError, match=r"mse says no standard deviation; .* with --interval 0\.9 --calibrated\."):
+        predict_files(learner, tmp_path / "rows.csv", tmp_path / "rows.csv", interval=0.9)
+    with pytest.raises(OptionError, match=r"interval is 0\.9, and this learner predicts classes, which have none"):
+        predict_files(mtnets.load("omniglot-any-way-1shot"), tmp_path, tmp_path, interval=0.9)
+
+
+@pytest.mark.slow
 def test_classes_of_a_table_come_with_their_probabilities(tmp_path):
     learner = trained(shop_tasks(shop_table(), "good", kind="classification"), meta_steps=2)
     frame = shop_table(1, seed=3)

@@ -100,6 +100,11 @@ class Adapt:
       query: folder of images, or of class folders; or a table.
       out: CSV file for the predictions, and for each class its probability. Defaults to standard output.
       inner_steps: gradient steps. Defaults to those of training.
+      interval: share of the targets that intervals are to cover, 0.9, whose ends stand beside each prediction of a
+        number: those that the loss predicts (gaussian, quantile) or that masks spread.
+      calibrated: make them as wide as validation tasks of training need, for any loss.
+      masks: with how many masks each task is learned, 16, for methods that draw some. Defaults to one.
+      data: where the data of training are now, to calibrate. Defaults to where they were.
     """
 
     example: ClassVar[str] = "mtnets adapt omniglot-any-way-1shot --support my/classes --query my/images"
@@ -109,15 +114,31 @@ class Adapt:
     query: AnyPath
     out: FilePath = ""
     inner_steps: int | None = None
+    interval: float | None = None
+    calibrated: bool = False
+    masks: int | None = None
+    data: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
 
     def __call__(self) -> None:
         """Runs the command."""
+        from mtnets.errors import OptionError
         from mtnets.files import check_place
         from mtnets.learner import load, predict_files
 
+        if self.calibrated and self.interval is None:
+            raise OptionError("calibrated is True without an interval; say which share is to be covered: interval=0.9.")
         if self.out:
             check_place(self.out)
-        predictions = predict_files(load(self.run), self.support, self.query, inner_steps=self.inner_steps)
+        learner = load(self.run)
+        predictions = predict_files(
+            learner,
+            self.support,
+            self.query,
+            inner_steps=self.inner_steps,
+            masks=self.masks,
+            interval=self.interval,
+            calibrate=_tasks(learner, self.data) if self.calibrated else None,
+        )
         if self.out:
             predictions.save(self.out)
             print(f"{len(predictions.rows)} predictions written to {self.out}")

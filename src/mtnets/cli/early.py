@@ -16,10 +16,11 @@ METHODS += ("l2f", "cavia", "meta-curvature", "approximate-gap", "gap", "t-net",
 METHODS += ("mt-net-full",)
 ESTIMATORS = ("exact", "first-order", "truncated", "trajectory", "implicit", "displacement")
 KINDS: Mapping[str, Collection[str]] = {"method": METHODS, "estimator": ESTIMATORS}
-ROOTED = {  # families whose data are below --root, and what else to do where it is not there
-    "folder": "",
-    "miniimagenet": "",
-    "omniglot": ", or fetch the data: mtnets data omniglot --root {}",
+ROOTED = {  # families whose data are below --root, and what to do where it is not there
+    "folder": "name the folder or zip archive of the data.",
+    "miniimagenet": "name the folder or zip archive of the data.",
+    "omniglot": "fetch the data with `mtnets data omniglot --root {}`, or say where it is: --root, or the variable "
+    "MTNETS_DATA.",
 }
 
 
@@ -71,7 +72,7 @@ def _check_data(family: str, args: Sequence[str]) -> None:
     """Raises Refusal where a folder or a file of data is named and not there."""
     root, _ = taken(args, "root")
     if family in ROOTED and root is not None and not Path(root).expanduser().exists():
-        raise Refusal(f"There is no {root}; name the folder or archive of the data{ROOTED[family].format(root)}.")
+        raise Refusal(f"{root} does not exist; {ROOTED[family].format(root)}")
     if family == "table" and args and not args[0].startswith("-") and not Path(args[0]).expanduser().exists():
         raise Refusal(f"There is no file {args[0]}; name the table: a .csv or .parquet file.")
 

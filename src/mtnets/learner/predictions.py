@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtnets.arguments import Coverage, Steps, checked_arguments
 from mtnets.errors import OptionError
 from mtnets.files import replacing
-from mtnets.learner.learner import Learner
+from mtnets.inner import Distribution
+from mtnets.learner.adapted import AdaptedModel
+from mtnets.learner.adapted_ensemble import AdaptedEnsemble
+from mtnets.learner.conformal import conformal
+from mtnets.learner.learner import Learner, Masks
+from mtnets.tasks import Family
 from mtnets.tasks.inputs import FileTasks
 
 
@@ -50,8 +56,16 @@ class Predictions:
             file.write(bytes(self))
 
 
+@checked_arguments
 def predict_files(
-    learner: Learner, support: str | Path, query: str | Path, *, inner_steps: int | None = None
+    learner: Learner,
+    support: str | Path,
+    query: str | Path,
+    *,
+    inner_steps: Steps | None = None,
+    masks: Masks | None = None,
+    interval: Coverage | None = None,
+    calibrate: Family | Distribution | None = None,
 ) -> Predictions:
     """Adapts a learner to the examples of some files and predicts those of others.
 
@@ -60,12 +74,26 @@ def predict_files(
       support: folder of class folders of images; or a table with the target column.
       query: image, folder of images, or of class folders; or a table.
       inner_steps: gradient steps. Defaults to those of training.
+      masks: with how many masks each task is learned, for methods that draw some. Defaults to one.
+      interval: the share of targets that intervals of numbers are to cover: those that the loss predicts, or that the
+        masks spread. Defaults to none.
+      calibrate: tasks whose validation part says how wide intervals must be (`mtnets.conformal`), for any loss.
 
     Raises:
-      OptionError: for a learner of neither, or more classes than it tells apart.
+      OptionError: for a learner of neither, more classes than it tells apart, or intervals that it does not have.
       DataError: for files that cannot be read or do not fit the learner.
     """
+    if interval is not None and learner.loss.labels:
+        raise OptionError(
+            f"interval is {interval}, and this learner predicts classes, which have none; leave it out: each class has "
+            "its probability."
+        )
+    if interval is None and calibrate is not None:
+        raise OptionError("calibrate is given without an interval; say which share is to be covered: interval=0.9.")
     files = learner.inputs.read_tasks(support, query)
+    fit = None
+    if interval is not None and calibrate is not None:
+        fit = conformal(learner, calibrate, coverage=interval, inner_steps=inner_steps, masks=masks)
     ways = len(files.classes)
     if ways > learner.outputs:
         raise OptionError(
@@ -73,10 +101,14 @@ def predict_files(
             f"learner that tells more apart: `mtnets train FAMILY --ways {ways}`."
         )
     answers = np.empty((len(files.queries), ways or learner.outputs))
+    ends = np.empty((len(files.queries), 0 if interval is None else 2))
     for task in files.tasks:
-        model = learner.adapt(task.x, task.y, inner_steps=inner_steps)
+        model: AdaptedModel | AdaptedEnsemble = learner.adapt(task.x, task.y, inner_steps=inner_steps, masks=masks)  # type: ignore[call-overload]
         answers[task.places] = model.probabilities(task.query)[:, :ways] if ways else model(task.query)
-    return _of_classes(files, answers) if ways else _of_numbers(files, answers)
+        if interval is not None:
+            low, high = model.interval(task.query, interval) if fit is None else fit.interval(model, task.query)
+            ends[task.places] = np.stack([low[:, 0], high[:, 0]], axis=1)
+    return _of_classes(files, answers) if ways else _of_numbers(files, learner.loss.point(answers)[:, 0], ends)
 
 
 def _of_classes(files: FileTasks, probabilities: NDArray[np.float64]) -> Predictions:
@@ -90,11 +122,14 @@ def _of_classes(files: FileTasks, probabilities: NDArray[np.float64]) -> Predict
     return Predictions(titles, rows, _score("accuracy", right, files.known))
 
 
-def _of_numbers(files: FileTasks, outputs: NDArray[np.float64]) -> Predictions:
-    predictions = outputs[:, 0]
+def _of_numbers(files: FileTasks, predictions: NDArray[np.float64], ends: NDArray[np.float64]) -> Predictions:
     errors = [abs(p - true) for p, true in zip(predictions, files.truth, strict=True) if true is not None]
-    rows = [[*query, f"{prediction:.6g}"] for query, prediction in zip(files.queries, predictions, strict=True)]
-    return Predictions((*files.titles, "prediction"), rows, _score("mean absolute error", errors, files.known))
+    rows = [
+        [*query, *(f"{number:.6g}" for number in (prediction, *both))]
+        for query, prediction, both in zip(files.queries, predictions, ends, strict=True)
+    ]
+    titles = (*files.titles, "prediction", *("lower", "upper")[: ends.shape[1]])
+    return Predictions(titles, rows, _score("mean absolute error", errors, files.known))
 
 
 def _score(name: str, values: Sequence[float], known: str) -> str:

@@ -27,7 +27,8 @@ def std_of(loss: Loss, outputs: NDArray[Any]) -> NDArray[Any]:
     if said is None and len(outputs) == 1:
         raise OptionError(
             f"The loss {loss.name} says no standard deviation; train with 'gaussian', or adapt several: masks=16, or "
-            "mtnets.Ensemble(learners); intervals for any loss are those of mtnets.conformal(learner, tasks)."
+            "mtnets.Ensemble(learners); intervals for any loss are those of mtnets.conformal(learner, tasks), or of "
+            "`mtnets adapt` with --interval 0.9 --calibrated."
         )
     between = np.var(loss.point(outputs), axis=0)
     return np.sqrt(between if said is None else between + np.mean(said, axis=0))
