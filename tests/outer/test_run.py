@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import mtnets
-from mtnets.errors import RunError
+from mtnets.errors import OptionError, RunError
 from mtnets.files import read_json
+from mtnets.outer.settings import settle
 
 SETTINGS = {"meta_steps": 4, "meta_batch": 2, "validation_tasks": 2, "test_tasks": 2, "log_every": 2, "progress": False}
 
@@ -136,6 +137,22 @@ def test_a_training_that_has_not_ended_can_be_used_and_says_so(train: Callable, 
         np.testing.assert_array_equal(a, b)
     train(tmp_path / "run", resume=True)
     assert "reached" not in mtnets.load(tmp_path / "run").record
+
+
+@pytest.mark.parametrize(("meta_steps", "every"), [(0, 1), (7, 1), (59, 2), (60, 3), (1999, 99), (60_000, 100)])
+def test_a_short_training_has_a_curve_too(meta_steps: int, every: int) -> None:
+    options = {"meta_steps": meta_steps, "meta_batch": 1, "inner_steps": 1}
+    assert settle(options, None).log_every == every
+    assert settle({**options, "log_every": 7}, None).log_every == 7
+
+
+def test_a_longer_run_may_log_less_often(train: Callable, tmp_path: Path) -> None:
+    train(tmp_path, meta_steps=2, log_every=None)
+    train(tmp_path, meta_steps=4, log_every=2, resume=True)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "post_loss" in line] == [1, 2, 4]
+    with pytest.raises(OptionError, match="meta_steps is 'x'"):
+        settle({"meta_steps": "x", "meta_batch": 1, "inner_steps": 1}, None)
 
 
 def test_checkpoints_by_meta_steps(train: Callable, tmp_path: Path) -> None:

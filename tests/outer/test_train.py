@@ -447,6 +447,7 @@ def test_a_run_of_an_earlier_version_is_resumed(tasks, network, tmp_path):
     run = functools.partial(mtnets.meta_train, network, mtnets.mt_net(), tasks, out=out, **FAST)
     first = run()
     config = json.loads((out / "config.json").read_text())
+    assert "network" not in config["tasks"]  # which is not used
     del config["checksum"]
     config["method"] |= {"meta_gradient": "exact", "last_steps": None, "inner_clip": None}  # as version 0.1 wrote it
     config["training"] |= {"clip_norm": None, "clip_value": None, "devices": None, "tasks_at_once": None}
@@ -457,7 +458,7 @@ def test_a_run_of_an_earlier_version_is_resumed(tasks, network, tmp_path):
     }.items():
         for name in names:
             del config[part][name]
-    del config["tasks"]["network"]["warp"]
+    config["tasks"]["network"] = {"hidden": [40, 40], "norm": "none"}  # though another was passed
     (out / "config.json").write_text(json.dumps(config))
     assert same(run(resume=True), first)
     config["training"]["tomorrow"] = 1

@@ -15,6 +15,7 @@ from mtnets.files import checked, parse_json, read_json
 from mtnets.outer.checkpoints import latest
 from mtnets.outer.log import lines_of
 from mtnets.outer.loop import Advanced, Compiled, Ended, Mark, Position, Validated, _is_over, _marked, begin
+from mtnets.outer.opening import images_in_words
 from mtnets.outer.plan import make_plan
 from mtnets.outer.progress import Display, describe, duration
 from samples import log_without_times
@@ -152,6 +153,14 @@ START: list[Position] = []
 def test_shares_of_many_layers_are_a_range(many: int, text: str) -> None:
     told = describe({"pre_loss": 2.0, "post_loss": 1.0}, {str(i): (i + 1) / 10 for i in range(many)})
     assert told == "loss 2 → 1" + (f" · moving {text}" if text else "")
+
+
+def test_the_size_of_images_is_said_and_what_changes_it() -> None:
+    folder = mtnets.tasks.Folder("images")
+    text = "; RGB images of 84 × 84 pixels (image_size=..., --image-size, changes it)"
+    assert images_in_words(mtnets.tasks.Images(84, 3), folder) == text
+    assert images_in_words(mtnets.tasks.Images(28, 1), mtnets.tasks.Glyphs()) == "; grey images of 28 × 28 pixels"
+    assert images_in_words(mtnets.tasks.AS_THEY_ARE, None) == ""
 
 
 def test_durations() -> None:

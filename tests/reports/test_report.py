@@ -258,6 +258,13 @@ def test_numbers_as_people_write_them():
     assert plus_minus(np.inf, 1.0) == "not finite"
 
 
+@pytest.mark.parametrize(("value", "ends"), [(300, (0, 300)), (0, (0, 1)), (-2, (-2, 1))])
+def test_an_axis_of_one_whole_number_begins_at_0(value, ends):
+    axis = Axis.over([[value]], "meta-step", whole=True)
+    assert (axis.low, axis.high) == ends
+    assert axis.at(value) == (value - ends[0]) / (ends[1] - ends[0])
+
+
 def test_charts_leave_out_what_is_not_finite(tmp_path):
     lines = [Line("a", [0, 1, 2, 3], [1.0, np.nan, 100.0, np.inf]), Line("b", [0, 3], [2.0, 3.0], dots=True)]
     chart = line_chart("title", "about", lines, "x", "y")

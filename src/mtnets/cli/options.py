@@ -186,8 +186,8 @@ def training_options() -> type:
 
 
 def _open(hint: Any, field: Any) -> tuple[Any, Any]:
-    """Type and default of a setting; None where a task family has one."""
-    if field.default is dataclasses.MISSING or field.name == "clip_norm":
+    """Type and default of a setting; None where a task family has one, or it depends on others."""
+    if field.default is dataclasses.MISSING or field.name in ("clip_norm", "log_every"):
         return hint | None, dataclasses.field(default=None)
     return hint, dataclasses.field(default=field.default)
 

@@ -7,6 +7,7 @@ import jax
 
 from mtnets.outer.loop import Position
 from mtnets.outer.plan import Plan
+from mtnets.tasks import Images, Inputs, Options
 
 
 def opening(plan: Plan, position: Position) -> Iterator[tuple[str, str]]:
@@ -30,13 +31,23 @@ def opening(plan: Plan, position: Position) -> Iterator[tuple[str, str]]:
     family = "of your own" if plan.family is None or plan.family.options is None else plan.family.options.family
     steps = f"{training.inner_steps} inner step{'s' * (training.inner_steps != 1)}"
     rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(plan.inner_lrs))
-    yield "tasks", f"{family}: {training.meta_batch} per meta-step, {steps} each, α {rates}"
+    images = images_in_words(plan.inputs, None if plan.family is None else plan.family.options)
+    yield "tasks", f"{family}: {training.meta_batch} per meta-step, {steps} each, α {rates}{images}"
     if plan.runs > 1:
         yield "runs", f"{plan.runs} side by side, whose means are shown"
     shown = "loss on query sets before → after adaptation, a mean since the last line of the log"
     if method.rule.moving(plan.program.inner.layers, position.outer.meta.rule):
         shown += "; moving: the share of its units that a task moves, layer by layer"
     yield "shown", shown
+
+
+def images_in_words(inputs: Inputs, options: Options | None) -> str:
+    """The size at which the network sees images, which decides over time and memory, and what changes it."""
+    if not isinstance(inputs, Images):
+        return ""
+    change = " (image_size=..., --image-size, changes it)" if hasattr(options, "image_size") else ""
+    kind = "grey" if inputs.channels == 1 else "RGB"
+    return f"; {kind} images of {inputs.size} × {inputs.size} pixels{change}"
 
 
 def _numbers(tree: Any) -> int:

@@ -61,6 +61,7 @@ class Plan:
       optimiser: the meta-optimiser.
       custom_optimiser: whether the user passed it.
       view: what an inner step sees of the support set.
+      own_model: whether the user passed the network, not the family.
     """
 
     model: Model
@@ -76,6 +77,7 @@ class Plan:
     optimiser: optax.GradientTransformation
     custom_optimiser: bool
     view: View
+    own_model: bool
 
     @property
     def runs(self) -> int:
@@ -156,8 +158,11 @@ class Plan:
     def config(self) -> dict[str, Any]:
         """Everything that a learner depends on, as JSON gives it back."""
         method = method_to_json(self.method) | {"inner_lr": self.inner_lrs[0]}
+        tasks = options_to_record(None if self.family is None else self.family.options)
+        if self.own_model:  # that of the family is not used
+            tasks.pop("network", None)
         config = {
-            "tasks": options_to_record(None if self.family is None else self.family.options),
+            "tasks": tasks,
             "model": self.model.config,
             **layout_to_json(self.model),
             "method": method,
@@ -278,6 +283,7 @@ def make_plan(
         optimiser or training.optimiser(),
         optimiser is not None,
         view,
+        model is not None,
     )
     if training.validate_every and judges.labels and not plan.inputs.shared_classes:
         check_seen(drawn(validation, "The validation tasks"), "The validation tasks")

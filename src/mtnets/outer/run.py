@@ -57,6 +57,7 @@ FREE = {
     "training.checkpoint_seconds",
     "training.checkpoint_every",
     "training.test_tasks",
+    "training.log_every",
 }
 
 
@@ -363,7 +364,8 @@ def _compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> No
     flat_old, flat_new = flat(_completed(old) | _losses(old)), flat({**new, **_losses(new)})
     for name in sorted(flat_old.keys() | flat_new.keys(), key=lambda name: (not name.endswith("name"), name)):
         a, b = flat_old.get(name), flat_new.get(name)
-        if a != b and name not in free:
+        # the network of a family counts as the model that it is, if it is that: earlier versions wrote it always
+        if a != b and name not in free and not name.startswith("tasks.network."):
             raise RunError(
                 f"The run in {folder} has {name} = {a} and this one {b}; resume with the same configuration, or name "
                 "another folder."

@@ -1,6 +1,7 @@
 """Settings of the outer loop. They are settled once, before a training; afterwards no choice is open."""
 
 import dataclasses
+import numbers
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal, TypedDict
 
@@ -16,6 +17,8 @@ from mtnets.tasks import Recipe
 Schedule = Literal["constant", "cosine"]
 Same = Literal["same"]
 Measured = Literal["measured"]
+LOG_EVERY = 100
+LEAST_LINES = 20  # of the log of a training, by default: a curve with fewer points says little
 LEAST = {
     "meta_steps": 0,
     "meta_batch": 1,
@@ -110,7 +113,8 @@ class Training:
       min_delta: by how much a score must be better to count for patience; the best learner is kept in any case.
       validation_tasks: tasks of a validation.
       test_tasks: tasks of the test at the end of a run with a folder.
-      log_every: meta-steps between two lines of metrics.jsonl; each line is a mean over them.
+      log_every: meta-steps between two lines of metrics.jsonl; each line is a mean over them. Defaults to a twentieth
+        of the training, at most 100.
       checkpoint_seconds: time between two checkpoints.
       checkpoint_every: meta-steps between two checkpoints, besides those by time; 0 for those by time alone.
       devices: how many of a process share its tasks of a meta-step; all takes as many as divide their number.
@@ -139,7 +143,7 @@ class Training:
     min_delta: float = 0.0
     validation_tasks: int = 200
     test_tasks: int = 600
-    log_every: int = 100
+    log_every: int = LOG_EVERY
     checkpoint_seconds: float = 60.0
     checkpoint_every: int = 0
     devices: Devices = "all"
@@ -246,6 +250,8 @@ def settle(options: Mapping[str, Any], recipe: Recipe | None) -> Training:
         raise OptionError(
             f"A task distribution without a family needs {', '.join(missing)}: meta_train(..., {missing[0]}=...)."
         )
+    if "log_every" not in chosen and isinstance(chosen["meta_steps"], numbers.Integral):
+        chosen["log_every"] = max(1, min(LOG_EVERY, int(chosen["meta_steps"]) // LEAST_LINES))
     return Training(**chosen)
 
 

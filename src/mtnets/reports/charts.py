@@ -50,10 +50,12 @@ class Axis:
         if not kept.size:
             return cls(0.0, 1.0, label, whole=whole)
         low, high = float(kept.min()), float(kept.max())
+        if whole and low == high:  # one point stands where it is on the way from 0
+            return cls(min(0.0, low), max(0.0, high) or 1.0, label, whole=True)
         if log:
             return cls(low / 1.1, high * 1.1, label, log=True)
         room = 0.05 * (high - low) or abs(high) or 1.0
-        return cls(low - (0 if whole else room), high + (0 if whole and high > low else room), label, whole=whole)
+        return cls(low - (0 if whole else room), high + (0 if whole else room), label, whole=whole)
 
     def at(self, values: ArrayLike) -> NDArray[np.float64]:
         """How far along the axis values are, 0 … 1; NaN for what it cannot show."""
