@@ -1,18 +1,17 @@
 """The page in a browser, as a person uses it: drawings, a curve, a table. Needs playwright and a chromium."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
+from serve_process import serving, stopped
 
 from mtnets.serving.access import TOKEN
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 240  # until a sentence has come; the first of its kind waits for a compilation
+QUIET = 8  # tenths of a second without a request; the page waits for up to four before it asks
 SECRET = "a-token-of-the-tests"
 # Corners of symbols in units of the box
 SHAPES = {
@@ -34,19 +33,16 @@ def browser():
         browser.close()
 
 
-def started(*options, **environment):
-    command = [sys.executable, "-m", "mtnets", "serve", "--port", "0", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
-    assert process.stderr is not None
-    return process, next(line for line in process.stderr if line.startswith("http")).strip()
-
-
 @pytest.fixture(scope="module")
 def address():
-    process, address = started()
-    yield address
-    process.terminate()
-    assert process.wait(60) == 0
+    with serving() as (process, address):
+        yield address
+        assert stopped(process) == 0
+
+
+def of_ours(message) -> bool:
+    """Whether a line of the console tells of a mistake; the browser logs requests that the server refuses, too."""
+    return message.type in ("error", "warning") and "status of 422" not in message.text
 
 
 @pytest.fixture
@@ -54,11 +50,15 @@ def page(browser, address):
     """The page, which must not log an error, nor ask anybody else."""
     page, wrong = browser.new_page(), []
     page.set_default_timeout(1000 * SECONDS)
-    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("console", lambda message: wrong.append(message.text) if of_ours(message) else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on(
         "request", lambda asked: None if asked.url.startswith((address, "data:", "blob:")) else wrong.append(asked.url)
     )
+    page.asking = set()
+    page.on("request", lambda asked: page.asking.add(asked))
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda asked: page.asking.discard(asked))
     page.goto(address)
     page.wait_for_selector("body[data-ready]")
     yield page
@@ -86,6 +86,14 @@ def told(page, id, pattern) -> str:
     return element.text_content()
 
 
+def settled(page) -> None:
+    """Waits until the page has asked nothing for some time: it answers while one draws, too."""
+    quiet = 0
+    while quiet < QUIET:
+        page.wait_for_timeout(100)
+        quiet = 0 if page.asking else quiet + 1
+
+
 def draw_set(page) -> None:
     for place, shape in enumerate(SHAPES):
         symbol = page.locator(".class").nth(place)
@@ -99,6 +107,7 @@ def draw_set(page) -> None:
 def test_drawings(page, tmp_path) -> None:
     assert "Draw in two boxes" in page.locator("#drawing-result").text_content()
     draw_set(page)
+    settled(page)
     answer = told(page, "drawing-result", r"^corner, \d")
     shares = page.locator("#drawing-shares li").all_text_contents()
     with page.expect_download() as saved:
@@ -107,6 +116,7 @@ def test_drawings(page, tmp_path) -> None:
     page.reload()
     page.wait_for_selector("body[data-ready]")
     page.locator("#set-file").set_input_files(tmp_path / "set.json")
+    settled(page)
     assert told(page, "drawing-result", r"^corner, \d") == answer  # the same to the last digit that is shown
     assert page.locator("#drawing-shares li").all_text_contents() == shares
     page.locator("#drawing-details summary").click()
@@ -159,14 +169,38 @@ def test_a_curve_by_the_keyboard(page) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("width", "least"), [(320, 150), (390, 230), (1280, 150)])
+def test_boxes_are_large_enough_for_a_finger_and_nothing_is_cut(page, width, least) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    for name in ("Drawings", "A curve", "A table"):
+        page.get_by_role("tab", name=name).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("tab", name="Drawings").click()
+    for canvas in page.locator(".drawing canvas").all():
+        box = canvas.bounding_box()
+        assert box["width"] == pytest.approx(box["height"], abs=1)
+        assert least <= box["width"] <= width
+
+
+@pytest.mark.slow
 def test_a_table(page) -> None:
     page.get_by_role("tab", name="A table").click()
+    assert page.locator("#table-target").input_value() == "visitors"  # of the example, which works at once
+    page.get_by_role("button", name="Predict").click()
+    assert "learned from 7" in told(page, "table-result", "^visitors of 2 rows")
+    assert page.locator("#table-notes li").count() == 0
+    page.locator("#table-clear").click()
+    assert page.locator("#table-text").input_value() == page.locator("#table-result").text_content() == ""
     page.locator("#table-text").fill(TABLE)
     assert page.locator("#table-target").input_value() == "price"
     page.get_by_role("button", name="Predict").click()
     price = float(re.search(r": ([\d.]+)$", told(page, "table-result", "^price of 1 row"))[1])
     assert 9 < price < 17
     assert page.locator("#table-answer .predicted").text_content().startswith(str(price)[:3])
+    page.locator("#table-text").fill(TABLE.replace("6.5\ta", "6.5\tc"))
+    page.get_by_role("button", name="Predict").click()
+    page.wait_for_selector("#table-notes li")
+    assert "kind is 'c' in 1 row to predict and in none with price" in page.locator("#table-notes").text_content()
     page.locator("#table-text").fill(TABLE.replace("6.5\ta\t\n", ""))
     page.get_by_role("button", name="Predict").click()
     told(page, "table-result", "price is filled in in all rows; leave it empty")
@@ -174,8 +208,7 @@ def test_a_table(page) -> None:
 
 @pytest.mark.slow
 def test_a_token_is_asked_for(browser) -> None:
-    process, address = started("sine-10shot", **{TOKEN: SECRET})
-    try:
+    with serving("sine-10shot", **{TOKEN: SECRET}) as (process, address):
         page = browser.new_page()
         page.goto(address)
         page.locator("#token").fill(SECRET)
@@ -184,6 +217,4 @@ def test_a_token_is_asked_for(browser) -> None:
         assert page.locator("#points").is_visible()
         assert page.locator("#tab-drawings").is_hidden()
         page.close()
-    finally:
-        process.terminate()
-        assert process.wait(60) == 0
+        assert stopped(process) == 0

@@ -61,6 +61,7 @@ def test_tasks_learned_at_the_same_time_are_those_learned_alone(client, learner)
 def test_a_task_from_its_making_to_its_end(client, learner, task) -> None:
     told = client.get(task).json()
     assert (told["learner"], told["examples"], told["inner_steps"], told["classes"]) == ("curves", 4, 2, None)
+    assert (told["expires_in"], told["notes"]) == (60 * LIMITS.task_minutes, [])
     model = learner.adapt(np.array(X), np.array(curve(0)))
     steps = client.post(f"{task}/steps", json={"x": Q}).json()
     assert len(steps["predictions"]) == 3
@@ -77,7 +78,8 @@ def test_a_task_from_its_making_to_its_end(client, learner, task) -> None:
     x, y = np.array(X + Q + Q), np.array([*curve(0), 0.1, 0.2, 0.1, 0.2])
     anew = client.post(f"{task}/predict", json={"x": Q}).json()["numbers"]
     np.testing.assert_allclose(anew, learner.adapt(x, y)(np.array(Q)), rtol=RTOL, atol=RTOL)
-    assert "at most" not in client.post(f"{task}/examples", json={"x": Q, "y": [0, 0]}).json()
+    refused = client.post(f"{task}/examples", json={"x": Q, "y": [0, 0]}).json()["detail"]
+    assert refused == "The task would have 10 examples; at most 8 are taken: send fewer, or make another task."
     assert any(told["id"] == each["id"] for each in client.get("/v1/tasks").json()["tasks"])
     assert client.delete(task).status_code == 204
     assert client.get(task).status_code == 404
@@ -102,21 +104,26 @@ def test_classes_have_the_names_that_the_client_gives(client, classifier) -> Non
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({"x": [], "y": []}, r"x: .*/docs lists the forms\."),
+        ({"x": [], "y": []}, r"^x is \[\]; it must be a list with at least 1 item: /docs lists the forms\.$"),
+        ({"y": [1]}, r"^x is missing; send what /docs lists\.$"),
+        ({"x": 5}, r"^x is 5; it must be a list: "),
+        ({"x": X, "y": "abc" * 50}, r'^y is "(abc)+ …; it must be a list: '),
+        ({"x": X, "learner": 3}, r"^learner is 3; it must be text: "),
         ({"x": X}, r"y is missing; send a label or number"),
         ({"x": X, "y": [1]}, r"x has 4 examples and y 1; send as many\."),
         ({"x": [["a"]], "y": [1]}, r"x\[0\] is \['a'\]; send numbers"),
         ({"x": [[1, 2]], "y": [1]}, r"x has shape \(1, 2\); this learner needs"),
         ({"x": [[1e99]], "y": [1]}, r"x is 1e\+99 at \(0, 0\); numbers must be within"),
-        ({"x": X * 3, "y": [1] * 12}, r"x has 12 examples; at most 8 are taken\."),
-        ({"x": X, "y": curve(0), "inner_steps": 7}, r"inner_steps is 7; at most 6 are taken"),
-        ({"x": X, "y": curve(0), "inner_steps": -1}, r"inner_steps: "),
-        ({"x": X, "y": curve(0), "more": 1}, r"more: Extra inputs are not permitted"),
+        ({"x": X * 3, "y": [1] * 12}, r"x has 12 examples; send at most 8\."),
+        ({"x": X, "y": curve(0), "inner_steps": 7}, r"inner_steps is 7; ask for at most 6\."),
+        ({"x": X, "y": curve(0), "inner_steps": -1}, r"^inner_steps is -1; it must be at least 0: "),
+        ({"x": X, "y": curve(0), "inner_steps": 1.5}, r"^inner_steps is 1\.5; it must be a whole number: "),
+        ({"x": X, "y": curve(0), "more": 1}, r"^There is no entry 'more' in this request; leave it out"),
         ({"x": X, "y": curve(0), "learner": "curve"}, r"learner is 'curve', which is not served; .*'curves' is meant"),
         ({"x": [[0, 0], [1, 1]], "y": ["a", 1], "learner": "places"}, r"y\[1\] is 1; labels must be all text"),
         ({"x": [[0, 0], [1, 1]], "y": [True, False], "learner": "places"}, r"y\[0\] is True; labels must be"),
-        ({"x": X, "y": [1, 2, 3, 4], "learner": "places"}, r"y has 4 classes; at most 3 are taken\."),
-        (X, r"the body: "),
+        ({"x": X, "y": [1, 2, 3, 4], "learner": "places"}, r"y has 4 classes; send at most 3\."),
+        (X, r"^The body is \[\[-2\.0\], .*; it must be an object: "),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(client, body, sentence) -> None:
@@ -127,19 +134,22 @@ def test_what_does_not_fit_is_one_sentence(client, body, sentence) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "status"),
+    ("content", "kind", "status", "sentence"),
     [
-        (b"[" * 50_000, "application/json", 400),
-        (b"{", "application/json", 422),
-        (b"\xff", "application/json", 400),
-        (json.dumps({"x": X, "y": curve(0)}).encode(), "text/plain", 422),  # what forms of other sites may send
-        (b" " * 200_000, "application/json", 413),
+        (b"[" * 50_000, "application/json", 400, "is no JSON in UTF-8, or nested too deeply; send what /docs lists."),
+        (b"{", "application/json", 422, "The body is no JSON (Expecting property name"),
+        (b"", "application/json", 422, "The body is missing; send what /docs lists."),
+        (b"\xff", "application/json", 400, "The body is no JSON in UTF-8"),
+        (json.dumps({"x": X, "y": curve(0)}).encode(), "text/plain", 422, "send it with the header Content-Type"),
+        (b" " * 200_000, "application/json", 413, "The body is larger than 100000 bytes; send less"),
     ],
 )
-def test_a_body_that_is_none(client, content, kind, status) -> None:
+def test_a_body_that_is_none(client, content, kind, status, sentence) -> None:
+    """Text of another type is what forms of other sites may send."""
     answer = client.post("/v1/tasks", content=content, headers={"content-type": kind})
     assert answer.status_code == status
     assert answer.json().keys() == {"detail"}
+    assert sentence in answer.json()["detail"]
 
 
 def test_addresses_that_are_none(client) -> None:
@@ -147,6 +157,8 @@ def test_addresses_that_are_none(client) -> None:
     assert client.get("/v1/tasks/x/predict").status_code == 405
     assert client.post("/v1/tasks/x/predict", json={"x": Q}).status_code == 404
     assert client.get("/v1/learners/x").status_code == 404
+    too_long = client.get(f"/v1/tasks/{'x' * 70}")
+    assert too_long.json()["detail"].endswith("it must be text of at most 64 characters: /docs lists the forms.")
 
 
 def test_what_learners_take(client) -> None:

@@ -35,6 +35,25 @@ def test_a_task_is_forgotten_after_a_time_without_use() -> None:
     assert not len(store)
 
 
+def test_what_is_left_is_above_0_while_a_task_lives_and_never_above_the_limit() -> None:
+    now = [1e9 / 3]
+    for limit in (10, 0.05):
+        store = Store(9, limit, now=lambda: now[0])
+        store.add(made("a"))
+        (task,) = store
+        assert store.left(task) == limit
+        began, left = now[0], []
+        while len(store):
+            left.append(store.left(task))
+            now[0] += limit / 7
+        assert len(left) in (7, 8)  # by rounding
+        assert all(0 < seconds <= limit for seconds in left)
+        assert left == sorted(left, reverse=True)
+        now[0] = began + limit
+        assert store.left(task) == 0
+        now[0] += 1
+
+
 def test_ids_cannot_be_guessed() -> None:
     ids = {StoredTask("sine", None, None, None, None, None, 1).id for _ in range(100)}
     assert len(ids) == 100

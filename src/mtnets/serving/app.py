@@ -25,6 +25,7 @@ from mtnets.serving.api import router
 from mtnets.serving.batching import Busy
 from mtnets.serving.guard import Guard
 from mtnets.serving.limits import Limits
+from mtnets.serving.mistakes import UNREADABLE, mistake
 from mtnets.serving.service import Service
 from mtnets.serving.warming import warm_up
 
@@ -34,6 +35,7 @@ PAGE = {
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
+UNPARSED = "There was an error parsing the body"  # as FastAPI says it
 RETRY_SECONDS = 1  # after which a client that was not answered may try again
 ABOUT = """Learns tasks from a few examples and predicts.
 
@@ -135,7 +137,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
     async def readyz() -> forms.Status:
         """Whether it has compiled what it was told to."""
         if not service.ready:
-            raise HTTPException(503, "Programs are being compiled.", {"Retry-After": str(RETRY_SECONDS)})
+            raise HTTPException(503, "Programs are being compiled; ask again.", {"Retry-After": str(RETRY_SECONDS)})
         return forms.Status(status="ready")
 
     @app.get("/metrics", response_class=Response)
@@ -158,16 +160,14 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-        return _problem(422, f"{place}: {first['msg']}; /docs lists the forms.")
+        return _problem(422, mistake(error.errors()[0]))
 
     @app.exception_handler(StarletteHTTPException)
     async def _absent(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, StarletteHTTPException)
-        told = error.detail in ("Not Found", "Method Not Allowed")
-        sentence = f"There is no {request.method} {request.url.path:.200}; /docs lists the requests."
-        return _problem(error.status_code, sentence if told else error.detail, error.headers)
+        absent = f"There is no {request.method} {request.url.path:.200}; /docs lists the requests."
+        ours = {"Not Found": absent, "Method Not Allowed": absent, UNPARSED: UNREADABLE}
+        return _problem(error.status_code, ours.get(error.detail, error.detail), error.headers)
 
     @app.exception_handler(Exception)
     async def _failed(_: Request, __: Exception) -> JSONResponse:

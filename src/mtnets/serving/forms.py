@@ -65,7 +65,8 @@ class TaskAnswer(Form):
       classes: in order of the probabilities of a prediction; none for numbers.
       examples: how many it was learned from.
       inner_steps: of the last adaptation.
-      expires_in: seconds without use after which it is forgotten.
+      expires_in: seconds without use after which it is forgotten, rounded up to whole ones.
+      notes: sentences on categories of its examples that the learner does not know.
     """
 
     id: str
@@ -74,6 +75,7 @@ class TaskAnswer(Form):
     examples: int
     inner_steps: int
     expires_in: float
+    notes: list[str]
 
 
 class Tasks(Form):
@@ -84,12 +86,13 @@ class Tasks(Form):
 
 class Predictions(Form):
     """Of a learner of labels `labels` and `probabilities` `[examples, classes]`, of others `numbers`, `[examples,
-    outputs]`."""
+    outputs]`; `notes` are sentences on categories that the learner does not know."""
 
     classes: list[Label] | None = None
     labels: list[Label] | None = None
     probabilities: list[list[float]] | None = None
     numbers: list[Any] | None = None
+    notes: list[str] = []
 
 
 class LayerMoved(Form):
@@ -173,6 +176,7 @@ class TablePredictions(Form):
       rows: places of the predicted rows, counted from 0.
       predictions: for each of them a number or a class.
       probabilities: of the class that is predicted; none for numbers.
+      notes: sentences on categories that no row to learn from has.
     """
 
     predicts: Literal["labels", "numbers"]
@@ -181,6 +185,7 @@ class TablePredictions(Form):
     rows: list[int]
     predictions: list[str | float]
     probabilities: list[float] | None
+    notes: list[str]
 
 
 class Playground(Form):

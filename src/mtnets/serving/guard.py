@@ -112,7 +112,7 @@ class Guard:
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The body of a request, of which no more is read than may come."""
         told = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
-        too_large = Refused(413, f"The body is too large; at most {self.most_bytes} bytes are taken.")
+        too_large = Refused(413, f"The body is larger than {self.most_bytes} bytes; send less in one request.")
         if not told.isdigit() or int(told) > self.most_bytes:
             raise too_large
         parts, size = [], 0

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from mtnets.errors import DataError, OptionError, listed
+from mtnets.errors import DataError, OptionError, first_line, listed
 from mtnets.learner import Learner
 from mtnets.raw_arrays import WHOLE, read_array
 from mtnets.serving.limits import Limits
@@ -32,7 +32,7 @@ def to_raw(learner: Learner, x: Sequence[Any], limits: Limits) -> Any:
       DataError: for too many examples, or one that is not what the learner takes.
     """
     if len(x) > limits.examples:
-        raise DataError(f"x has {len(x)} examples; at most {limits.examples} are taken.")
+        raise DataError(f"x has {len(x)} examples; send at most {limits.examples}.")
     if learner.inputs.named:
         return _columns(x)
     if isinstance(learner.inputs, Images) and any(isinstance(item, str) for item in x):
@@ -77,7 +77,7 @@ def named_classes(y: Sequence[Any], most: int) -> tuple[Label, ...]:
             raise DataError(f"y[{i}] is {label!r:.40}; labels must be all text, or all whole numbers.")
     names = tuple(sorted(set(y)))
     if len(names) > most:
-        raise DataError(f"y has {len(names)} classes; at most {most} are taken.")
+        raise DataError(f"y has {len(names)} classes; send at most {most}.")
     return names
 
 
@@ -106,7 +106,7 @@ def to_targets(learner: Learner, y: Sequence[Any] | None, classes: Sequence[Labe
     if classes is None or learner.inputs.shared_classes:
         labels = _numbers(y, "y")
         if labels.dtype.kind not in WHOLE:
-            raise DataError(f"y has type {labels.dtype}; the labels of this learner are whole numbers.")
+            raise DataError(f"y has type {labels.dtype}, and the labels of this learner are whole numbers; send these.")
         return labels
     places = {name: place for place, name in enumerate(classes)}
     unknown = [repr(label) for label in dict.fromkeys(map(_hashable, y)) if label not in places]
@@ -181,5 +181,8 @@ def _several(learner: Learner, x: Sequence[Any]) -> Any:
     try:
         items = [structure.flatten_up_to(tuple(item) if isinstance(item, list) else item) for item in x]
     except (TypeError, ValueError) as error:
-        raise DataError(f"x must have the form {learner.model.input_shape!r} for each example ({error}).") from error
+        raise DataError(
+            f"x is of another form than {learner.model.input_shape!r} for each example ({first_line(error)}); send "
+            "that."
+        ) from error
     return jax.tree.unflatten(structure, [_numbers(parts, "x") for parts in zip(*items, strict=True)])

@@ -45,6 +45,7 @@ def serve(app: Any, access: Access, limits: Limits, *, say: Callable[[str], None
             f"host is {access.host} and port {access.port}, where nothing can listen; another program may: port=0 "
             "takes a free one."
         ) from None
+    listening.listen(config.backlog)  # from here on nobody is refused who was told the address
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     with stopping("stopping when what has begun is answered") as asked:  # signals reach the main thread alone

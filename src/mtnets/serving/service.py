@@ -13,6 +13,7 @@ from mtnets.serving import forms
 from mtnets.serving.batching import Batcher
 from mtnets.serving.limits import Limits
 from mtnets.serving.metrics import Metrics
+from mtnets.serving.notes import notes_on
 from mtnets.serving.raw import (
     Label,
     check_served,
@@ -57,9 +58,7 @@ class Service:
         """A new task. Raises MtnetsError for examples that do not fit the learner."""
         name, learner = self._learner(request.learner)
         if request.inner_steps is not None and request.inner_steps > self.limits.inner_steps:
-            raise OptionError(
-                f"inner_steps is {request.inner_steps}; at most {self.limits.inner_steps} are taken in one request."
-            )
+            raise OptionError(f"inner_steps is {request.inner_steps}; ask for at most {self.limits.inner_steps}.")
         raw: dict[str, Any] = {}
 
         def prepare() -> Adapting:
@@ -67,10 +66,10 @@ class Service:
             if learner.loss.labels and classes is None:
                 classes = named_classes(request.y or (), self.limits.classes)
                 if not learner.any_ways and len(classes) > learner.outputs:
-                    raise DataError(f"y has {len(classes)} classes; this learner tells {learner.outputs} apart.")
+                    raise DataError(f"y has {len(classes)} classes; send at most {learner.outputs} to this learner.")
             x = to_raw(learner, request.x, self.limits)
             y = to_targets(learner, request.y, classes, len(request.x))
-            raw.update(x=x, y=y, classes=classes)
+            raw.update(x=x, y=y, classes=classes, notes=notes_on(learner.inputs, x))
             work = Adapting.of(learner, x, y, request.inner_steps)
             raw["support"] = work.support
             return work
@@ -85,7 +84,8 @@ class Service:
         learner = self.learners[task.learner]
         if task.count + len(request.x) > self.limits.examples:
             raise DataError(
-                f"The task would have {task.count + len(request.x)} examples; {self.limits.examples} are taken."
+                f"The task would have {task.count + len(request.x)} examples; at most {self.limits.examples} are "
+                "taken: send fewer, or make another task."
             )
         async with task.busy:
             raw: dict[str, Any] = {}
@@ -96,12 +96,14 @@ class Service:
                     classes = named_classes([*classes, *(request.y or ())], self.limits.classes)
                     y_old = np.array([classes.index(task.classes[i]) for i in task.y])  # type: ignore[index]
                     if not learner.any_ways and len(classes) > learner.outputs:
-                        raise DataError(f"y has {len(classes)} classes; this learner tells {learner.outputs} apart.")
+                        raise DataError(
+                            f"y has {len(classes)} classes; send at most {learner.outputs} to this learner."
+                        )
                 x = joined(task.x, to_raw(learner, request.x, self.limits))
                 y = _both(y_old, to_targets(learner, request.y, classes, len(request.x)))
                 steps = None if learner.view.stream else task.model.inner_steps
                 work = Adapting.of(learner, x, y, steps, None if request.anew else task.model.inputs)
-                raw.update(x=x, y=y, classes=classes, support=work.support)
+                raw.update(x=x, y=y, classes=classes, notes=notes_on(learner.inputs, x), support=work.support)
                 return work if request.anew else Updating(task.model, x, y)
 
             task.model = await self.batcher.answer(prepare)
@@ -112,16 +114,26 @@ class Service:
 
     async def predict(self, task: StoredTask, request: forms.Queries) -> forms.Predictions:
         """Predictions of a task."""
-        return answer_of(task, await self.batcher.answer(lambda: self._predicting(task, request)))
+        notes: list[str] = []
+
+        def prepare() -> Predicting:
+            learner = self.learners[task.learner]
+            x = to_raw(learner, request.x, self.limits)
+            notes.extend(notes_on(learner.inputs, x))
+            return Predicting.of(task.model, x)
+
+        return answer_of(task, await self.batcher.answer(prepare), notes)
 
     async def steps(self, task: StoredTask, request: forms.Queries) -> forms.Steps:
         """Predictions before the first inner step and after each, and which units moved."""
         learner = self.learners[task.learner]
         if learner.view.stream:
-            raise OptionError("A learner of streams predicts between slices another thing after each; ask for predict.")
+            raise OptionError(
+                "A learner of streams predicts another thing after each slice, not after each step; ask for predict."
+            )
 
         def prepare() -> Stepping:
-            return Stepping(learner, task.support, self._predicting(task, request))
+            return Stepping(learner, task.support, Predicting.of(task.model, to_raw(learner, request.x, self.limits)))
 
         path: Path = await self.batcher.answer(prepare)
         return forms.Steps(
@@ -148,7 +160,8 @@ class Service:
             classes=None if task.classes is None else list(task.classes),
             examples=task.count,
             inner_steps=task.model.inner_steps or 0,
-            expires_in=max(0.0, self.store.seconds - (self.store.now() - task.used)),
+            expires_in=self.store.left(task),
+            notes=task.notes,
         )
 
     def describe_learner(self, name: str) -> forms.LearnerAnswer:
@@ -188,10 +201,6 @@ class Service:
             raise OptionError(f"learner is {name!r:.80}, which is not served; {one_of(name, self.learners)}")
         return name, self.learners[name]
 
-    def _predicting(self, task: StoredTask, request: forms.Queries) -> Predicting:
-        learner = self.learners[task.learner]
-        return Predicting.of(task.model, to_raw(learner, request.x, self.limits))
-
     def _keep(self, task: StoredTask) -> None:
         self.store.add(task)
         self.metrics.tasks.set(len(self.store))
@@ -209,15 +218,17 @@ def bends(learner: Learner) -> bool:
     return one and not learner.loss.labels and not learner.inputs.named
 
 
-def answer_of(task: StoredTask, outputs: NDArray[Any]) -> forms.Predictions:
-    """Outputs `[examples, outputs]` as an answer."""
+def answer_of(task: StoredTask, outputs: NDArray[Any], notes: Sequence[str] = ()) -> forms.Predictions:
+    """Outputs `[examples, outputs]` as an answer, with what is told beside it."""
     if task.classes is None:
-        return forms.Predictions(numbers=np.asarray(outputs, np.float64).tolist())
+        return forms.Predictions(numbers=np.asarray(outputs, np.float64).tolist(), notes=list(notes))
     logits = np.asarray(outputs, np.float64)[:, : len(task.classes)]
     likely = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares = likely / likely.sum(axis=1, keepdims=True)
     labels: list[Label] = [task.classes[best] for best in shares.argmax(axis=1)]
-    return forms.Predictions(classes=list(task.classes), labels=labels, probabilities=shares.tolist())
+    return forms.Predictions(
+        classes=list(task.classes), labels=labels, probabilities=shares.tolist(), notes=list(notes)
+    )
 
 
 def _form_of(learner: Learner) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import math
 import secrets
 import time
 from collections import OrderedDict
@@ -25,6 +26,8 @@ class StoredTask:
       classes: in order of the outputs; None for numbers.
       x, y: raw examples, as the learner takes them.
       support: the same as the network takes them.
+      count: of examples.
+      notes: sentences on what of the examples the learner does not know.
       id: names it.
       used: when it was used last.
       busy: held while it learns more, so that nothing learned is lost.
@@ -37,6 +40,7 @@ class StoredTask:
     y: Any
     support: Batch
     count: int
+    notes: list[str] = dataclasses.field(default_factory=list)
     id: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(ID_BYTES))
     used: float = 0.0
     busy: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
@@ -71,6 +75,11 @@ class Store:
         while len(self._tasks) > self.most:
             self._tasks.popitem(last=False)
 
+    def left(self, task: StoredTask) -> float:
+        """Seconds for which a task is kept without further use, rounded up to whole ones but never more than `seconds`;
+        0 for one that is no longer kept."""
+        return min(self.seconds, float(max(0, math.ceil(self.seconds - (self.now() - task.used)))))
+
     def use(self, name: str) -> StoredTask:
         """The task of an id, which counts as used now. Raises KeyError where there is none, or no more."""
         self._forget()
@@ -86,5 +95,5 @@ class Store:
 
     def _forget(self) -> None:
         """Forgets what was not used for too long."""
-        while self._tasks and self.now() - next(iter(self._tasks.values())).used > self.seconds:
+        while self._tasks and self.now() - next(iter(self._tasks.values())).used >= self.seconds:
             self._tasks.popitem(last=False)

@@ -9,6 +9,7 @@ from mtnets.errors import DataError, MtnetsError, listed
 from mtnets.interop.sklearn import FewShotClassifier, FewShotRegressor
 from mtnets.serving.forms import TablePredictions
 from mtnets.serving.limits import Limits
+from mtnets.serving.notes import notes_on_table
 from mtnets.serving.work import attempted
 from mtnets.tasks.inputs.cells import as_text, cells_of, is_missing
 from mtnets.tasks.inputs.columns import CategoryColumn, column_of
@@ -29,6 +30,7 @@ class Tabling:
       rows: places of these in the table.
       features: names of the features.
       classify: whether the target is a class.
+      notes: sentences on categories that no row to learn from has.
     """
 
     kind = "table"
@@ -39,6 +41,7 @@ class Tabling:
     rows: tuple[int, ...]
     features: tuple[str, ...]
     classify: bool
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, text: str, target: str, limits: Limits) -> "Tabling":
@@ -59,7 +62,7 @@ class Tabling:
         if len(known) > limits.examples or len(asked) > limits.examples:
             most = limits.examples
             raise DataError(
-                f"The table has {len(known)} rows with {target} and {len(asked)} without; {most} are taken."
+                f"The table has {len(known)} rows with {target} and {len(asked)} without; send at most {most} of each."
             )
         columns = [column_of(known, name) for name in cells.columns if name != target]
         if not columns:
@@ -71,7 +74,8 @@ class Tabling:
         y = np.array([as_text(cell) for cell in known[target]]) if classify else known.numbers(target)
         x, queries = (np.concatenate([column.encode(part) for column in columns], axis=1) for part in (known, asked))
         features = tuple(name for column in columns for name in column.features)
-        return cls(x, y, queries, tuple(np.flatnonzero(empty).tolist()), features, classify)
+        notes = tuple(note for column in columns for note in notes_on_table(column, asked, target))
+        return cls(x, y, queries, tuple(np.flatnonzero(empty).tolist()), features, classify, notes)
 
     @property
     def alike(self) -> Hashable:
@@ -100,4 +104,5 @@ class Tabling:
             rows=list(self.rows),
             predictions=predictions,
             probabilities=probabilities,
+            notes=list(self.notes),
         )

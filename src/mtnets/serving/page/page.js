@@ -656,6 +656,7 @@ function cellsOf(text) {
 
 function table() {
   const text = find("table-text"), target = find("table-target"), result = find("table-result");
+  const notes = find("table-notes");
   function columns() {
     const [head = []] = cellsOf(text.value), chosen = target.value;
     target.replaceChildren(...head.map((name) => new Option(name, name)));
@@ -663,6 +664,7 @@ function table() {
   }
   const predict = latest(0, async () => {
     tell(result, "Learning …");
+    notes.replaceChildren();
     const answer = await ask("POST", "v1/tables", { text: text.value, target: target.value });
     const [head, ...rows] = cellsOf(text.value), place = head.indexOf(target.value);
     const said = new Map(answer.rows.map((row, i) => [row, i]));
@@ -674,18 +676,28 @@ function table() {
       cell.textContent = shown[said.get(i)] + (share === undefined ? "" : ` (${percent(share)})`);
       cell.className = "predicted";
     });
+    notes.replaceChildren(...answer.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
     tell(result, `${target.value} of ${shown.length} row${shown.length === 1 ? "" : "s"}, learned from ${answer.learned_from}: ${shown.slice(0, 10).join(", ")}${shown.length > 10 ? " …" : ""}`);
   }, (sentence) => {
     find("table-answer").replaceChildren();
     tell(result, sentence, true);
   });
+  function show(content, said) {
+    text.value = content;
+    columns();
+    find("table-answer").replaceChildren();
+    notes.replaceChildren();
+    tell(result, said);
+  }
+  const example = () => show(EXAMPLE, "This is an example: press Predict, or put a table of your own in its place.");
   text.addEventListener("input", columns);
   find("table-predict").addEventListener("click", predict);
-  find("table-example").addEventListener("click", () => {
-    text.value = EXAMPLE;
-    columns();
-    predict();
+  find("table-example").addEventListener("click", example);
+  find("table-clear").addEventListener("click", () => {
+    show("", "");
+    text.focus();
   });
+  example();
 }
 
 // --- tabs
