@@ -56,9 +56,16 @@ def page(browser, address):
         "request", lambda asked: None if asked.url.startswith((address, "data:", "blob:")) else wrong.append(asked.url)
     )
     page.asking = set()
-    page.on("request", lambda asked: page.asking.add(asked))
-    for end in ("requestfinished", "requestfailed"):
-        page.on(end, lambda asked: page.asking.discard(asked))
+
+    def begun(asked) -> None:
+        page.asking.add(asked)
+
+    def ended(asked) -> None:
+        page.asking.discard(asked)
+
+    page.on("request", begun)
+    page.on("requestfinished", ended)
+    page.on("requestfailed", ended)
     page.goto(address)
     page.wait_for_selector("body[data-ready]")
     yield page
