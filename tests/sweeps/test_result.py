@@ -107,6 +107,47 @@ def test_pictures(kind: str, tmp_path: Path) -> None:
     assert height > 450 if kind == "curve" else height < 450
 
 
+@pytest.mark.parametrize("kind", ["curve", "rows"])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_picture_says_which_interval_is_over_what(kind: str, seeds: int, monkeypatch) -> None:
+    canvases: list = []
+    monkeypatch.setattr("mtnets.sweeps.draw.save", lambda canvas, _: canvases.append(canvas))
+    rows = [row(rate, 1 + rate, validation=rate, seeds=seeds) for rate in (0.1, 0.3, 1.0)]
+    if kind == "rows":
+        rows = [
+            Row(Setting(f"method {i}", r.setting.method, {}, {}), *list(vars(r).values())[1:])
+            for i, r in enumerate(rows)
+        ]
+    sweep(*rows).plot("sweep.png")
+    left, right = canvases[0].axes
+    said = [text.get_text() for text in canvases[0].legends[0].get_texts()]
+    assert "95 % interval over tasks" in said
+    assert ("95 % interval over seeds (Student's t)" in said) == (seeds > 1)
+    axis, cap = ("y", "_") if kind == "curve" else ("x", "|")
+    bars = [getattr(line, f"get_{axis}data")() for line in left.lines if line.get_marker() == cap]
+    over = [r.over_seeds for r in rows] if seeds > 1 else []
+    np.testing.assert_allclose(np.array(bars).ravel(), [end for m, half in over for end in (m - half, m + half)])
+    dots = [getattr(line, f"get_{axis}data")() for line in left.lines if line.get_marker() == "."]
+    assert sorted(value for each in dots for value in each) == sorted(
+        value for r in rows for value in r.of_seeds if seeds > 1
+    )
+    low, high = getattr(left, f"get_{axis}lim")()
+    assert all(low <= value <= high for each in [*dots, *bars] for value in each)
+    differences = [line for line in right.lines if line.get_marker() == cap]
+    assert len(differences) == (2 if seeds > 1 else 0)  # the chosen one has none to itself
+
+
+def test_bars_of_two_seeds_do_not_make_all_else_small(monkeypatch) -> None:
+    canvases: list = []
+    monkeypatch.setattr("mtnets.sweeps.draw.save", lambda canvas, _: canvases.append(canvas))
+    apart = [row(rate, 1.0, validation=rate, seeds=2) for rate in (0.1, 0.2, 0.3)]
+    apart[0].scores[0] += 1.0
+    sweep(*apart).plot("sweep.png")
+    low, high = canvases[0].axes[0].get_ylim()
+    assert high - low < 5 * np.ptp([value for each in apart for value in each.of_seeds])
+    assert 2 * apart[0].over_seeds.half > high - low
+
+
 def test_axes_are_logarithmic_where_values_are_spaced_so() -> None:
     assert _is_log([0.001, 0.01, 0.1])
     assert _is_log([0.01, 0.1])

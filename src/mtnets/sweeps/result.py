@@ -127,8 +127,8 @@ class Sweep:
             "tasks, the same for all. ± is half a 95 % interval by Student's t, over tasks (each averaged over seeds) "
             "or over seeds. Validation: of the best learner of each run, by which that learner was chosen, and * among "
             "the settings; test scores have chosen nothing. Better by: how much better * is on the same test tasks "
-            "with the same seeds, ± over tasks, ± over seeds. Seconds: training and compilation, a share where runs "
-            "were trained side by side."
+            "with the same seeds, ± over tasks, and ± over seeds where there are several. Seconds: training and "
+            "compilation, a share where runs were trained side by side."
         )
 
     def table(self) -> Table:
@@ -142,7 +142,7 @@ class Sweep:
             "± tasks",
             "± seeds",
             "validation",
-            "* better by",
+            "* better by ± tasks" + " ± seeds" * any(len(row.seeds) > 1 for row in self.rows),
             "seconds",
         )
         for title in titles:
