@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self._open and self._open[-1] != "style":
-            self.text += data
+            self.text += data.replace("\u00a0", " ")  # where no line ends
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes, _ in self.elements if name == tag]

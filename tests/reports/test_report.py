@@ -17,11 +17,11 @@ import mtnets
 from mtnets import endings
 from mtnets.cli import main
 from mtnets.files import write_json
-from mtnets.inner import Batch
-from mtnets.reports.charts import Axis, Line, bar_chart, line_chart, number
+from mtnets.inner import Batch, method_to_json
+from mtnets.reports.charts import RIGHT, WIDTH, Axis, Line, bar_chart, line_chart, number
 from mtnets.reports.drawings import drawn
 from mtnets.reports.elements import document, element
-from mtnets.reports.examples import Example, examples
+from mtnets.reports.examples import Example, _names, examples
 from mtnets.reports.page import Section, page
 from mtnets.reports.records import read_record
 from mtnets.reports.words import plus_minus
@@ -209,6 +209,7 @@ def test_images_are_shown_as_the_data_have_them(tmp_path):
     assert seen.text.count("✓ right") == 2
     assert seen.text.count("✗ wrong") == 1
     assert "class 0 (50 %) → class 1 (70 %)" in seen.text
+    assert "cat (50 %) → dog (70 %)" in page_of(tmp_path, drawn(learner, example._replace(classes=("cat", "dog")))).text
     assert {image["alt"] for image in seen.named("img")} >= {"An image to learn from, class 1", "An image of class 0"}
     first = mtnets.wrap((lambda p, x: x.reshape(len(x), -1) @ p["w"], {"w": np.zeros((784, 2))}), (1, 28, 28))
     example = example._replace(support=batch(x[:2].swapaxes(1, 3), y[:2]), query=batch(x.swapaxes(1, 3), y))
@@ -236,6 +237,57 @@ def test_rows_are_in_units_of_the_table(tmp_path, kind):
     assert "price" in seen.text
     for text in ("<a> (50 %)", "<a> (90 %)", "b") if kind == "classification" else ("110", "120", "105", "109"):
         assert text in seen.text
+
+
+def test_no_line_ends_within_a_number(tmp_path):
+    child = [element("p", "0.54 ± 0.01 and 96.4 ± 0.4 % of 12 000 tasks (35 %)"), element("code", "12 000")]
+    seen = page_of(tmp_path, child)
+    assert "0.54\u00a0±\u00a00.01 and 96.4\u00a0±\u00a00.4\u00a0% of 12\u00a0000 tasks (35\u00a0%)" in seen.source
+    assert "<code>12 000</code>" in seen.source  # which may be copied
+
+
+def test_classes_have_the_names_that_their_family_knows(tmp_path):
+    """Of tasks that say which classes they drew, in order of their labels: 5 images of each class hold its number."""
+    y = np.repeat(np.arange(10), 5)
+    x = np.broadcast_to(y[:, None, None, None], (50, 8, 8, 1)).astype(np.uint8)
+    tasks = mtnets.tasks.arrays(x, np.array(list("abcdefghij"))[y], ways=2, inputs=mtnets.tasks.Images(8, 1), queries=2)
+    key = jax.random.key(0)
+    drawn_task = tasks.test.sample(jax.random.fold_in(key, 0))
+    names = _names(tasks, tasks.test, key)
+    numbers = [round(255 * float(image.max())) for image in np.asarray(drawn_task.support.x)]
+    assert names == tuple("abcdefghij"[number] for number in numbers)
+    assert _names(dataclasses.replace(tasks, classes={}), tasks.test, key) == ()
+    assert _names(tasks.test, tasks.test, key) == ()
+    assert _names(mtnets.tasks.sinusoid(), mtnets.tasks.sinusoid().test, key) == ()
+
+
+def test_a_chart_of_one_point_begins_at_zero():
+    axis = Axis.over([[40_000]], "meta-step", whole=True)
+    assert (axis.low, axis.high) == (0, 40_000)
+    assert [axis.ticks()[0], axis.ticks()[-1]] == [0, 40_000]
+    assert Axis.over([[0]], "", whole=True).ticks() == [0, 1]
+    chart = line_chart("title", "about", [Line("a", [4], [2.5])], "meta-step", "loss")
+    assert len(chart.findall(".//circle")) == 1
+    assert float(chart.find(".//circle").get("cx")) == pytest.approx(WIDTH - RIGHT)
+
+
+@pytest.mark.parametrize(
+    ("method", "equation", "learns"),
+    [
+        (mtnets.mt_net(), "A ← A − α (m ⊙ (G Tᵀ)) T", "T per layer, ζ per unit"),
+        (mtnets.mt_net(sides=2, rates="weight"), "A ← A − α S (m ⊙ (Sᵀ G Tᵀ)) T",
+         "S and T per layer, ζ per unit, a rate α per weight"),
+        (mtnets.t_net(sides=2), "A ← A − α S (Sᵀ G Tᵀ) T", "S and T per layer"),
+        (mtnets.maml(), "A ← A − α G", "nothing"),
+        (mtnets.maml(rates="layer-step"), "A ← A − α G", "a rate α per layer and step"),
+        (mtnets.m_net(), "A ← A − α m ⊙ G", "ζ per unit"),
+        (mtnets.meta_sgd(), "A ← A − α ⊙ G", "a rate per weight"),
+    ],
+)  # fmt: skip
+def test_the_method_is_told_as_it_is(tmp_path, method, equation, learns):
+    folder = run_folder(tmp_path / "run", scores(), {"method": {"inner_lr": 0.01, **method_to_json(method)}})
+    text = " ".join(check_page(mtnets.report(folder)).text.split())
+    assert f"One inner step: {equation}. Learned besides the start: {learns}." in text
 
 
 def test_axes_have_round_ticks():

@@ -192,6 +192,16 @@ class Method(abc.ABC):
         return step_offsets(self._parts.fold) if self.per_step_offsets else self._parts.fold
 
     @property
+    def step(self) -> str:
+        """The equation of an inner step with these options; `equation` is that of the usual ones."""
+        return self.equation
+
+    @property
+    def learns(self) -> str:
+        """What is learned besides the start with these options; `learned` says it of all that can be chosen."""
+        return self.learned
+
+    @property
     def rule(self) -> Rule:
         """From gradients to updates while training."""
         return self._parts.rule

@@ -27,7 +27,7 @@ Wherever there is a T, `metric` says how it is stored: in full, as I + U Vᵀ, o
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from mtnets.inner.estimators import Displacement, FirstOrder, Implicit, Trajectory
@@ -53,6 +53,14 @@ from mtnets.inner.seams import Estimator, Fold, Rule, added
 from mtnets.inner.starts import attenuation
 
 LEE_CHOI = "Lee & Choi 2018, arXiv 1801.05558"
+# What is learned, in words, by the options that choose it
+METRICS: Mapping[Sides, str] = {1: "T per layer", 2: "S and T per layer"}
+RATES: Mapping[Rates, str] = {"fixed": "", "weight": "a rate α per weight", "layer-step": "a rate α per layer and step"}
+
+
+def besides(rates: Rates, *parts: str) -> str:
+    """What is learned besides the start: these parts, and rates."""
+    return ", ".join(filter(None, [*parts, RATES[rates]])) or "nothing"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +81,10 @@ class MAML(Method):
     paper: ClassVar[str] = "Finn et al. 2017, arXiv 1703.03400"
 
     rates: Rates = "fixed"
+
+    @property
+    def learns(self) -> str:
+        return besides(self.rates)
 
     def parts(self) -> Parts:
         return Parts(identity(), rate(self.rates))
@@ -158,6 +170,10 @@ class ANIL(Method):
     adapts: Adapts = "head"
     rates: Rates = "fixed"
 
+    @property
+    def learns(self) -> str:
+        return besides(self.rates)
+
     def parts(self) -> Parts:
         return Parts(identity(), rate(self.rates))
 
@@ -180,6 +196,10 @@ class BOIL(Method):
 
     adapts: Adapts = "body"
     rates: Rates = "fixed"
+
+    @property
+    def learns(self) -> str:
+        return besides(self.rates)
 
     def parts(self) -> Parts:
         return Parts(identity(), rate(self.rates))
@@ -303,6 +323,10 @@ class L2F(Method):
     start: float = 0.9
     detached: bool = False
 
+    @property
+    def learns(self) -> str:
+        return besides(self.rates, "the generator of a factor γ per layer")
+
     def parts(self) -> Parts:
         return Parts(identity(), rate(self.rates), start=attenuation(start=self.start, detached=self.detached))
 
@@ -422,6 +446,14 @@ class TNet(Method):
     metric: Kind = "full"
     rank: int = 8
 
+    @property
+    def step(self) -> str:
+        return self.equation if self.sides == 1 else "A ← A − α S (Sᵀ G Tᵀ) T"
+
+    @property
+    def learns(self) -> str:
+        return besides(self.rates, METRICS[self.sides])
+
     def parts(self) -> Parts:
         return Parts(metric(self.sides, self.metric, self.rank), rate(self.rates))
 
@@ -476,6 +508,10 @@ class MNet(Method):
     temperature: float = 1.0
     rates: Rates = "fixed"
 
+    @property
+    def learns(self) -> str:
+        return besides(self.rates, "ζ per unit")
+
     def parts(self) -> Parts:
         return masked(identity(), row_mask, self.mask, self.temperature, self.rates)
 
@@ -511,6 +547,14 @@ class MTNet(Method):
     metric: Kind = "full"
     rank: int = 8
 
+    @property
+    def step(self) -> str:
+        return self.equation if self.sides == 1 else "A ← A − α S (m ⊙ (Sᵀ G Tᵀ)) T"
+
+    @property
+    def learns(self) -> str:
+        return besides(self.rates, METRICS[self.sides], "ζ per unit")
+
     def parts(self) -> Parts:
         fold = metric(self.sides, self.metric, self.rank)
         return masked(fold, row_mask, self.mask, self.temperature, self.rates)
@@ -541,6 +585,10 @@ class MTNetFull(Method):
     rates: Rates = "fixed"
     metric: Kind = "full"
     rank: int = 8
+
+    @property
+    def learns(self) -> str:
+        return besides(self.rates, "T per layer", "ζ per weight")
 
     def parts(self) -> Parts:
         return masked(metric(1, self.metric, self.rank), element_mask, self.mask, self.temperature, self.rates)

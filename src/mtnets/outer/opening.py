@@ -18,8 +18,8 @@ def opening(plan: Plan, position: Position) -> Iterator[tuple[str, str]]:
       position: where it begins.
     """
     method, model, training = plan.method, plan.model, plan.training
-    learned = f"; learned besides the start: {method.learned}" if method.learned else ""
-    yield "method", f"{method.name.replace('_', '-')}: {method.equation or 'of your own'}{learned}"
+    learned = f"; learned besides the start: {method.learns}" if method.learns else ""
+    yield "method", f"{method.name.replace('_', '-')}: {method.step or 'of your own'}{learned}"
     name = "of your own" if model.config is None else model.config["network"]
     moving = method.choose(model.layers)
     numbers, in_all = _numbers(position.outer.meta.params), _numbers(position.outer.meta)

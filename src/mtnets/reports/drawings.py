@@ -83,7 +83,7 @@ def _kept(batch: Batch) -> np.ndarray:
 def _images(learner: Learner, example: Example) -> Child:
     support, query = example.support, example.query
     labels = np.asarray(query.y)
-    first = [_name(learner, label) for label in np.asarray(support.y)[_kept(support)][:MOST_IMAGES]]
+    first = [_name(learner, example, label) for label in np.asarray(support.y)[_kept(support)][:MOST_IMAGES]]
     learned = [
         element("li", _image(learner, np.asarray(support.x)[i], f"An image to learn from, {name}"), name)
         for i, name in zip(_kept(support), first, strict=False)
@@ -91,9 +91,9 @@ def _images(learner: Learner, example: Example) -> Child:
     asked = []
     for i in _spread(labels, _kept(query)):
         before, after = (example.predictions[step, i] for step in (0, -1))
-        name = _name(learner, labels[i])
+        name = _name(learner, example, labels[i])
         right = int(np.argmax(after)) == labels[i]
-        words = f"{_guess(learner, before)} → {_guess(learner, after)}"
+        words = f"{_guess(learner, example, before)} → {_guess(learner, example, after)}"
         item = [_image(learner, np.asarray(query.x)[i], f"An image of {name}"), element("strong", name)]
         asked.append(element("li", item, element("br"), words, element("br"), "✓ right" if right else "✗ wrong"))
     return element(
@@ -115,16 +115,16 @@ def _spread(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
     return few[np.argsort(labels[few], kind="stable")]
 
 
-def _name(learner: Learner, label: Any) -> str:
-    """A class: by its name where classes are the same in all tasks, or else by its number in the task."""
-    names: Sequence[str] = getattr(learner.inputs, "classes", ())
+def _name(learner: Learner, example: Example, label: Any) -> str:
+    """A class: by its name, where the task or the learner knows it, or else by its number in the task."""
+    names: Sequence[str] = example.classes or getattr(learner.inputs, "classes", ())
     return names[int(label)] if int(label) < len(names) else f"class {int(label)}"
 
 
-def _guess(learner: Learner, probabilities: np.ndarray) -> str:
+def _guess(learner: Learner, example: Example, probabilities: np.ndarray) -> str:
     if not np.isfinite(probabilities).all():
         return "not finite"
-    return f"{_name(learner, np.argmax(probabilities))} ({percent(float(probabilities.max()))})"
+    return f"{_name(learner, example, np.argmax(probabilities))} ({percent(float(probabilities.max()))})"
 
 
 def _scored(learner: Learner, example: Example) -> str:
@@ -161,8 +161,8 @@ def _rows(learner: Learner, example: Example) -> Child:
     x = np.asarray(query.x)
     features: Sequence[str] = getattr(inputs, "features", ()) or [f"x[{i}]" for i in range(x.shape[1])]
     if learner.loss.labels:
-        truth = [_name(learner, label) for label in np.asarray(query.y)]
-        said = [[_guess(learner, row) for row in example.predictions[step]] for step in (0, -1)]
+        truth = [_name(learner, example, label) for label in np.asarray(query.y)]
+        said = [[_guess(learner, example, row) for row in example.predictions[step]] for step in (0, -1)]
     else:
         truth = _in_units(inputs, query.y)
         said = [_in_units(inputs, example.predictions[step]) for step in (0, -1)]

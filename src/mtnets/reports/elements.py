@@ -1,11 +1,15 @@
 """Elements of a page. Texts and attributes are escaped when the page is written, whatever they hold."""
 
+import re
 from collections.abc import Iterable
 from typing import TypeAlias
 from xml.etree import ElementTree
 
 from mtnets.errors import printable
 
+NO_BREAK = "\u00a0"  # a space at which no line ends
+WITHIN = re.compile(r"(?<=\d) (?=%)|(?<=\d) (?=±)|(?<=±) (?=\d)|(?<=\d) (?=\d{3}(?!\d))")
+LITERAL = ("code", "style", "title", "desc", "text")  # what is copied, obeyed, or never broken
 Element = ElementTree.Element
 Child: TypeAlias = "Element | str | Iterable[Child] | None"
 
@@ -30,7 +34,7 @@ def _append(parent: Element, children: Iterable[Child]) -> None:
         if isinstance(child, Element):
             parent.append(child)
         elif isinstance(child, str):
-            text = shown(child)
+            text = shown(child) if parent.tag in LITERAL else unbroken(shown(child))
             if len(parent):
                 parent[-1].tail = (parent[-1].tail or "") + text
             else:
@@ -42,6 +46,11 @@ def _append(parent: Element, children: Iterable[Child]) -> None:
 def shown(text: str) -> str:
     """A text whose lines hold no characters that are obeyed instead of shown."""
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def unbroken(text: str) -> str:
+    """A text in which no line ends within a number, such as `96.4 ± 0.4 %` or `12 000`."""
+    return WITHIN.sub(NO_BREAK, text)
 
 
 def document(root: Element) -> bytes:

@@ -1,7 +1,7 @@
 """A few test tasks, adapted again step by step, with what the network predicts on the way."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,15 @@ CURVE_STEPS = 10  # inner steps after which curves end, where training took fewe
 GRID = 121  # points of a curve
 
 
+@runtime_checkable
+class Named(Protocol):
+    """Tasks that tell which classes they have."""
+
+    def classes_of(self, key: Array, /) -> Array:
+        """The places of the classes of the task of a key, in order of its labels, `[ways]`."""
+        ...
+
+
 class Example(NamedTuple):
     """A test task.
 
@@ -32,6 +41,7 @@ class Example(NamedTuple):
         probabilities of classes.
       grid: inputs of a curve, `[points, 1]`; None where inputs are no single number.
       curves: predictions for these, `[steps + 1, points, outputs]`.
+      classes: names of its classes in order of their labels; none where they have no names.
     """
 
     what: str
@@ -42,6 +52,7 @@ class Example(NamedTuple):
     predictions: np.ndarray
     grid: np.ndarray | None
     curves: np.ndarray | None
+    classes: tuple[str, ...] = ()
 
 
 def chosen(test: Estimate, higher_is_better: bool) -> dict[str, int]:
@@ -85,8 +96,17 @@ def examples(learner: Learner, tasks: Family | Distribution, test: Estimate, hig
             found = _followed(inner, learner.loss, outputs, points, learner.learned, distribution, key, task)
             (support, query), grid, predicted = jax.tree.map(np.asarray, found)
             curves = predicted[1] if points else None
-            result.append(Example(what, place, test.scores[place], support, query, predicted[0], grid, curves))
+            names = _names(tasks, part, key)
+            result.append(Example(what, place, test.scores[place], support, query, predicted[0], grid, curves, names))
         return result
+
+
+def _names(tasks: Family | Distribution, part: Distribution, key: Array) -> tuple[str, ...]:
+    """The names of the classes of a task in order of its labels; none where the family or its tasks do not tell."""
+    names = tasks.classes.get("test", ()) if isinstance(tasks, Family) else ()
+    if not names or not isinstance(part, Named):
+        return ()
+    return tuple(str(names[place]) for place in np.asarray(part.classes_of(jax.random.fold_in(key, 0))))
 
 
 def _inner_of(learner: Learner, tasks: Distribution, taken: Task | None) -> tuple[Inner, int | None]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mtnets.analysis.summary import Summary, summarise
-from mtnets.errors import listed
-from mtnets.inner import LOSS, METHODS
+from mtnets.errors import OptionError, listed
+from mtnets.inner import LOSS, METHODS, method_from_json
 from mtnets.learner.evaluate import DIVERGED, Estimate
 from mtnets.learner.learner import Learner
 from mtnets.outer.run import CONFIG, flat
@@ -81,11 +81,10 @@ def sentence(record: Record) -> str:
 def _trained(record: Record) -> Iterator[Child]:
     config, training = record.config, record.config["training"]
     method = config["method"]
-    kind = METHODS.get(str(method.get("name")))
     steps = training.get("inner_steps")
     pairs: list[tuple[str, Child]] = [
         ("tasks", f"{record.family or 'of your own'}: {called(config['tasks'], ('family', 'network'))}"),
-        ("method", [element("strong", str(method.get("name")).replace("_", "-")), *_equation(kind)]),
+        ("method", [element("strong", str(method.get("name")).replace("_", "-")), *_equation(method)]),
         ("inner steps", f"{steps} of size α = {method.get('inner_lr')}"),
         ("network", called(config["model"], leave=()) if config.get("model") else "one of your own"),
         ("loss", name_of(LOSS, config)),
@@ -108,13 +107,18 @@ def _trained(record: Record) -> Iterator[Child]:
     )
 
 
-def _equation(kind: Any) -> Iterator[Child]:
-    if kind is not None and kind.equation:
-        yield from (". One inner step: ", element("code", kind.equation), ".")
-        if kind.learned:
-            yield f" Learned besides the start: {kind.learned}."
-        if kind.paper:
-            yield f" {kind.paper}."
+def _equation(recorded: Mapping[str, Any]) -> Iterator[Child]:
+    """What a method does, with the options on record; nothing of one that the record does not hold."""
+    try:
+        method = method_from_json(recorded)
+    except OptionError:  # a class or a function of the user's own
+        return
+    if method.step:
+        yield from (". One inner step: ", element("code", method.step), ".")
+        if method.learns:
+            yield f" Learned besides the start: {method.learns}."
+        if method.paper:
+            yield f" {method.paper}."
 
 
 def _layers(record: Record, learner: Learner | None) -> Iterator[Child]:

@@ -53,10 +53,14 @@ class Labelled:
 
     def sample(self, key: Array) -> Task:
         """One task: support `[ways * shots, ...]`, query `[ways * queries, ...]`."""
-        key_class, key_example = jax.random.split(key)
-        classes = distinct(key_class, self.counts.shape, self.ways)
+        _, key_example = jax.random.split(key)
+        classes = self.classes_of(key)
         places, weights = drawn_examples(key_example, self.counts[classes], self.most, self.sizes)
         return episode(self.inputs.scale(self.x[self.starts[classes][:, None] + places]), self.sizes.shots, weights)
+
+    def classes_of(self, key: Array) -> Array:
+        """The places of the classes of the task of a key, in order of its labels, `[ways]`."""
+        return distinct(jax.random.split(key)[0], self.counts.shape, self.ways)
 
 
 @checked_arguments

@@ -125,13 +125,17 @@ class Episodes:
 
     def sample(self, key: Array) -> Task:
         """One task: support `[ways * shots, size, size, channels]`, query `[ways * queries, ...]`."""
-        key_class, key_example, key_turn = jax.random.split(key, 3)
-        classes = distinct(key_class, self.counts.shape, self.ways)
+        _, key_example, key_turn = jax.random.split(key, 3)
+        classes = self.classes_of(key)
         examples, weights = drawn_examples(key_example, self.counts[classes], self.pixels.shape[1], self.sizes)
         pixels = self.pixels[classes[:, None], examples]
         if self.rotations:
             pixels = jax.vmap(turn)(pixels, jax.random.randint(key_turn, (self.ways,), 0, 4))
         return episode(self.inputs.to_inputs(pixels), self.sizes.shots, weights)
+
+    def classes_of(self, key: Array) -> Array:
+        """The places of the classes of the task of a key, in order of its labels, `[ways]`."""
+        return distinct(jax.random.split(key, 3)[0], self.counts.shape, self.ways)
 
 
 def turn(pixels: Array, quarters: Array) -> Array:
