@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import tyro
 
+from experiments.battery.experiment import Battery
 from experiments.complexity import Complexity
 from experiments.gpu import Gpu
 from experiments.image_recipes import ImageRecipes
@@ -41,6 +42,7 @@ EXPERIMENTS: dict[str, Callable[..., Callable[[], None]]] = {
     "image-recipes": ImageRecipes,
     "tabular": Tabular,
     "intervals": Intervals,
+    "battery": Battery,
     "learners": Learners,
     "gpu": Gpu,
     "report": Report,

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from experiments.report import intervals, methods_on_images, methods_on_sine, paper, tabular
+from experiments.report import battery, intervals, methods_on_images, methods_on_sine, paper, tabular
 from experiments.resumable import command
 from mtnets import RunError
 from mtnets.files import replacing
@@ -15,8 +15,8 @@ class Report:
 
     Attributes:
       results: folder of the results.
-      out: folder for results.md, methods-on-sine.md and their figures, for methods-on-images.md, and of tabular.md and
-        uncertainty.md, whose tables are replaced.
+      out: folder for results.md, methods-on-sine.md and their figures, for methods-on-images.md, and of tabular.md,
+        uncertainty.md and battery.md, whose tables are replaced.
     """
 
     results: str = "results"
@@ -30,6 +30,7 @@ class Report:
             "methods-on-sine.md": methods_on_sine.page(results / "methods-on-sine", out / "figures"),
             "methods-on-images.md": methods_on_images.page(results / "methods-on-images"),
             "tabular.md": tabular.page(results / "tabular", out / "tabular.md"),
+            "battery.md": battery.page(results / "battery", out / "battery.md", out / "figures"),
             "uncertainty.md": intervals.page(results / "intervals", out / "uncertainty.md"),
         }
         if not any(pages.values()):
