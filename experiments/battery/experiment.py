@@ -49,8 +49,9 @@ TRAINING: Mapping[str, Any] = {
 RATES, MOST = (0.03, 0.1), 20  # α that are tried; inner steps at test, at most
 ADAM_RATES, ADAM_MOST = (0.003, 0.01, 0.03), 200  # the same for Adam
 LEARNED = ("mt_net", "meta_sgd", "maml")
-PRETRAINED, NOTHING, ALONE = "pretrained", "nothing", "alone"
-PARTS = (*LEARNED, PRETRAINED, NOTHING, ALONE)
+PRETRAINED, FURTHER, NOTHING, ALONE = "pretrained", "pretrained-further", "nothing", "alone"
+ADAM = {FURTHER: "pretrained, Adam", NOTHING: "nothing, Adam"}  # titles
+PARTS = (*LEARNED, PRETRAINED, FURTHER, NOTHING, ALONE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Battery:
     """A used battery cell from 5 to 20 readings: meta-learned networks, the same otherwise, and its equations.
 
     Attributes:
-      parts: which models; `alone` are those that know no other cell.
+      parts: which models; `pretrained-further` adapts by Adam, `nothing` likewise from random weights, and `alone` are
+        those that know no other cell.
       seeds: of trainings.
       meta_steps: length of each training.
       tasks: test cells, the same for all.
@@ -90,11 +92,13 @@ class Battery:
             candidates = [Candidate(each, rate) for rate, each in by_rate(learners, RATES)]
             about = {"method": method_to_json(learners[0].method), "training": TRAINING, "rates": RATES}
             return {**about, "rows": {name: self._row(candidates, MOST)}}
-        steps = self.meta_steps if name == PRETRAINED else 0
+        steps = 0 if name == NOTHING else self.meta_steps
         learners = train(maml(inner_optimiser="adam"), self.seeds, steps, inner_steps=0)
-        rows = self._shared(learners) if steps else {}
-        rows[f"{name}, Adam"] = self._row([Candidate(learners, rate, given=True) for rate in ADAM_RATES], ADAM_MOST)
-        return {"training": {**TRAINING, "inner_steps": 0}, "rates": ADAM_RATES, "rows": rows}
+        about = {"training": {**TRAINING, "inner_steps": 0}}
+        if name == PRETRAINED:
+            return {**about, "rows": self._shared(learners)}
+        row = self._row([Candidate(learners, rate, given=True) for rate in ADAM_RATES], ADAM_MOST)
+        return {**about, "rates": ADAM_RATES, "rows": {ADAM[name]: row}}
 
     def _row(self, candidates: Sequence[Candidate], most: int) -> Scores:
         """Scores of learners of several seeds, at the rate and steps that other cells choose."""

@@ -45,7 +45,7 @@ FIXED: dict[str, Any] = {"optimizer": None}
 SMALL = 0.01  # charge that is missing or left, at least, in logarithms
 GUESS, SPAN = 0.5, 12**-0.5  # mean and standard deviation of wear in the laboratory
 LIMITS = (-0.2, 2.0)  # of wear, for cells of any kind
-STARTS = (0.0, 0.5, 1.0)  # of wear; the best answer counts
+STARTS = (0.0, 0.5, 1.0)  # of wear, of which further ones are tried where the fit is bad; the best counts
 WEAK = 1e-3  # of the strength: it tells apart what readings do not
 
 
@@ -76,10 +76,10 @@ KERNELS = {  # one of which other cells choose
 
 
 def gaussian_process(kernel: Kernel, x: Array, y: Array) -> Predict:
-    """A Gaussian process whose kernel is fitted to the readings, from two starts."""
+    """A Gaussian process whose kernel is fitted to the readings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound
-        model = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=0).fit(x, y)
+        model = GaussianProcessRegressor(kernel, normalize_y=True).fit(x, y)
     return lambda new: np.asarray(model.predict(new)).reshape(-1, 1)
 
 
@@ -134,8 +134,11 @@ def by_equations(equations: Callable[[Cell, jax.Array], jax.Array], strength: fl
       x, y: the readings.
     """
     residual, slope, predict = _compiled(equations)
-    args = (x, y[:, 0], max(strength, WEAK))
-    answers = [least_squares(residual, np.full(len(NEW), start), slope, bounds=LIMITS, args=args) for start in STARTS]
+    args, answers = (x, y[:, 0], max(strength, WEAK)), []
+    for start in STARTS:
+        answers.append(least_squares(residual, np.full(len(NEW), start), slope, bounds=LIMITS, args=args))
+        if answers[-1].cost < len(answers[-1].fun):  # twice what noise makes of it
+            break
     best = min(answers, key=lambda answer: answer.cost)
     return lambda new: np.asarray(predict(best.x, new), np.float64)[:, None]
 

@@ -142,6 +142,6 @@ def test_parts(tmp_path, monkeypatch) -> None:
             assert set(row["scores"]) == tests
             assert all(0 < score["mean"] < 1e4 for score in row["scores"].values())
             assert row["time"]["seconds"] > 0
-    assert len(parts["pretrained"]["rows"]) == 3
+    assert len(parts["pretrained"]["rows"]) == 2
     assert len(parts["alone"]["rows"]) == 5
     assert parts["alone"]["rows"]["equations"]["scores"][name_of(20, judging.AS_TRAINED)]["mean"] < 40
