@@ -18,6 +18,7 @@ from experiments.report import Report
 from experiments.robustness import Robustness
 from experiments.sine import Sine
 from experiments.sine_paired import SinePaired
+from experiments.sine_stability import SineStability
 from experiments.sine_variants import SineVariants
 from experiments.tabular.experiment import Tabular
 from experiments.updrs.experiment import Updrs
@@ -38,6 +39,7 @@ EXPERIMENTS: dict[str, Callable[..., Callable[[], None]]] = {
     "fc100": Fc100,
     "updrs": Updrs,
     "methods-on-sine": MethodsOnSine,
+    "sine-stability": SineStability,
     "methods-on-images": MethodsOnImages,
     "image-recipes": ImageRecipes,
     "tabular": Tabular,

@@ -3,8 +3,8 @@
     while python -m experiments gpu; [ $? = 130 ]; do :; done     # to the end
 
 A piece asks its training to stop after some minutes, which then writes a checkpoint; the next piece goes on there, bit
-for bit. The exit status is 130 until all is done. (Trainings on sine curves have no checkpoints: a part of them has to
-fit into a piece.) Results are those of the experiments themselves, in their folders.
+for bit. The exit status is 130 until all is done. (Searches on sine curves have no checkpoints: one has to fit into a
+piece.) Results are those of the experiments themselves, in their folders.
 """
 
 import contextlib
@@ -96,13 +96,14 @@ class Gpu:
             return {**data, "runs": runs, "out": out}
 
         runs, out = (str(Path(folder, "methods-on-images")) for folder in (self.runs, self.out))
+        sine_runs, sine_out = (str(Path(folder, "methods-on-sine-10-seeds")) for folder in (self.runs, self.out))
         return [
             *(Job(f"omniglot-20way-seed{s}", Omniglot(ways=(20,), seed=s, **places("omniglot"))) for s in SEEDS),
             Job("omniglot-5way", Omniglot(FAMILY, ways=(5,), **places("omniglot"))),
             Job("cifar-fs", CifarFs(("best", "maml"), **places("cifar-fs"))),
             Job("fc100", Fc100(("best", "maml"), **places("fc100"))),
             Job("methods-on-images", MethodsOnImages(**data, runs=runs, out=out)),
-            Job("sine-10-seeds", MethodsOnSine(seeds=10, out=str(Path(self.out, "methods-on-sine-10-seeds")))),
+            Job("sine-10-seeds", MethodsOnSine(seeds=10, runs=sine_runs, out=sine_out)),
         ]
 
 

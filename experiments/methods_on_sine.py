@@ -88,17 +88,22 @@ class Protocol(NamedTuple):
       title: its heading in the report.
       shots: of training.
       times: length of the training, in lengths of the recipe's.
+      settings: of training, besides those of the recipe.
     """
 
     title: str
     shots: int = 10
     times: int = 1
+    settings: Mapping[str, Any] = {}
 
 
 PROTOCOLS = {
     "recipe": Protocol("By the recipe"),
     "longer": Protocol("By the recipe, for longer", times=2),
     "20-shots": Protocol("By the recipe, trained at 20 shots", shots=20),
+    "clipped": Protocol(
+        "By the recipe, for longer, the meta-gradient clipped too", times=2, settings={"clip_norm": CLIP}
+    ),
 }
 
 
@@ -108,11 +113,13 @@ class MethodsOnSine:
 
     Attributes:
       variants: which methods, some with options.
-      protocols: `recipe`; `longer`, twice as many meta-steps; `20-shots`, trained at 20 shots instead of 10.
+      protocols: `recipe`; `longer`, twice as many meta-steps; `20-shots`, trained at 20 shots instead of 10; `clipped`,
+        twice as many meta-steps, with the norm of the meta-gradient clipped.
       seeds: number of seeds.
       search_steps: length of the trainings of the search.
       meta_steps: length of each training.
       tasks: test tasks for each number of shots, the same for all.
+      runs: folder for run folders, in which trainings go on where they were stopped; those of the search begin anew.
       out: folder for the search and for each protocol, with one JSON per variant.
     """
 
@@ -122,6 +129,7 @@ class MethodsOnSine:
     search_steps: int = 4000
     meta_steps: int = 30_000
     tasks: int = 2000
+    runs: str = "runs/methods-on-sine"
     out: str = "results/methods-on-sine"
 
     def __call__(self) -> None:
@@ -167,9 +175,11 @@ class MethodsOnSine:
 
     def train(self, name: str, protocol: str) -> dict[str, Any]:
         """All seeds of one variant at its best setting, tested on tasks that are the same for all."""
-        best, (_, shots, times) = read_part(self._searched(name))["best"], PROTOCOLS[protocol]
-        training = recipe(method_of(name), best["inner_steps"], times * self.meta_steps)
-        learners = train(name, [best["inner_lr"]], list(range(self.seeds)), shots, **training)
+        best, (_, shots, times, settings) = read_part(self._searched(name))["best"], PROTOCOLS[protocol]
+        training = {**recipe(method_of(name), best["inner_steps"], times * self.meta_steps), **settings}
+        seeds, folder = list(range(self.seeds)), Path(self.runs, protocol, name)
+        in_folder = {"out": folder, "resume": True, "report": False, "test_tasks": 1}  # scored once, on more
+        learners = train(name, [best["inner_lr"]], seeds, shots, **in_folder, **training)
         return {
             "title": VARIANTS[name].title,
             "protocol": protocol,

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.methods_on_sine import PROTOCOLS, RATES, SEARCH, STEPS, VARIANTS
 from experiments.report.drawing import figure, save
+from experiments.report.sine_stability import section as stability
 from experiments.report.tables import Parts, head, notes, row
 from experiments.resumable import Part, command, read_parts
 from experiments.scores import interval95
@@ -19,6 +20,7 @@ PUBLISHED = {
     "Meta-SGD": (0.90, 0.53, 0.31),
     "MAML": (1.13, 0.77, 0.48),
 }
+SEEDS = 5  # of the page, where it does not say another number
 COLOURS = {5: "#D55E00", 10: "#0072B2", 20: "#009E73"}
 MARKERS = {5: "s", 10: "o", 20: "d"}
 HEAD = """
@@ -47,19 +49,38 @@ def page(results: Path, figures: Path) -> str | None:
     if not trained["recipe"]:
         return None
     lines = [HEAD.strip(), *notes(results), ""]
-    lines += [f"`{command('methods-on-sine')}`, with `--protocols longer` and `--protocols 20-shots`; numbers are in"]
-    lines += ["`results/methods-on-sine`.", "", draw(trained["recipe"], figures / "methods-on-sine.png")]
+    lines += [
+        f"`{command('methods-on-sine')}`, with `--protocols longer`, `--protocols 20-shots` and `--protocols clipped"
+    ]
+    lines += [
+        "--seeds 10`; numbers are in `results/methods-on-sine`.",
+        "",
+        draw(trained["recipe"], figures / "methods-on-sine.png"),
+    ]
     for protocol, (title, *_) in PROTOCOLS.items():
         if trained[protocol]:
-            lines += ["", f"## {title}", "", *_table(trained[protocol], published=protocol == "recipe")]
+            lines += [
+                "",
+                f"## {title}",
+                *_seeds(trained[protocol]),
+                "",
+                *_table(trained[protocol], published=protocol == "recipe"),
+            ]
             lines += ["", f"After each number of inner steps, {title[0].lower() + title[1:]}:"]
             lines += _by_steps(trained[protocol])
+    lines += stability(results.parent / "sine-stability")
     return "\n".join([*lines, *_search(_ordered(read_parts(results / SEARCH)))]) + "\n"
 
 
 def _ordered(parts: Parts) -> list[Part]:
     """Parts in the order in which they are trained."""
     return [parts[name] for name in VARIANTS if name in parts]
+
+
+def _seeds(parts: Sequence[Part]) -> list[str]:
+    """How many seeds there are, below an empty line, where it is another number than that of the page."""
+    counts = sorted({len(_score(part, 10, STEPS[-1])["seeds"]) for part in parts} - {SEEDS})
+    return ["", f"Mean of {' or '.join(map(str, counts))} seeds."] if counts else []
 
 
 def _table(parts: Sequence[Part], *, published: bool) -> list[str]:

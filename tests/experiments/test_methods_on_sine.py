@@ -19,7 +19,7 @@ SMALL: dict[str, Any] = {"seeds": 2, "search_steps": 3, "meta_steps": 4, "tasks"
 def test_search_training_and_page(tmp_path) -> None:
     results = tmp_path / "results" / "methods-on-sine"
     name = "t_net-two-sided-weight-rates"
-    MethodsOnSine((name,), ("recipe", "longer"), out=str(results), **SMALL)()
+    MethodsOnSine((name,), ("recipe", "longer", "clipped"), runs=str(tmp_path / "runs"), out=str(results), **SMALL)()
     search, part, longer = (
         json.loads((results / kind / f"{name}.json").read_text()) for kind in ("search", "recipe", "longer")
     )
@@ -31,6 +31,9 @@ def test_search_training_and_page(tmp_path) -> None:
     assert part["setting"]["inner_steps"] == search["best"]["inner_steps"]
     assert (part["setting"]["meta_steps"], part["setting"]["shots"]) == (4, 10)
     assert (longer["setting"]["meta_steps"], longer["setting"]["shots"]) == (8, 10)
+    clipped = json.loads((results / "clipped" / f"{name}.json").read_text())
+    assert (clipped["setting"]["meta_steps"], clipped["setting"]["clip_norm"]) == (8, 10.0)
+    assert "clip_norm" not in longer["setting"]
     assert (part["method"]["sides"], part["method"]["rates"]) == (2, "weight")
     assert part["settings"] == {"seeds": 2, "meta_steps": 4, "tasks": 6}
     score = part["scores"]["5 shots, 10 steps"]
@@ -45,7 +48,8 @@ def test_search_training_and_page(tmp_path) -> None:
     seeds = part["scores"][f"10 shots, {best(part, 10)[1]} steps"]["seeds"]
     half = 12.706205 * np.std(seeds, ddof=1) / np.sqrt(2)  # Student's t of two values
     assert f"| ± {half:.3f} |" in text
-    assert text.count("| t_net, two-sided + weight rates |") == 9  # of two protocols four each, and of the search
+    assert text.count("| t_net, two-sided + weight rates |") == 13  # of three protocols four each, and of the search
+    assert text.count("Mean of 2 seeds.") == 3
     assert (tmp_path / "docs" / "figures" / "methods-on-sine.png").read_bytes().startswith(b"\x89PNG")
 
 
