@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.resumable import check, make_parts, parts_done, read_part
+from experiments.resumable import Part, check, make_parts, parts_done, read_part
 from experiments.scores import summarise
 from experiments.sine import LEAST, SHOTS
 from mtnets import METHODS, Implicit, Learner, Method, Model, evaluate, meta_train, models, tasks
@@ -23,9 +23,10 @@ from mtnets.inner import method_to_json
 PLAIN = models.mlp(1, 40, 40, 1)
 STEPS = (1, 5, 10)  # after which scores are kept
 RATES = (0.003, 0.01, 0.03, 0.1)
+BEYOND = {0.003: (0.0003, 0.001), 0.1: (0.3, 1.0)}  # tried too where the best of RATES is the least or the largest
 CLIP = 10.0  # norm of a task's gradient
 SEARCH_SEED, SEARCH_TASKS = 1, 1000  # of validation tasks
-SEARCH = "search"  # its folder; those of trainings have the names of protocols
+SEARCH, WIDER = "search", "wider"  # folders of the searches; those of trainings have the names of protocols
 TWO_SIDED: Mapping[str, Any] = {"sides": 2, "rates": "weight"}
 
 
@@ -120,7 +121,7 @@ class MethodsOnSine:
       meta_steps: length of each training.
       tasks: test tasks for each number of shots, the same for all.
       runs: folder for run folders, in which trainings go on where they were stopped; those of the search begin anew.
-      out: folder for the search and for each protocol, with one JSON per variant.
+      out: folder for both searches and for each protocol, with one JSON per variant.
     """
 
     variants: tuple[str, ...] = tuple(VARIANTS)
@@ -138,44 +139,60 @@ class MethodsOnSine:
         settings: dict[str, Any] = {"search_steps": self.search_steps}
         make_parts("methods-on-sine", self._folder(SEARCH), self.variants, self.search, settings=settings)
         # another process may still be searching for the settings of some
-        searched = [name for name in self.variants if self._searched(name).exists()]
+        ready = [name for name in self.variants if self._part(SEARCH, name).exists()]
+        at_edge = [name for name in ready if read_part(self._part(SEARCH, name))["best"]["inner_lr"] in BEYOND]
+        make_parts("methods-on-sine", self._folder(WIDER), at_edge, self.search_wider)
+        ready = [name for name in ready if name not in at_edge or self._part(WIDER, name).exists()]
         settings = {"seeds": self.seeds, "meta_steps": self.meta_steps, "tasks": self.tasks}
         for protocol in self.protocols:
             make_parts(
                 "methods-on-sine",
                 self._folder(protocol),
-                searched,
+                ready,
                 lambda name, protocol=protocol: self.train(name, protocol),
                 settings=settings,
+                enough=self._is_at_best,
             )
 
     def done(self) -> dict[str, bool]:
         """Whether each part is there."""
-        kinds = (SEARCH, *self.protocols)
-        done = {kind: parts_done(self._folder(kind), self.variants) for kind in kinds}
+        done = {SEARCH: parts_done(self._folder(SEARCH), self.variants)}
+        for protocol in self.protocols:
+            done[protocol] = parts_done(self._folder(protocol), self.variants, self._is_at_best)
         return {f"{kind}/{name}": there for kind, parts in done.items() for name, there in parts.items()}
 
     def _folder(self, kind: str) -> Path:
         return Path(self.out) / kind
 
-    def _searched(self, name: str) -> Path:
-        return self._folder(SEARCH) / f"{name}.json"
+    def _part(self, kind: str, name: str) -> Path:
+        return self._folder(kind) / f"{name}.json"
+
+    def best(self, name: str) -> dict[str, Any]:
+        """The setting of a variant that did best in its searches."""
+        paths = [self._part(kind, name) for kind in (SEARCH, WIDER)]
+        return best_of([row for path in paths if path.exists() for row in read_part(path)["tried"]])
+
+    def _is_at_best(self, name: str, part: Part) -> bool:
+        """Whether a training has the setting that did best; a wider search may have found another one since."""
+        if not self._part(SEARCH, name).exists():
+            return False
+        best, setting = self.best(name), part["setting"]
+        return all(setting[option] == best[option] for option in ("inner_steps", "inner_lr"))
 
     def search(self, name: str) -> dict[str, Any]:
         """Loss on validation tasks for each number of inner steps and α, with one seed."""
-        validation, rows = tasks.sinusoid().validation, []
-        for inner_steps in (1, 5):
-            training = recipe(method_of(name), inner_steps, self.search_steps)
-            for learner in train(name, RATES, [0], validate_every=0, **training):
-                scores = evaluate(learner, validation, SEARCH_TASKS, inner_steps=max(STEPS), seed=SEARCH_SEED).mean
-                losses = {str(step): float(scores[step]) for step in STEPS}
-                rows.append({"inner_steps": inner_steps, "inner_lr": learner.inner_lr, "validation": losses})
-        best = min(rows, key=lambda row: np.nan_to_num(list(row["validation"].values()), nan=np.inf).min())
-        return {"title": VARIANTS[name].title, "tried": rows, "best": best, "meta_steps": self.search_steps, "seed": 0}
+        rows = [row for inner_steps in (1, 5) for row in tried(name, inner_steps, RATES, self.search_steps)]
+        return searched(name, rows, self.search_steps)
+
+    def search_wider(self, name: str) -> dict[str, Any]:
+        """The same beyond the edge at which the best α was, with its number of inner steps and as many meta-steps."""
+        first = read_part(self._part(SEARCH, name))
+        best, meta_steps = first["best"], first["meta_steps"]
+        return searched(name, tried(name, best["inner_steps"], BEYOND[best["inner_lr"]], meta_steps), meta_steps)
 
     def train(self, name: str, protocol: str) -> dict[str, Any]:
         """All seeds of one variant at its best setting, tested on tasks that are the same for all."""
-        best, (_, shots, times, settings) = read_part(self._searched(name))["best"], PROTOCOLS[protocol]
+        best, (_, shots, times, settings) = self.best(name), PROTOCOLS[protocol]
         training = {**recipe(method_of(name), best["inner_steps"], times * self.meta_steps), **settings}
         seeds, folder = list(range(self.seeds)), Path(self.runs, protocol, name)
         in_folder = {"out": folder, "resume": True, "report": False, "test_tasks": 1}  # scored once, on more
@@ -200,6 +217,31 @@ class MethodsOnSine:
                 row = {name: summary[kind][step] for name, kind in names.items()}
                 scores[f"{shots} shots, {step} steps"] = row
         return scores
+
+
+def tried(name: str, inner_steps: int, inner_lrs: Sequence[float], meta_steps: int) -> list[dict[str, Any]]:
+    """Loss on validation tasks after a short training, for each α."""
+    validation, rows = tasks.sinusoid().validation, []
+    for learner in train(name, inner_lrs, [0], validate_every=0, **recipe(method_of(name), inner_steps, meta_steps)):
+        scores = evaluate(learner, validation, SEARCH_TASKS, inner_steps=max(STEPS), seed=SEARCH_SEED).mean
+        losses = {str(step): float(scores[step]) for step in STEPS}
+        rows.append({"inner_steps": inner_steps, "inner_lr": learner.inner_lr, "validation": losses})
+    return rows
+
+
+def searched(name: str, rows: list[dict[str, Any]], meta_steps: int) -> dict[str, Any]:
+    """What is kept of a search."""
+    return {"title": VARIANTS[name].title, "tried": rows, "best": best_of(rows), "meta_steps": meta_steps, "seed": 0}
+
+
+def best_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row with the least loss after 1, 5 or 10 inner steps. One that is not finite is the worst."""
+
+    def least(row: dict[str, Any]) -> float:
+        losses = np.array(list(row["validation"].values()), np.float64)  # None, in a part that was read, is NaN
+        return np.nan_to_num(losses, nan=np.inf).min()
+
+    return min(rows, key=least)
 
 
 def method_of(name: str) -> Method:

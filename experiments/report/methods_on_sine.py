@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.methods_on_sine import PROTOCOLS, RATES, SEARCH, STEPS, VARIANTS
+from experiments.methods_on_sine import BEYOND, PROTOCOLS, RATES, SEARCH, STEPS, VARIANTS, WIDER, best_of
 from experiments.report.drawing import figure, save
 from experiments.report.sine_stability import section as stability
 from experiments.report.tables import Parts, head, notes, row
@@ -46,6 +46,7 @@ search (below).
 def page(results: Path, figures: Path) -> str | None:
     """The page, or None if there are no results."""
     trained = {protocol: _ordered(read_parts(results / protocol)) for protocol in PROTOCOLS}
+    searches, wider = (_ordered(read_parts(results / kind)) for kind in (SEARCH, WIDER))
     if not trained["recipe"]:
         return None
     lines = [HEAD.strip(), *notes(results), ""]
@@ -69,7 +70,7 @@ def page(results: Path, figures: Path) -> str | None:
             lines += ["", f"After each number of inner steps, {title[0].lower() + title[1:]}:"]
             lines += _by_steps(trained[protocol])
     lines += stability(results.parent / "sine-stability")
-    return "\n".join([*lines, *_search(_ordered(read_parts(results / SEARCH)))]) + "\n"
+    return "\n".join([*lines, *_search(searches, wider)]) + "\n"
 
 
 def _ordered(parts: Parts) -> list[Part]:
@@ -83,7 +84,7 @@ def _seeds(parts: Sequence[Part]) -> list[str]:
     return ["", f"Mean of {' or '.join(map(str, counts))} seeds."] if counts else []
 
 
-def _table(parts: Sequence[Part], *, published: bool) -> list[str]:
+def _table(parts: Sequence[Part], wider: Sequence[Part], *, published: bool) -> list[str]:
     """One row per method, at the number of inner steps that is best for it at 10 shots."""
     heads = ("method", "inner steps, α", "numbers", "5 shots", "10 shots", "20 shots", "± seeds", "best after")
     lines = head(*heads, "diverged", "seconds")
@@ -106,7 +107,9 @@ def _table(parts: Sequence[Part], *, published: bool) -> list[str]:
         for name, losses in PUBLISHED.items():
             cells = " | ".join(f"{loss:.2f}" for loss in losses)
             lines.append(f"| *{name}, published* | | | {cells} | | | | |")
-    edge = ", ".join(f"{part['title']} ({part['setting']['inner_lr']:g})" for part in parts if _at_edge(part))
+    beyond = {part["title"]: [row["inner_lr"] for row in part["tried"]] for part in wider}
+    at_edge = [part for part in parts if _at_edge(part, beyond.get(part["title"], []))]
+    edge = ", ".join(f"{part['title']} ({part['setting']['inner_lr']:g})" for part in at_edge)
     if edge:
         lines += [
             "",
@@ -115,9 +118,9 @@ def _table(parts: Sequence[Part], *, published: bool) -> list[str]:
     return lines
 
 
-def _at_edge(part: Part) -> bool:
-    """Whether α is the least or the largest that was searched."""
-    return part["setting"]["inner_lr"] in (min(RATES), max(RATES))
+def _at_edge(part: Part, beyond: Sequence[float]) -> bool:
+    """Whether α is the least or the largest that was searched, of the usual ones and those beyond."""
+    return part["setting"]["inner_lr"] in (min(*RATES, *beyond), max(*RATES, *beyond))
 
 
 def _over_seeds(score: dict[str, Any]) -> str:
@@ -139,21 +142,35 @@ def _by_steps(parts: Sequence[Part]) -> list[str]:
     return lines
 
 
-def _search(parts: Sequence[Part]) -> list[str]:
+def _search(searches: Sequence[Part], wider: Sequence[Part]) -> list[str]:
     lines = ["", "## The search", ""]
     lines += ["Loss on 1000 validation tasks at 10 shots, the best of 1, 5 and 10 inner steps, after a short"]
     lines += ["training of one seed by the recipe; in bold what was chosen.", ""]
     columns = [(inner_steps, rate) for inner_steps in (1, 5) for rate in RATES]
     heads = [f"{n} step{'s' * (n > 1)}, α {rate:g}" for n, rate in columns]
     lines += head("method", "meta-steps", *heads)
-    for part in parts:
-        cells = []
-        for tried in part["tried"]:
-            losses = [loss for loss in tried["validation"].values() if loss is not None]
-            text = f"{min(losses):.2f}" if losses else "diverged"
-            cells.append(f"**{text}**" if tried == part["best"] else text)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for part in (*searches, *wider):
+        rows.setdefault(part["title"], []).extend(part["tried"])
+    for part in searches:
+        cells = [_tried(each, best_of(rows[part["title"]])) for each in part["tried"]]
         lines.append(row(part["title"], f"{part['meta_steps']:,}", *cells))
+    if wider:
+        rates = sorted(rate for beyond in BEYOND.values() for rate in beyond)
+        lines += ["", "Beyond the edge at which the best of these was, with as many inner steps and meta-steps:", ""]
+        lines += head("method", *(f"α {rate:g}" for rate in rates))
+        for part in wider:
+            best_row = best_of(rows[part["title"]])
+            cells = {each["inner_lr"]: _tried(each, best_row) for each in part["tried"]}
+            lines.append(row(part["title"], *(cells.get(rate, "–") for rate in rates)))
     return lines
+
+
+def _tried(tried: dict[str, Any], chosen: dict[str, Any]) -> str:
+    """The least loss of a setting; in bold if it was chosen."""
+    losses = [loss for loss in tried["validation"].values() if loss is not None]
+    text = f"{min(losses):.2f}" if losses else "diverged"
+    return f"**{text}**" if tried == chosen else text
 
 
 def _score(part: Part, shots: int, step: int) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Every method on sine, in small: settings come from the search, and the page shows them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments import methods_on_sine
 from experiments.methods_on_sine import VARIANTS, MethodsOnSine, method_of
 from experiments.report import Report
 from experiments.report.methods_on_sine import _table, best, cell
@@ -27,8 +29,8 @@ def test_search_training_and_page(tmp_path) -> None:
     assert len(search["tried"]) == 8
     least = min(min(row["validation"].values()) for row in search["tried"])
     assert min(search["best"]["validation"].values()) == least
-    assert part["setting"]["inner_lr"] == search["best"]["inner_lr"]
-    assert part["setting"]["inner_steps"] == search["best"]["inner_steps"]
+    chosen = MethodsOnSine(out=str(results)).best(name)  # of a wider search too, if the best was at the edge
+    assert (part["setting"]["inner_steps"], part["setting"]["inner_lr"]) == (chosen["inner_steps"], chosen["inner_lr"])
     assert (part["setting"]["meta_steps"], part["setting"]["shots"]) == (4, 10)
     assert (longer["setting"]["meta_steps"], longer["setting"]["shots"]) == (8, 10)
     clipped = json.loads((results / "clipped" / f"{name}.json").read_text())
@@ -69,10 +71,48 @@ def test_rates_at_the_edge_of_the_search_are_named() -> None:
         }
         for title, inner_lr in (("a", 0.003), ("b", 0.01), ("c", 0.1))
     ]  # fmt: skip
-    *rows, last = _table(parts, published=False)
+    *rows, last = _table(parts, [], published=False)
     assert last.endswith("a better one may lie beyond: a (0.003), c (0.1).")
     assert "| 0.500 ± 0.100 | – | 1 |" in rows[2]
-    assert _table(parts[1:2], published=False)[-1].startswith("| b |")
+    assert _table(parts[1:2], [], published=False)[-1].startswith("| b |")
+    wider = [{"title": "a", "tried": [{"inner_lr": 0.001}]}, {"title": "c", "tried": [{"inner_lr": 0.03}]}]
+    assert _table(parts, wider, published=False)[-1].endswith("a better one may lie beyond: c (0.1).")
+
+
+def test_a_search_is_wider_where_the_best_rate_is_at_the_edge(tmp_path, monkeypatch) -> None:
+    """What it finds is what is trained, and a training with another setting is made anew."""
+
+    def losses(name: str, inner_steps: int, inner_lrs: Sequence[float], meta_steps: int) -> list[dict[str, Any]]:
+        assert meta_steps == 7
+        return [
+            {"inner_steps": inner_steps, "inner_lr": rate, "validation": {"1": rate + 1 / inner_steps, "5": None}}
+            for rate in inner_lrs
+        ]
+
+    trained: list[tuple[int, float]] = []
+
+    def train(self: MethodsOnSine, name: str, protocol: str) -> dict[str, Any]:
+        best = self.best(name)
+        trained.append((best["inner_steps"], best["inner_lr"]))
+        return {"setting": {"inner_steps": best["inner_steps"], "inner_lr": best["inner_lr"]}}
+
+    monkeypatch.setattr(methods_on_sine, "tried", losses)
+    monkeypatch.setattr(MethodsOnSine, "train", train)
+    experiment = MethodsOnSine(("gap",), search_steps=7, out=str(tmp_path))
+    experiment()
+    assert [row["inner_lr"] for row in json.loads((tmp_path / "wider" / "gap.json").read_text())["tried"]] == [
+        0.0003,
+        0.001,
+    ]
+    assert trained == [(5, 0.0003)]
+    experiment()
+    assert trained == [(5, 0.0003)]
+    assert all(experiment.done().values())
+    path = tmp_path / "recipe" / "gap.json"
+    path.write_text(json.dumps({"command": "", "setting": {"inner_steps": 5, "inner_lr": 0.003}}))
+    assert not experiment.done()["recipe/gap"]
+    experiment()
+    assert trained == [(5, 0.0003)] * 2
 
 
 def test_cells() -> None:
