@@ -6,7 +6,7 @@ from statistics import fmean
 
 import numpy as np
 
-from experiments.methods_on_images import DATA, SEARCH, VARIANTS, MethodsOnImages
+from experiments.methods_on_images import BASELINE, DATA, SEARCH, VARIANTS, MethodsOnImages
 from experiments.report.tables import Parts, head, notes, row
 from experiments.resumable import Part, command, read_parts
 from experiments.scores import interval95
@@ -20,7 +20,11 @@ best on validation classes after a short training. *Equal meta-steps* and *equal
 the time that MAML takes for its own, by the seconds per meta-step of that search) are separate trainings. Seconds per
 meta-step are those of the machine that the JSONs name.
 """
-TITLES = {"omniglot-20way": "Omniglot, 20 ways", "cifar-fs-5way": "CIFAR-FS, 5 ways"}
+TITLES = {
+    "omniglot-20way": "Omniglot, 20 ways",
+    "omniglot-5way": "Omniglot, 5 ways",
+    "cifar-fs-5way": "CIFAR-FS, 5 ways",
+}
 COMPARED = {"steps": "equal meta-steps", "seconds": "equal seconds"}
 
 
@@ -31,13 +35,21 @@ def page(results: Path) -> str | None:
         for kind, compared in COMPARED.items():
             parts = read_parts(results / data / kind)
             if parts:
-                lines += ["", f"## {TITLES[data]}: {compared}", "", *_table(data, parts)]
+                lines += ["", f"## {TITLES[data]}: {compared}", "", _budget(kind, parts), "", *_table(data, parts)]
                 missing = sorted(set(VARIANTS) - {_variant(name) for name in parts})
                 lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
     if not lines:
         return None
     about = f"`{command(MethodsOnImages.name)}`; numbers are in `results/methods-on-images`, searches in `{SEARCH}`."
     return "\n".join([HEAD.strip(), *notes(results), "", about, *lines]) + "\n"
+
+
+def _budget(kind: str, parts: Parts) -> str:
+    """For how long the trainings were, which need not be until nothing more is learned."""
+    settings = next(iter(parts.values()))["settings"]
+    steps, search = f"{settings['meta_steps']:,}", f"{settings['search_steps']:,}"
+    length = f"{steps} meta-steps" if kind == "steps" else f"the seconds of {steps} meta-steps of {BASELINE}"
+    return f"After {length}, with the α of a search of {search} meta-steps; scores are of that length, not of the end."
 
 
 def _table(data: str, parts: Parts) -> list[str]:

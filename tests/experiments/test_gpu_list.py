@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from experiments import methods_on_images
 from experiments.gpu import Gpu, Job, run, state, stopped_after
 from experiments.images import Fc100
 from experiments.methods_on_images import DATA, VARIANTS, MethodsOnImages, method_of
@@ -105,6 +106,8 @@ def test_equal_seconds_are_those_of_maml(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_methods_on_images_in_small(root, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(methods_on_images, "SEARCH_TASKS", 4)
+    monkeypatch.setattr(methods_on_images, "VALIDATION_TASKS", 2)
     monkeypatch.setitem(DATA, "cifar-fs-5way", DATA["cifar-fs-5way"]._replace(inner_steps=1, rates=(0.05, 0.2)))
     MethodsOnImages(
         ("maml", "maml-metal"), ("cifar-fs-5way",), seeds=1, search_steps=2, meta_steps=3, tasks=4, devices=1,
@@ -134,9 +137,11 @@ def test_the_page_on_methods_on_images(tmp_path) -> None:
             part = {
                 "command": "", "inner_steps": 5, "inner_lr": 0.05 if name == "maml" else 0.5, "meta_steps": 10_000,
                 "seconds_per_meta_step": 0.25, "test": {"inner_steps": [{"mean": 0.2}] * 5 + [{"mean": mean}]},
+                "settings": {"meta_steps": 10_000, "search_steps": 1000},
             }  # fmt: skip
             (folder / f"{name}-seed{seed}.json").write_text(json.dumps(part))
     text = page(tmp_path) or ""
+    assert "\nAfter 10,000 meta-steps, with the α of a search of 1,000 meta-steps; scores are of that length" in text
     half = 12.706205 * 10 / 2  # Student's t of two values that are 10 apart
     rows = [line for line in text.splitlines() if line.startswith("|")][2:]
     assert rows[0] == f"| t_net | 55.0 ± {half:.1f} | 2 | 0.5* | 10,000 | 0.250 |"
