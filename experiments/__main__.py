@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import tyro
 
+from experiments.augmentation import Augmentation
 from experiments.battery.experiment import Battery
 from experiments.complexity import Complexity
 from experiments.gpu import Gpu
@@ -42,6 +43,7 @@ EXPERIMENTS: dict[str, Callable[..., Callable[[], None]]] = {
     "sine-stability": SineStability,
     "methods-on-images": MethodsOnImages,
     "image-recipes": ImageRecipes,
+    "augmentation": Augmentation,
     "tabular": Tabular,
     "intervals": Intervals,
     "battery": Battery,

@@ -49,24 +49,14 @@ def page(results: Path, figures: Path) -> str | None:
     searches, wider = (_ordered(read_parts(results / kind)) for kind in (SEARCH, WIDER))
     if not trained["recipe"]:
         return None
+    protocols = "`--protocols longer`, `--protocols 20-shots` and `--protocols clipped --seeds 10`"
     lines = [HEAD.strip(), *notes(results), ""]
-    lines += [
-        f"`{command('methods-on-sine')}`, with `--protocols longer`, `--protocols 20-shots` and `--protocols clipped"
-    ]
-    lines += [
-        "--seeds 10`; numbers are in `results/methods-on-sine`.",
-        "",
-        draw(trained["recipe"], figures / "methods-on-sine.png"),
-    ]
+    lines += [f"`{command('methods-on-sine')}`, with {protocols};", "numbers are in `results/methods-on-sine`.", ""]
+    lines += [draw(trained["recipe"], figures / "methods-on-sine.png")]
     for protocol, (title, *_) in PROTOCOLS.items():
         if trained[protocol]:
-            lines += [
-                "",
-                f"## {title}",
-                *_seeds(trained[protocol]),
-                "",
-                *_table(trained[protocol], published=protocol == "recipe"),
-            ]
+            table = _table(trained[protocol], wider, published=protocol == "recipe")
+            lines += ["", f"## {title}", *_seeds(trained[protocol]), "", *table]
             lines += ["", f"After each number of inner steps, {title[0].lower() + title[1:]}:"]
             lines += _by_steps(trained[protocol])
     lines += stability(results.parent / "sine-stability")
