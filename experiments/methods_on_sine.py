@@ -138,11 +138,10 @@ class MethodsOnSine:
         check(self, LEAST | {"search_steps": 1}, {"variants": VARIANTS, "protocols": PROTOCOLS})
         settings: dict[str, Any] = {"search_steps": self.search_steps}
         make_parts("methods-on-sine", self._folder(SEARCH), self.variants, self.search, settings=settings)
+        make_parts("methods-on-sine", self._folder(WIDER), self._at_edge(), self.search_wider)
         # another process may still be searching for the settings of some
-        ready = [name for name in self.variants if self._part(SEARCH, name).exists()]
-        at_edge = [name for name in ready if read_part(self._part(SEARCH, name))["best"]["inner_lr"] in BEYOND]
-        make_parts("methods-on-sine", self._folder(WIDER), at_edge, self.search_wider)
-        ready = [name for name in ready if name not in at_edge or self._part(WIDER, name).exists()]
+        missing = [name for name in self._at_edge() if not self._part(WIDER, name).exists()]
+        ready = [name for name in self._searched() if name not in missing]
         settings = {"seeds": self.seeds, "meta_steps": self.meta_steps, "tasks": self.tasks}
         for protocol in self.protocols:
             make_parts(
@@ -157,6 +156,7 @@ class MethodsOnSine:
     def done(self) -> dict[str, bool]:
         """Whether each part is there."""
         done = {SEARCH: parts_done(self._folder(SEARCH), self.variants)}
+        done[WIDER] = parts_done(self._folder(WIDER), self._at_edge())
         for protocol in self.protocols:
             done[protocol] = parts_done(self._folder(protocol), self.variants, self._is_at_best)
         return {f"{kind}/{name}": there for kind, parts in done.items() for name, there in parts.items()}
@@ -166,6 +166,14 @@ class MethodsOnSine:
 
     def _part(self, kind: str, name: str) -> Path:
         return self._folder(kind) / f"{name}.json"
+
+    def _searched(self) -> list[str]:
+        """The variants whose search is there."""
+        return [name for name in self.variants if self._part(SEARCH, name).exists()]
+
+    def _at_edge(self) -> list[str]:
+        """Those whose best α is the least or the largest of it."""
+        return [name for name in self._searched() if read_part(self._part(SEARCH, name))["best"]["inner_lr"] in BEYOND]
 
     def best(self, name: str) -> dict[str, Any]:
         """The setting of a variant that did best in its searches."""

@@ -107,7 +107,7 @@ def test_a_search_is_wider_where_the_best_rate_is_at_the_edge(tmp_path, monkeypa
     assert trained == [(5, 0.0003)]
     experiment()
     assert trained == [(5, 0.0003)]
-    assert all(experiment.done().values())
+    assert list(experiment.done().items()) == [("search/gap", True), ("wider/gap", True), ("recipe/gap", True)]
     path = tmp_path / "recipe" / "gap.json"
     path.write_text(json.dumps({"command": "", "setting": {"inner_steps": 5, "inner_lr": 0.003}}))
     assert not experiment.done()["recipe/gap"]
