@@ -1,6 +1,6 @@
 """The page on every method on sine, methods-on-sine.md."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,17 @@ def page(results: Path, figures: Path) -> str | None:
     searches, wider = (_ordered(read_parts(results / kind)) for kind in (SEARCH, WIDER))
     if not trained["recipe"]:
         return None
-    protocols = "`--protocols longer`, `--protocols 20-shots` and `--protocols clipped --seeds 10`"
+    protocols = "`--protocols longer`, `--protocols 20-shots` and `--protocols clipped"
     lines = [HEAD.strip(), *notes(results), ""]
-    lines += [f"`{command('methods-on-sine')}`, with {protocols};", "numbers are in `results/methods-on-sine`.", ""]
+    lines += [
+        f"`{command('methods-on-sine')}`, with {protocols}",
+        "--seeds 10`; numbers are in `results/methods-on-sine`.",
+        "",
+    ]
     lines += [draw(trained["recipe"], figures / "methods-on-sine.png")]
     for protocol, (title, *_) in PROTOCOLS.items():
         if trained[protocol]:
-            table = _table(trained[protocol], wider, published=protocol == "recipe")
+            table = _table(trained[protocol], _all_tried(searches, wider), published=protocol == "recipe")
             lines += ["", f"## {title}", *_seeds(trained[protocol]), "", *table]
             lines += ["", f"After each number of inner steps, {title[0].lower() + title[1:]}:"]
             lines += _by_steps(trained[protocol])
@@ -74,7 +78,15 @@ def _seeds(parts: Sequence[Part]) -> list[str]:
     return ["", f"Mean of {' or '.join(map(str, counts))} seeds."] if counts else []
 
 
-def _table(parts: Sequence[Part], wider: Sequence[Part], *, published: bool) -> list[str]:
+def _all_tried(searches: Sequence[Part], wider: Sequence[Part]) -> dict[str, list[dict[str, Any]]]:
+    """The settings that were tried, by the titles of methods."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for part in (*searches, *wider):
+        rows.setdefault(part["title"], []).extend(part["tried"])
+    return rows
+
+
+def _table(parts: Sequence[Part], tried: Mapping[str, Sequence[dict[str, Any]]], *, published: bool) -> list[str]:
     """One row per method, at the number of inner steps that is best for it at 10 shots."""
     heads = ("method", "inner steps, α", "numbers", "5 shots", "10 shots", "20 shots", "± seeds", "best after")
     lines = head(*heads, "diverged", "seconds")
@@ -97,20 +109,32 @@ def _table(parts: Sequence[Part], wider: Sequence[Part], *, published: bool) -> 
         for name, losses in PUBLISHED.items():
             cells = " | ".join(f"{loss:.2f}" for loss in losses)
             lines.append(f"| *{name}, published* | | | {cells} | | | | |")
-    beyond = {part["title"]: [row["inner_lr"] for row in part["tried"]] for part in wider}
-    at_edge = [part for part in parts if _at_edge(part, beyond.get(part["title"], []))]
-    edge = ", ".join(f"{part['title']} ({part['setting']['inner_lr']:g})" for part in at_edge)
+    edge = _named(part for part in parts if _at_edge(part, tried.get(part["title"], [])))
     if edge:
         lines += [
             "",
             f"Their α is at the edge of those that were searched, so that a better one may lie beyond: {edge}.",
         ]
+    behind = _named(part for part in parts if not _at_best(part, tried.get(part["title"], [])))
+    if behind:
+        lines += ["", f"A wider search has found a better α since, with which they are not trained yet: {behind}."]
     return lines
 
 
-def _at_edge(part: Part, beyond: Sequence[float]) -> bool:
-    """Whether α is the least or the largest that was searched, of the usual ones and those beyond."""
-    return part["setting"]["inner_lr"] in (min(*RATES, *beyond), max(*RATES, *beyond))
+def _named(parts: Iterable[Part]) -> str:
+    """Their titles and rates."""
+    return ", ".join(f"{part['title']} ({part['setting']['inner_lr']:g})" for part in parts)
+
+
+def _at_edge(part: Part, tried: Sequence[dict[str, Any]]) -> bool:
+    """Whether α is the least or the largest of those that were searched."""
+    rates = [*RATES, *(row["inner_lr"] for row in tried)]
+    return part["setting"]["inner_lr"] in (min(rates), max(rates))
+
+
+def _at_best(part: Part, tried: Sequence[dict[str, Any]]) -> bool:
+    """Whether α is that which did best in the searches."""
+    return not tried or part["setting"]["inner_lr"] == best_of(tried)["inner_lr"]
 
 
 def _over_seeds(score: dict[str, Any]) -> str:
@@ -139,9 +163,7 @@ def _search(searches: Sequence[Part], wider: Sequence[Part]) -> list[str]:
     columns = [(inner_steps, rate) for inner_steps in (1, 5) for rate in RATES]
     heads = [f"{n} step{'s' * (n > 1)}, α {rate:g}" for n, rate in columns]
     lines += head("method", "meta-steps", *heads)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for part in (*searches, *wider):
-        rows.setdefault(part["title"], []).extend(part["tried"])
+    rows = _all_tried(searches, wider)
     for part in searches:
         cells = [_tried(each, best_of(rows[part["title"]])) for each in part["tried"]]
         lines.append(row(part["title"], f"{part['meta_steps']:,}", *cells))

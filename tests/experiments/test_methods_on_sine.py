@@ -71,12 +71,17 @@ def test_rates_at_the_edge_of_the_search_are_named() -> None:
         }
         for title, inner_lr in (("a", 0.003), ("b", 0.01), ("c", 0.1))
     ]  # fmt: skip
-    *rows, last = _table(parts, [], published=False)
+    *rows, last = _table(parts, {}, published=False)
     assert last.endswith("a better one may lie beyond: a (0.003), c (0.1).")
     assert "| 0.500 ± 0.100 | – | 1 |" in rows[2]
-    assert _table(parts[1:2], [], published=False)[-1].startswith("| b |")
-    wider = [{"title": "a", "tried": [{"inner_lr": 0.001}]}, {"title": "c", "tried": [{"inner_lr": 0.03}]}]
-    assert _table(parts, wider, published=False)[-1].endswith("a better one may lie beyond: c (0.1).")
+    assert _table(parts[1:2], {}, published=False)[-1].startswith("| b |")
+
+    def tried(losses: dict[float, float]) -> list[dict[str, Any]]:
+        return [{"inner_lr": rate, "validation": {"5": loss}} for rate, loss in losses.items()]
+
+    wider = {"a": tried({0.003: 0.5, 0.001: 0.6}), "c": tried({0.1: 0.5, 0.3: 0.2})}
+    assert _table(parts, wider, published=False)[-1].endswith("they are not trained yet: c (0.1).")
+    assert "edge" not in "\n".join(_table(parts, wider, published=False))
 
 
 def test_a_search_is_wider_where_the_best_rate_is_at_the_edge(tmp_path, monkeypatch) -> None:
