@@ -82,6 +82,16 @@ def test_what_may_be_meant_is_not_refused(args: list[str], taken: Path, monkeypa
     early.check_early("sweep", ["sinusoid", "--out", "runs/sinusoid-mt-net"])
 
 
+@pytest.mark.parametrize("path", ["~no-such-user/images", 5000 * "a", "a\0b"])
+def test_places_that_the_system_cannot_tell_of_are_left_to_later(path: str) -> None:
+    early.check_early("train", ["sinusoid", "--out", path])
+    early.check_early("new", ["sinusoid", "--out", path])
+
+
+def test_names_of_the_users_own_are_left_to_later() -> None:
+    early.check_early("train", ["mine", "--method", "my-method"])  # JAX is there
+
+
 def test_where_data_of_omniglot_come_from(capsys: pytest.CaptureFixture) -> None:
     assert main(["train", "omniglot", "--root=/no/where"]) == 1
     assert "does not exist; fetch the data with `mtnets data omniglot --root /no/where`, or" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 All of it is checked again later; here it is read from the arguments as they stand.
 """
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -41,20 +42,26 @@ def check_early(command: str, args: Sequence[str]) -> None:
     """
     if {"-h", "--help", "--help-all"} & set(args):
         return
-    if not args or args[0] not in FAMILIES:
-        raise no_family(command, args, FAMILIES)
-    family, others = args[0], args[1:]
-    for kind, known in KINDS.items():
-        value, _ = taken(others, kind)
-        for name in [value] if value else values_of(others, f"{kind}s"):
-            if name.replace("_", "-") not in known:
-                raise no_name(kind, name, known)
+    if "jax" not in sys.modules:  # else nothing is saved, and there may be families and methods of the user's own
+        _check_names(command, args)
+    family, others = next(iter(args), ""), args[1:]
     _check_data(family, others)
     out, _ = taken(others, "out")
-    if command == "new" and out and Path(out).exists():
+    if command == "new" and out and _is_there(out, otherwise=False):
         raise Refusal(f"{out} is there already; remove it, or name another file.")
     if command == "train":
         _check_free(family, out, others)
+
+
+def _check_names(command: str, args: Sequence[str]) -> None:
+    """Raises UsageError for a name that does not exist."""
+    if not args or args[0] not in FAMILIES:
+        raise no_family(command, args, FAMILIES)
+    for kind, known in KINDS.items():
+        value, _ = taken(args, kind)
+        for name in [value] if value else values_of(args, f"{kind}s"):
+            if name.replace("_", "-") not in known:
+                raise no_name(kind, name, known)
 
 
 def no_family(command: str, args: Sequence[str], families: Collection[str]) -> UsageError:
@@ -71,9 +78,9 @@ def no_name(kind: str, name: str, known: Collection[str]) -> UsageError:
 def _check_data(family: str, args: Sequence[str]) -> None:
     """Raises Refusal where a folder or a file of data is named and not there."""
     root, _ = taken(args, "root")
-    if family in ROOTED and root is not None and not Path(root).expanduser().exists():
+    if family in ROOTED and root is not None and not _is_there(root):
         raise Refusal(f"{root} does not exist; {ROOTED[family].format(root)}")
-    if family == "table" and args and not args[0].startswith("-") and not Path(args[0]).expanduser().exists():
+    if family == "table" and args and not args[0].startswith("-") and not _is_there(args[0]):
         raise Refusal(f"There is no file {args[0]}; name the table: a .csv or .parquet file.")
 
 
@@ -81,13 +88,20 @@ def _check_free(family: str, out: str | None, args: Sequence[str]) -> None:
     """Raises Refusal where the folder of a run is taken, and the run is neither to go on nor to be replaced."""
     method, _ = taken(args, "method")
     flags = {arg.partition("=")[0] for arg in args}
-    # of several processes another one may have begun; a configuration may name the method
-    if flags & {"--resume", "--overwrite", "--memory", "--coordinator"} or not (
-        out or method or "--config" not in flags
-    ):
+    if flags & {"--resume", "--overwrite", "--memory", "--coordinator"}:  # of several processes another may have begun
+        return
+    if "--config" in flags and not (out or method):  # it names the method, and so the folder
         return
     folder = Path(out or f"runs/{family}-{(method or 'mt-net').replace('_', '-')}")
-    if (folder / "config.json").exists():
+    if _is_there(str(folder / "config.json"), otherwise=False):
         raise Refusal(
             f"{folder} holds a run already; go on with --resume, replace it with --overwrite, or name another folder."
         )
+
+
+def _is_there(path: str, otherwise: bool = True) -> bool:
+    """Whether there is something at a path; otherwise where the system cannot tell, which is an error later."""
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return otherwise
