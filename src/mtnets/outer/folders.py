@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtnets.errors import OptionError, RunError
+from mtnets.errors import OptionError, RunError, first_line
 from mtnets.learner.learner import Learner
 from mtnets.outer.checkpoints import KEEP
 from mtnets.outer.loop import CheckpointDue, Event, Logged, Position, Validated, as_alone, of_run
@@ -135,6 +135,20 @@ class RunFolders:
         for learner, folder in zip(learners, self.each, strict=True):
             folder.check_present()
             learner.save(folder.path)
+
+    def save_so_far(self, learners: Sequence[Learner], step: int) -> None:
+        """Writes the learner of each run beside the checkpoint of a meta-step, for use before the training has ended.
+
+        Raises:
+          RunError: if one cannot be written; the checkpoint stays.
+        """
+        try:
+            self.save(learners)
+        except OSError as error:
+            raise RunError(
+                f"The learner of meta-step {step} could not be written to {self} ({first_line(error)}); the checkpoint "
+                f"of meta-step {step} stays. Make room on the disk and go on with resume=True."
+            ) from error
 
     def finish(self, results: Sequence[RunResult]) -> list[RunResult]:
         """Writes the scores of every test task, and the result, of each run."""

@@ -364,7 +364,8 @@ def _follow(
             if folders is not None:
                 in_first(functools.partial(folders.record, event, seconds), None)
                 if isinstance(event, CheckpointDue):  # so that a training can be used before it has ended
-                    in_first(functools.partial(folders.save, learners_so_far(plan, position)), None)
+                    so_far = learners_so_far(plan, position)
+                    in_first(functools.partial(folders.save_so_far, so_far, position.step), None)
             listener.tell(lines_of(plan, event, seconds))
             if watch.callback is not None and isinstance(event, Validated):
                 watch.callback(position.step, learners_now(plan, position))
