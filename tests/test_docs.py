@@ -13,6 +13,7 @@ import importlib.util
 import io
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,14 @@ SLOW = {
     ("losses", 11),
     ("sweeps", 0),
     ("sweeps", 1),
+    ("shipping", 0),
+    ("shipping", 1),
+    ("shipping", 2),
+    ("shipping", 3),
+    ("shipping", 4),
+    ("shipping", 5),
     ("tabular", 0),
+    ("tabular", 1),
     ("tour", 1),
     ("tour", 2),
     ("tour", 3),
@@ -180,6 +188,24 @@ def test_no_block_of_python_is_missed(name: str) -> None:
 
 def test_what_pages_take_for_granted_belongs_to_a_page() -> None:
     assert {path.stem for path in (ROOT / "tests" / "docs").glob("*.py")} <= set(PAGES)
+
+
+WRITES = re.compile(r"\.(?:save|save_task|export|export_onnx)\(\"([^\"]+)|--(?:out|plot) ([\w./-]+)|out=\"([^\"]+)")
+
+
+def test_what_pages_write_dirties_no_clone() -> None:
+    """Git ignores all that README and docs/ write where they are called, but for what belongs into the repository."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone")
+    text = "\n".join(path.read_text("utf-8") for path in PAGES.values())
+    written = {"".join(match) for match in WRITES.findall(text)}
+    assert {"sine", "learner", "my.json"} <= written
+    asked = [path for path in sorted(written) if not path.startswith("results/")]
+    ignored = subprocess.run(
+        ["git", "check-ignore", *(f"{path}/" if "." not in path else path for path in asked)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    ).stdout.split()  # fmt: skip
+    assert sorted(path.rstrip("/") for path in ignored) == asked
 
 
 TEXT = "\n".join(path.read_text("utf-8") for path in PAGES.values())

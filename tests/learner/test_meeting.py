@@ -123,12 +123,28 @@ def test_images_with_channels_last_meet_a_network_with_channels_first():
         first = mtnets.meta_train(mtnets.wrap(ChannelsFirstNet, (1, 8, 8)), mtnets.maml(0.1), tasks, **settings)
     assert len({str(w.message) for w in said}) == 1
     assert "transposed to channels first" in str(said[0].message)
+    assert str(said[0].message).endswith("make them so to be sure: np.moveaxis(x, -1, 1).")
     last = mtnets.meta_train(mtnets.wrap(ChannelsLastNet, (8, 8, 1)), mtnets.maml(0.1), tasks, **settings)
     task = tasks.sample(jax.random.key(5))
     x, y, query = np.asarray(task.support.x), np.asarray(task.support.y), np.asarray(task.query.x)
     np.testing.assert_allclose(first.adapt(x, y)(query), last.adapt(x, y)(query), rtol=1e-5)
     turned = first.adapt(np.moveaxis(x, -1, 1), y)(np.moveaxis(query, -1, 1))
     np.testing.assert_array_equal(turned, first.adapt(x, y)(query))
+
+
+def test_images_that_the_library_has_read_are_transposed_without_a_word():
+    """Of raw pixels it makes channels last itself: nobody can have meant anything else."""
+    x = np.arange(12 * 64, dtype=np.uint8).reshape(12, 8, 8, 1)
+    options = {"ways": 2, "shots": 1, "queries": 1, "splits": {"train": [0, 1], "validation": [2, 3], "test": [4, 5]}}
+    tasks = mtnets.tasks.arrays(x, np.arange(12) // 2, inputs=mtnets.tasks.Images(8, 1), **options)
+    model, judges = mtnets.wrap(ChannelsFirstNet, (1, 8, 8)), criterion("cross-entropy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        turned = fitted(model, judges, tasks.train, "The tasks")
+    assert turned.sample(jax.random.key(0)).support.x.shape == (2, 1, 8, 8)
+    numbers = mtnets.tasks.arrays(x / 255, np.arange(12) // 2, **options)
+    with pytest.warns(UserWarning, match=r"np\.moveaxis"):
+        fitted(model, judges, numbers.train, "The tasks")
 
 
 class Softmax(nnx.Module):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_limits_of_the_page(option) -> None:
     assert float(row.split("|")[2].replace(" ", "")) == getattr(Limits(), name)
     assert name in {field for field in Limits.__dataclass_fields__}
     assert Serve().limits == Limits()
+
+
+def test_the_image_copies_what_there_is() -> None:
+    """And what `docker build` may see is that alone."""
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    copied = [word for line in re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.M) for word in line.split()]
+    assert copied
+    assert all((ROOT / path).exists() for path in copied)
+    seen = re.findall(r"^!(.*)", (ROOT / ".dockerignore").read_text("utf-8"), re.M)
+    assert sorted(seen) == sorted(copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for path in ("Dockerfile", "examples/space/Dockerfile"):
+        extras = re.search(r"pip install .*\[([\w,]+)\]", (ROOT / path).read_text("utf-8"))
+        assert set(extras[1].split(",")) <= project["optional-dependencies"].keys()
+    assert {project["readme"], *project["license-files"]} <= set(copied)
 
 
 def test_commands_of_the_images() -> None:

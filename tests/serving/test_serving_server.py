@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from serve_process import STOP_SECONDS, serving, stopped
+
+from mtnets.serving.access import TOKEN
 
 
 def post(address: str, body: object) -> dict:
@@ -69,6 +73,20 @@ def test_a_second_signal_ends_it_at_once() -> None:
         asking.join(STOP_SECONDS)
         assert answers == []
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.slow
+def test_the_image_asks_how_the_server_is() -> None:
+    """Its health check, with a token as in the image, while the server runs and after that."""
+    text = (Path(__file__).parents[2] / "Dockerfile").read_text("utf-8")
+    check = json.loads(re.search(r"^HEALTHCHECK.*?CMD (\[.*?\])$", text, re.M | re.S)[1])
+    with serving("sine-10shot", "--host", "0.0.0.0", **{TOKEN: "a-token-of-the-tests"}) as (process, address):
+        port = address.rstrip("/").rpartition(":")[2]
+        command = [sys.executable, *(word.replace(":8000/", f":{port}/") for word in check[1:])]
+        assert command != [sys.executable, *check[1:]]
+        assert subprocess.run(command, timeout=60, check=False).returncode == 0
+        assert stopped(process) == 0
+    assert subprocess.run(command, timeout=60, capture_output=True, check=False).returncode != 0
 
 
 @pytest.mark.slow

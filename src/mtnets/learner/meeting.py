@@ -19,7 +19,7 @@ from mtnets.networks.model import Model
 from mtnets.networks.several import is_sizes, shapes_in_words
 from mtnets.networks.weighing import weighing
 from mtnets.raw_arrays import WHOLE
-from mtnets.tasks import FAMILIES
+from mtnets.tasks import FAMILIES, Images, inputs_of
 from mtnets.tasks.sampling import ChannelsFirst, surfacing
 from mtnets.trees import replace_leaves
 
@@ -34,7 +34,8 @@ def fitted(
     Args:
       model: the network.
       criterion: what its predictions are judged by.
-      tasks: where tasks come from. Images with channels last are transposed for a network with channels first.
+      tasks: where tasks come from. Images with channels last are transposed for a network with channels first; this is
+        told of, but for images that the library has read, whose layout is its own.
       what: what to call the tasks in an error.
       any_ways: whether tasks may have more classes than the network has outputs.
 
@@ -45,10 +46,12 @@ def fitted(
     """
     task = drawn(tasks, what)
     if getattr(task.support.x, "shape", (0, 0))[1:] == model.channels_last_shape:
-        warn(
-            f"The tasks have images {list(task.support.x.shape[1:])} and the network takes {list(model.input_shape)}: "
-            "they are transposed to channels first.",
-        )
+        if not isinstance(inputs_of(tasks), Images):
+            warn(
+                f"The tasks have images {list(task.support.x.shape[1:])} and the network takes "
+                f"{list(model.input_shape)}, so that they are transposed to channels first; make them so to be sure: "
+                "np.moveaxis(x, -1, 1).",
+            )
         tasks = ChannelsFirst(tasks)
         task = drawn(tasks, what)
     _check_batch(model, criterion.inner_loss, task.support, f"{what} (support set)", any_ways)
