@@ -50,11 +50,24 @@ def network(outputs: int, inputs: int = 1) -> mtnets.Model:
         (network(1), numbers(1), "cross-entropy", r"targets \[10, 1\] of float32; labels for cross-entropy"),
         (network(5, 8), classes(5), "mse", r"targets \[5\] of int32, which look like labels.*'cross-entropy'"),
         (network(5, 4), classes(5), None, r"inputs \[8\] and the network takes \[4\]"),
+        (network(1), numbers(1), "poisson", r"have the target -\d.*poisson takes numbers from 0; .*not standardised"),
+        (network(1), numbers(1), "binary", r"have the target -\d.*binary takes numbers from 0 to 1; .*'mse'"),
     ],
 )
 def test_network_targets_and_loss_must_fit(model, tasks, loss, message):
     with pytest.raises(DataError, match=message):
         mtnets.meta_train(model, mtnets.maml(0.1), tasks, loss=loss, **SETTINGS)
+
+
+def test_counts_of_a_new_task_are_compared_too():
+    def make(rng):
+        x, y = rng.normal(size=(8, 1)), rng.poisson(3.0, (8, 1)).astype(float)
+        return (x[:4], y[:4]), (x[4:], y[4:])
+
+    tasks = mtnets.tasks.from_function(make, loss="poisson")
+    learner = mtnets.meta_train(network(1), mtnets.maml(0.1), tasks, **{**SETTINGS, "meta_steps": 0})
+    with pytest.raises(DataError, match="y has the target -1, and the loss poisson takes numbers from 0;"):
+        learner.adapt([[0.0], [1.0]], [[2.0], [-1.0]])
 
 
 def test_evaluation_compares_too():

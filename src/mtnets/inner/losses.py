@@ -1,6 +1,7 @@
 """The losses that ship. Each is a frozen dataclass: its fields are its options, its docstring the equation."""
 
 import dataclasses
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -206,6 +207,7 @@ class Poisson(Shipped):
     """`eᶠ − y f`: counts `y` whose logarithmic rate is `f`."""
 
     name: ClassVar[str] = "poisson"
+    limits: ClassVar[tuple[float, float]] = (0, math.inf)
 
     def __call__(self, prediction: Array, batch: Batch) -> Array:
         """Mean over outputs, `[examples]`, for outputs of the shape of the targets."""
@@ -309,6 +311,7 @@ class Binary(Shipped):
     """
 
     name: ClassVar[str] = "binary"
+    limits: ClassVar[tuple[float, float]] = (0, 1)
     class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -338,6 +341,7 @@ class Dice(Shipped):
     """
 
     name: ClassVar[str] = "dice"
+    limits: ClassVar[tuple[float, float]] = (0, 1)
     smooth: float = 1.0
 
     def __post_init__(self) -> None:
@@ -368,6 +372,11 @@ class _OnALoss(LearnedLoss, Shipped):
     def targets(self) -> Targets:  # type: ignore[override]
         """Those of that loss."""
         return self._base.targets
+
+    @property
+    def limits(self) -> tuple[float, float]:  # type: ignore[override]
+        """Those of that loss."""
+        return self._base.limits
 
     @property
     def outputs_per_target(self) -> int:

@@ -7,6 +7,7 @@ import abc
 import contextlib
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from mtnets.errors import OptionError
+from mtnets.errors import DataError, OptionError
 from mtnets.inner.task import Batch
 from mtnets.networks.model import Model
 from mtnets.networks.weighing import weighing
@@ -31,10 +32,12 @@ class Loss(abc.ABC):
       name: in `LOSSES`, in records and on the command line; `"custom"` for one of the user's.
       targets: what targets are: `"numbers"`, `"labels"` of classes (integers), or `"any"` arrays, which nothing but
         this loss reads.
+      limits: the least and the largest number that a target may be; beyond, the loss means nothing.
     """
 
     name: ClassVar[str] = "custom"
     targets: ClassVar[Targets] = "any"
+    limits: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     @property
     def labels(self) -> bool:
@@ -56,6 +59,17 @@ class Loss(abc.ABC):
     def outputs_per_target(self) -> int:
         """How many outputs the network must have for each number to predict."""
         return 1
+
+    def check_limits(self, y: Any, what: str) -> None:
+        """Raises DataError for targets beyond the limits; `what` has them. NaN is left to those who look for it."""
+        low, high = self.limits
+        beyond = y[(y < low) | (y > high)] if self.limits != Loss.limits else y[:0]
+        if beyond.size:
+            raise DataError(
+                f"{what} the target {beyond.flat[0]:g}, and the loss {self.name} takes numbers from {low:g}"
+                f"{f' to {high:g}' * (high < math.inf)}; give such numbers as they are, not standardised "
+                "(scale_target=False for a table), or take another loss, such as 'mse'."
+            )
 
     def shape_of_targets(self, outputs: tuple[int, ...]) -> tuple[int, ...] | None:
         """The shape that the targets of one example must have for outputs of a shape; None if any will do.

@@ -546,6 +546,8 @@ class Learner:
             targets, used = to_labels(y, inputs, count, shape, outputs, weights)
         else:
             targets = to_targets(y, inputs, count, shape, other=loss.targets == "any")
+            if loss.targets == "numbers":
+                loss.check_limits(np.asarray(targets), "y has")
         batch = Batch(examples, targets, weights, used)  # type: ignore[arg-type]
         if weights is not None:
             check_weighs(self.model, batch, "The examples")

@@ -253,6 +253,8 @@ def _check_batch(model: Model, loss: Loss, batch: Batch, what: str, any_ways: bo
             f"the loss {loss.name} needs targets {[len(y), *expected]}: give the network as many outputs, or reshape "
             "the targets."
         )
+    if loss.targets == "numbers":
+        loss.check_limits(y if batch.weights is None else y[np.asarray(batch.weights) > 0], f"{what} have")
     _check_value(model, loss, batch)
     if batch.weights is not None:
         _check_weights(batch, what)

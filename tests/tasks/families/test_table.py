@@ -93,6 +93,14 @@ def test_numbers_can_be_categories():
         assert inputs.features[:3] == names
 
 
+def test_a_target_of_counts_stays_as_it_is():
+    table = {"shop": np.repeat(np.arange(6), 20), "x": np.arange(120.0), "sold": np.tile([0.0, 3.0, 1.0, 5.0], 30)}
+    tasks = mtnets.tasks.table(table, "shop", "sold", shots=5, queries=5, scale_target=False)
+    drawn = tasks.train.sample(jax.random.key(0))
+    assert set(np.concatenate([np.ravel(batch.y) for batch in drawn]).tolist()) <= {0.0, 1.0, 3.0, 5.0}
+    np.testing.assert_array_equal(tasks.inputs.target.unscale(np.array([2.5])), [2.5])
+
+
 def test_rows_of_no_task_count_for_nothing():
     frame, family = rows(), build(rows())
     stray = frame[:1].assign(shop=None, price=1e6, sales=np.nan)

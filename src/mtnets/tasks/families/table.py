@@ -38,6 +38,8 @@ class Table(Options):
       features: the columns to predict from. Defaults to all others.
       ignore: columns to leave out.
       categories: columns of numbers that are categories, such as a postcode; or of text that looks like numbers.
+      scale_target: whether numbers to predict are standardised like the others. Not so for counts (the loss poisson)
+        and for numbers from 0 to 1 (the loss binary).
       shots: support rows of a task, drawn at random.
       queries: query rows of a task.
       fewest_shots: support rows that will do of a task with fewer rows than shots + queries, which is padded; queries
@@ -61,6 +63,7 @@ class Table(Options):
     features: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    scale_target: bool = True
     shots: int = 10
     queries: int = 10
     fewest_shots: int | None = None
@@ -118,6 +121,7 @@ def table_family(cells: Cells, options: Table) -> Family:
     inputs = TableInputs.of(
         training, features, options.target, options.task_column,
         classify=None if options.kind == "auto" else options.kind == "classification", categories=options.categories,
+        scale_target=options.scale_target,
     ).with_classes_of(used)  # fmt: skip
     ends = np.cumsum([len(rows) for rows in tasks.values()])[:-1]
     x, y = inputs.scale(inputs.prepare(used)).astype(np.float32), inputs.target.targets(used)

@@ -14,7 +14,7 @@ from mtnets.arguments import check_fields
 from mtnets.errors import DataError, listed
 from mtnets.tasks.inputs.base import Inputs, Usage, check_digits
 from mtnets.tasks.inputs.cells import Cells, cells_of, is_table, read_cells
-from mtnets.tasks.inputs.columns import Column, column_from_json, column_of
+from mtnets.tasks.inputs.columns import Column, NumberColumn, column_from_json, column_of
 from mtnets.tasks.inputs.file_tasks import FileTask, FileTasks
 from mtnets.tasks.inputs.raw_form import RawForm
 
@@ -49,6 +49,7 @@ class TableInputs(Inputs):
         *,
         classify: bool | None = None,
         categories: Sequence[str] = (),
+        scale_target: bool = True,
     ) -> "TableInputs":
         """Learns what the columns hold.
 
@@ -59,6 +60,7 @@ class TableInputs(Inputs):
           task: the column that tells tasks apart.
           classify: whether the target is a class. Defaults to whether it is not numbers alone.
           categories: columns of numbers that are categories.
+          scale_target: whether numbers to predict are standardised.
 
         Raises:
           DataError: for text among numbers, too many categories, a column that is neither, or a constant target.
@@ -70,6 +72,8 @@ class TableInputs(Inputs):
                 f"{target} is {listed(goal.classes)}, which is not numbers; predict classes: kind='classification'."
             )
         goal.check_varies(cells)
+        if isinstance(goal, NumberColumn) and not scale_target:
+            goal = dataclasses.replace(goal, mean=0.0, spread=1.0)
         return cls(columns, goal, task)
 
     def __post_init__(self) -> None:
