@@ -93,7 +93,7 @@ class Battery:
             about = {"method": method_to_json(learners[0].method), "training": TRAINING, "rates": RATES}
             return {**about, "rows": {name: self._row(candidates, MOST)}}
         steps = 0 if name == NOTHING else self.meta_steps
-        learners = train(maml(inner_optimiser="adam"), self.seeds, steps, inner_steps=0)
+        learners = train(maml(ADAM_RATES[0], inner_optimiser="adam"), self.seeds, steps, inner_steps=0)
         about = {"training": {**TRAINING, "inner_steps": 0}}
         if name == PRETRAINED:
             return {**about, "rows": self._shared(learners)}

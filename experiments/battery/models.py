@@ -40,7 +40,7 @@ from experiments.battery.judging import CHOOSING_SEED, Predict, drawn, errors_of
 Array = NDArray[Any]
 APART = 1e6  # between cells, in a kernel's units: they say nothing of each other
 KERNEL_TASKS = 20  # by which a kernel is chosen
-KERNEL_CELLS, KERNEL_READINGS = 40, 15  # that the kernel of the rest is fitted to
+KERNEL_CELLS, KERNEL_READINGS = 30, 12  # that the kernel of the rest is fitted to
 FIXED: dict[str, Any] = {"optimizer": None}
 SMALL = 0.01  # charge that is missing or left, at least, in logarithms
 GUESS, SPAN = 0.5, 12**-0.5  # mean and standard deviation of wear in the laboratory

@@ -70,22 +70,22 @@ def _settings(rows: Rows) -> list[str]:
         "rate; steps for " + ", ".join(map(str, SHOTS)),
         "each seed, mV",
         f"cells within {CLOSE:.0f} mV",
-        f"half of the cells within {CLOSE:.0f} mV after",
-        "times ridge regression",
+        "half of them after",
+        "its time, in ridge regressions",
     )
     for name, model in rows.items():
         scores, time = [model["scores"][name_of(shots, AS_TRAINED)] for shots in SHOTS], model["time"]
         settings = [score["setting"] for score in scores if "setting" in score]
         rates = ", ".join(dict.fromkeys(f"{setting['rate']:g}" for setting in settings))
         middle = scores[SHOTS.index(TIMED_SHOTS)]
-        steps = f" ({time['steps']} steps)" if "steps" in time else ""
+        close = f"{time['steps']} steps" if "steps" in time else "its fit"
         lines.append(
             row(
                 title(name),
                 f"{rates}; {', '.join(str(setting['steps']) for setting in settings)}" if settings else "–",
                 ", ".join(f"{seed:.1f}" for seed in middle["seeds"]) if len(middle["seeds"]) > 1 else "–",
                 f"{100 * middle['close']:.0f} %",
-                f"{1000 * time['seconds']:.1f} ms{steps}" if time["close"] else "never",
+                close if time["close"] else "never",
                 f"{time['seconds'] / time['ridge']:.2g}",
             )
         )
