@@ -49,9 +49,16 @@ TRAINING: Mapping[str, Any] = {
 RATES, MOST = (0.03, 0.1), 20  # α that are tried; inner steps at test, at most
 ADAM_RATES, ADAM_MOST = (0.003, 0.01, 0.03), 200  # the same for Adam
 LEARNED = ("mt_net", "meta_sgd", "maml")
-PRETRAINED, FURTHER, NOTHING, ALONE = "pretrained", "pretrained-further", "nothing", "alone"
+PRETRAINED, FURTHER, NOTHING, PROCESS = "pretrained", "pretrained-further", "nothing", "gaussian-process"
 ADAM = {FURTHER: "pretrained, Adam", NOTHING: "nothing, Adam"}  # titles
-PARTS = (*LEARNED, PRETRAINED, FURTHER, NOTHING, ALONE)
+ALONE = {  # models that know no other cell
+    "ridge": "ridge regression",
+    PROCESS: "Gaussian process",
+    "equations-simplified": "equations, simplified",
+    "equations-limits": "equations, limits alone",
+    "equations": "equations",
+}
+PARTS = (*LEARNED, PRETRAINED, *ADAM, *ALONE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +66,8 @@ class Battery:
     """A used battery cell from 5 to 20 readings: meta-learned networks, the same otherwise, and its equations.
 
     Attributes:
-      parts: which models; `pretrained-further` adapts by Adam, `nothing` likewise from random weights, and `alone` are
-        those that know no other cell.
+      parts: which models; `pretrained-further` adapts by Adam, `nothing` likewise from random weights; those from
+        `ridge` on know no other cell.
       seeds: of trainings.
       meta_steps: length of each training.
       tasks: test cells, the same for all.
@@ -84,8 +91,8 @@ class Battery:
 
     def part(self, name: str) -> dict[str, Any]:
         """The rows of one part."""
-        if name == ALONE:
-            return {"rows": self._alone()}
+        if name in ALONE:
+            return {"rows": {ALONE[name]: self._alone(name)}}
         if name in LEARNED:
             method = METHODS[name](inner_clip=CLIP)
             learners = train(method, self.seeds, self.meta_steps, inner_lr=RATES)
@@ -132,21 +139,19 @@ class Battery:
             "pretrained, Gaussian process": self._fitted(dict.fromkeys(SHOTS, rest)),
         }
 
-    def _alone(self) -> dict[str, Scores]:
-        """Models that know no other cell, but for the kernel that others choose for each number of readings."""
+    def _alone(self, name: str) -> Scores:
+        """A model that knows no other cell, but for the kernel that others choose for each number of readings."""
         from experiments.battery.models import best_kernel, by_equations, gaussian_process, ridge, with_resistor
 
-        processes: dict[int, list[Fit]] = {
-            shots: [functools.partial(gaussian_process, best_kernel(shots))] for shots in SHOTS
-        }
+        if name == PROCESS:
+            return self._fitted({shots: [functools.partial(gaussian_process, best_kernel(shots))] for shots in SHOTS})
         fits: dict[str, Fit] = {
-            "ridge regression": ridge,
-            "simplified equations": functools.partial(by_equations, with_resistor, 1.0),
-            "equations, limits alone": functools.partial(by_equations, voltage, 0.0),
+            "ridge": ridge,
             "equations": functools.partial(by_equations, voltage, 1.0),
+            "equations-limits": functools.partial(by_equations, voltage, 0.0),
+            "equations-simplified": functools.partial(by_equations, with_resistor, 1.0),
         }
-        rows = {name: self._fitted({shots: [fit] for shots in SHOTS}) for name, fit in fits.items()}
-        return {"Gaussian process": self._fitted(processes)} | rows
+        return self._fitted({shots: [fits[name]] for shots in SHOTS})
 
     def _fitted(self, fits: Mapping[int, Sequence[Fit]]) -> Scores:
         """Scores of models that are fitted to a task, for each number of readings; several are those of seeds."""

@@ -107,8 +107,8 @@ def test_the_page(tmp_path) -> None:
     results, page = tmp_path / "results" / "battery", tmp_path / "docs" / "battery.md"
     results.mkdir(parents=True)
     (page.parent / "figures").mkdir(parents=True)
-    for part, mean in (("mt_net", 10.0), ("alone", 30.0)):
-        name = {"alone": "ridge regression"}.get(part, part)
+    for part, mean in (("mt_net", 10.0), ("ridge", 30.0)):
+        name = {"ridge": "ridge regression"}.get(part, part)
         (results / f"{part}.json").write_text(json.dumps({"command": "", "rows": {name: made_up(mean)}}))
     page.write_text("no place")
     report = Report(results=str(tmp_path / "results"), out=str(page.parent))
@@ -143,5 +143,4 @@ def test_parts(tmp_path, monkeypatch) -> None:
             assert all(0 < score["mean"] < 1e4 for score in row["scores"].values())
             assert row["time"]["seconds"] > 0
     assert len(parts["pretrained"]["rows"]) == 2
-    assert len(parts["alone"]["rows"]) == 5
-    assert parts["alone"]["rows"]["equations"]["scores"][name_of(20, judging.AS_TRAINED)]["mean"] < 40
+    assert parts["equations"]["rows"]["equations"]["scores"][name_of(20, judging.AS_TRAINED)]["mean"] < 40
