@@ -13,6 +13,7 @@ from mtnets.learner.exported import program_of
 from mtnets.tasks.families.splits import split_names
 from mtnets.tasks.families.table import Table
 from mtnets.tasks.inputs.columns import CategoryColumn
+from mtnets.tasks.inputs.table_inputs import TableInputs
 from shops import shop_table as rows
 from shops import shop_tasks as build
 
@@ -98,6 +99,7 @@ def test_a_target_of_counts_stays_as_it_is():
     tasks = mtnets.tasks.table(table, "shop", "sold", shots=5, queries=5, scale_target=False)
     drawn = tasks.train.sample(jax.random.key(0))
     assert set(np.concatenate([np.ravel(batch.y) for batch in drawn]).tolist()) <= {0.0, 1.0, 3.0, 5.0}
+    assert isinstance(tasks.inputs, TableInputs)
     np.testing.assert_array_equal(tasks.inputs.target.unscale(np.array([2.5])), [2.5])
 
 
