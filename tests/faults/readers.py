@@ -4,6 +4,7 @@ A reader returns where it has read its input or refused it by an `MtnetsError`. 
 and so is a wrong answer where the right one is known, which it reports as an AssertionError.
 """
 
+import atexit
 import contextlib
 import functools
 import gzip
@@ -13,6 +14,7 @@ import json
 import logging
 import math
 import pickle
+import shutil
 import socket
 import tempfile
 import threading
@@ -105,9 +107,11 @@ def reader(
 
 @functools.cache
 def folder() -> Path:
-    """A folder for the inputs of this process, in memory where that is possible."""
+    """A folder for the inputs of this process, in memory where that is possible; it goes with the process."""
     memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="mtnets-faults-", dir=memory if memory.is_dir() else None))
+    path = Path(tempfile.mkdtemp(prefix="mtnets-faults-", dir=memory if memory.is_dir() else None))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 def file(name: str, data: bytes) -> Path:
