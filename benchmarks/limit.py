@@ -12,8 +12,8 @@ matrices do not reach the rate of large ones.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,55 +57,65 @@ def matrix_rate(side: int = SIDE, repeats: int = 5) -> float:
     return best
 
 
-def seconds_of_products(work: Work, rounds: int = 5, seconds: float = 0.02) -> float:
-    """Seconds that the matrix products of a meta-step of MAML take, and nothing else, on one device per core.
+class Product(NamedTuple):
+    """A product of matrices in a meta-step.
 
-    Args:
-      work: the meta-step, of a network whose products are all in its layers.
-      rounds: measurements of each product, of which the median counts.
-      seconds: that each of them takes, about.
+    Attributes:
+      how: of its two factors.
+      shapes: of these.
+      operations: multiplications and additions.
+      often: in a meta-step.
     """
-    mesh = Mesh(jax.devices(), (CORES,))
 
-    def product(how: Callable[[Array, Array], Array], *factors: tuple[int, int]) -> float:
-        """Seconds of one product of matrices of these shapes, of which each device takes the same."""
+    how: Callable[[Array, Array], Array]
+    shapes: tuple[tuple[int, int], tuple[int, int]]
+    operations: int
+    often: int
 
-        def many(count: Array, a: Array, b: Array) -> Array:
-            def again(_: Array, total: Array) -> Array:
-                # the factors seem to depend on the sum, so that the loop does compute each product anew
-                left, right, total = jax.lax.optimization_barrier((a, b, total))
-                return total + how(left, right)[0, 0]
 
-            return jax.lax.fori_loop(0, count, again, jnp.zeros(()))[None]
-
-        one = PartitionSpec()
-        run = jax.jit(
-            jax.shard_map(many, mesh=mesh, in_specs=(one,) * 3, out_specs=PartitionSpec(CORES), check_vma=False)
-        )
-        a, b = (jnp.ones(shape) for shape in factors)
-
-        def timed(count: int) -> float:
-            start = time.perf_counter()
-            jax.block_until_ready(run(jnp.int32(count), a, b))
-            return (time.perf_counter() - start) / count
-
-        timed(1)  # compiles
-        count = max(1, int(seconds / timed(10)))
-        return statistics.median(timed(count) for _ in range(rounds))
-
-    cell, total = work.sizes, 0.0
+def products(work: Work) -> Iterator[Product]:
+    """The products of a meta-step of MAML whose network has all of them in its layers: `y = x W`, `xᵀ dy` and
+    `dy Wᵀ`. The derivatives of these three are of the same three kinds, two of each."""
+    cell = work.sizes
     support, query = cell.examples
     for layer in cell.network.layers().values():
-        # y = x W, xᵀ dy, dy Wᵀ; the derivatives of these three are products of the same three kinds, two of each
-        times = {support: (3 if work.order == "exact" else 1) * cell.inner_steps, query: 1}
-        if layer.of_data:  # without dy Wᵀ, and of the derivatives one of each kind
-            times[support] = (2 if work.order == "exact" else 1) * cell.inner_steps
-        for examples, often in times.items():
+        of_support = (2 if layer.of_data else 3) if work.order == "exact" else 1  # of data: no dy Wᵀ, one of each
+        for examples, often in ((support, of_support * cell.inner_steps), (query, 1)):
             m, k, n = layer.places * examples, layer.rows, layer.units
-            each = product(jnp.matmul, (m, k), (k, n)) + product(lambda x, dy: x.T @ dy, (m, k), (m, n))
-            each += 0.0 if layer.of_data else product(lambda dy, w: dy @ w.T, (m, n), (k, n))
-            total += often * each
-    return total * cell.tasks / mesh.size
+            kinds = [(jnp.matmul, ((m, k), (k, n))), (lambda x, dy: x.T @ dy, ((m, k), (m, n)))]
+            kinds += [] if layer.of_data else [(lambda dy, w: dy @ w.T, ((m, n), (k, n)))]
+            yield from (Product(how, shapes, 2 * m * k * n, often * cell.tasks) for how, shapes in kinds)
+
+
+def seconds_of(product: Product, rounds: int = 5, seconds: float = 0.02) -> float:
+    """Seconds of one product, while all devices take the same.
+
+    Args:
+      product: the product.
+      rounds: measurements, of which the median counts.
+      seconds: that each of them takes, about.
+    """
+
+    def many(count: Array, a: Array, b: Array) -> Array:
+        def again(_: Array, before: Array) -> Array:
+            # the smaller factor depends on the last result, and all of each result is kept: nothing can be left out
+            once = 1 + 0 * before[0, 0]
+            return product.how(a * once, b) if a.size < b.size else product.how(a, b * once)
+
+        return jax.lax.fori_loop(0, count, again, product.how(a, b))[None]
+
+    mesh, same = Mesh(jax.devices(), (CORES,)), PartitionSpec()
+    run = jax.jit(jax.shard_map(many, mesh=mesh, in_specs=(same,) * 3, out_specs=PartitionSpec(CORES), check_vma=False))
+    factors = [jnp.ones(shape) for shape in product.shapes]
+
+    def timed(count: int) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(run(jnp.int32(count), *factors))
+        return (time.perf_counter() - start) / count
+
+    timed(1)  # compiles
+    count = max(1, int(seconds / timed(10)))
+    return statistics.median(timed(count) for _ in range(rounds))
 
 
 def main(args: list[str] | None = None) -> None:
@@ -126,8 +136,10 @@ def main(args: list[str] | None = None) -> None:
             print(f"omniglot-5, {method}, {order}: {count / 1e9:.2f} GFLOP, at least {1000 * count / rate:.1f} ms")
     for cell in options.cells if options.products else ():
         work = Work(cell, "maml", "exact")
-        taken, least = seconds_of_products(work), (operations(work) or 0) / rate
-        print(f"{cell}, maml, exact: its products alone {1000 * taken:.1f} ms, {least / taken:.0%} of the rate")
+        all_of_it = list(products(work))
+        taken = sum(each.often * seconds_of(each) for each in all_of_it) / len(jax.devices())
+        share = sum(each.often * each.operations for each in all_of_it) / taken / rate
+        print(f"{cell}, maml, exact: its products alone {1000 * taken:.1f} ms, {share:.0%} of the rate")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from benchmarks.limit import main, matrix_rate, seconds_of_products
+from benchmarks.limit import main, matrix_rate, products, seconds_of
 from benchmarks.peers.problem import ORDERS, Work
+from benchmarks.peers.work import operations
 from mtnets import OptionError
 
 
@@ -18,11 +19,16 @@ def test_in_small(capsys) -> None:
     ]
 
 
-@pytest.mark.slow
-def test_products_in_small() -> None:
-    exact, first = (seconds_of_products(Work("omniglot-5", "maml", order, tiny=True), 1, 1e-3) for order in ORDERS)
-    assert exact > 0
-    assert first > 0
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("cell", ["omniglot-5", "omniglot-20", "pooled"])
+def test_products_are_all_of_a_meta_step(cell: str, order: str) -> None:
+    work = Work(cell, "maml", order)
+    assert sum(each.often * each.operations for each in products(work)) == operations(work)
+
+
+def test_the_time_of_a_product() -> None:
+    first = next(products(Work("omniglot-5", "maml", "exact", tiny=True)))
+    assert seconds_of(first, rounds=1, seconds=1e-3) > 0
 
 
 @pytest.mark.parametrize(("side", "repeats", "name"), [(0, 1, "side"), (8, 0, "repeats")])
