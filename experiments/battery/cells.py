@@ -10,12 +10,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from mtnets.inner import Batch, Task
 
 NOISE = 0.005  # standard deviation of a reading, V
-CENTRE, SPREAD = jnp.array([0.5, 0.8, 22.5]), jnp.array([0.3, 0.4, 10.0])  # of a load, for networks
+# NumPy's, since JAX would start with them at the import
+CENTRE, SPREAD = (
+    np.array(each, np.float32) for each in ([0.5, 0.8, 22.5], [0.3, 0.4, 10.0])
+)  # of a load, for networks
 VOLT, VOLTS = 3.8, 0.2  # the same of voltages, V
 READINGS = 60  # of a cell of the laboratory
 CURRENTS, TEMPERATURES = (0.1, 1.5), (5.0, 40.0)  # nominal currents; °C
@@ -45,8 +49,8 @@ class Cell(NamedTuple):
     activation: Array
 
 
-NEW = jnp.array([0.86, 1.22, 2.05, 0.02, 1.0, 0.005, 25.0])
-WORN = jnp.array([0.70, 1.05, 1.75, 0.08, 0.2, 0.030, 45.0])
+NEW = np.array([0.86, 1.22, 2.05, 0.02, 1.0, 0.005, 25.0], np.float32)
+WORN = np.array([0.70, 1.05, 1.75, 0.08, 0.2, 0.030, 45.0], np.float32)
 
 
 def cell(wear: Array) -> Cell:
