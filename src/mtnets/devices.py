@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
@@ -44,15 +45,27 @@ def mean_of_devices(mean: Callable[[Any, Array], Any], context: Any, keys: Array
     if mesh is None or mesh.size == 1:
         return mean(context, keys)
     sharded = jax.shard_map(
-        lambda context, keys: jax.tree.map(
-            lambda leaf: jax.lax.pmean(leaf, AXIS).astype(leaf.dtype), mean(context, keys)
-        ),
+        lambda context, keys: _mean_of_all(mean(context, keys)),
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
         out_specs=PartitionSpec(),
         check_vma=False,  # with the check, gradients of replicated values would be summed over devices already
     )
     return sharded(context, keys)
+
+
+def _mean_of_all(tree: Any) -> Any:
+    """The mean over devices of each leaf. They are exchanged as one vector of each type, since processes exchange one
+    array after another, and each waits for an answer."""
+    leaves, structure = jax.tree.flatten(tree)
+    means = list(leaves)
+    for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):
+        places = [i for i, leaf in enumerate(leaves) if leaf.dtype == dtype]
+        vector = jax.lax.pmean(jnp.concatenate([leaves[i].ravel() for i in places]), AXIS).astype(dtype)
+        parts = jnp.split(vector, np.cumsum([leaves[i].size for i in places])[:-1])
+        for i, part in zip(places, parts, strict=True):
+            means[i] = part.reshape(leaves[i].shape)
+    return jax.tree.unflatten(structure, means)
 
 
 def map_over(
