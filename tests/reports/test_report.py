@@ -24,7 +24,7 @@ from mtnets.reports.elements import document, element
 from mtnets.reports.examples import Example, _names, examples
 from mtnets.reports.page import Section, page
 from mtnets.reports.records import read_record
-from mtnets.reports.words import plus_minus
+from mtnets.reports.words import called, plus_minus
 from mtnets.tasks.inputs.columns import CategoryColumn, NumberColumn
 from mtnets.tasks.inputs.table_inputs import TableInputs
 
@@ -308,6 +308,15 @@ def test_numbers_as_people_write_them():
     assert plus_minus(0.964, 0.0041, "accuracy") == "96.40 ± 0.41 %"
     assert plus_minus(-0.5, np.nan) == "−0.5000"
     assert plus_minus(np.inf, 1.0) == "not finite"
+
+
+def test_two_values_are_a_range_only_where_they_are_its_ends():
+    tasks = {"splits": [0.6, 0.2, 0.2], "split": "folders", "augment": ["crop(padding=2)", "rotate"]}
+    assert called(tasks) == "splits 0.6, 0.2, 0.2, augment crop(padding=2), rotate"
+    assert called({"split": "fc100", "splits": None}) == "split fc100"
+    assert called({"amplitude": [0.1, 5.0], "hidden": [40, 80], "size": [8, 8], "flags": [False, True]}) == (
+        "amplitude 0.1 … 5, hidden 40, 80, size 8, 8, flags no, yes"
+    )
 
 
 @pytest.mark.parametrize(("value", "ends"), [(300, (0, 300)), (0, (0, 1)), (-2, (-2, 1))])

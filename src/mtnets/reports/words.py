@@ -1,7 +1,7 @@
 """Scores in words: what they are called, how they are written, and a glossary of all that a report says."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtnets.inner import LOSS
@@ -9,6 +9,7 @@ from mtnets.inner import LOSS
 NAMES: Mapping[str, str] = {"mse": "mean squared error", "mae": "mean absolute error"}  # of losses
 SHARES = ("accuracy", "balanced-accuracy", "coverage", "calibration-error")  # fractions that people say in per cent
 MOST_DIGITS = 6  # that single precision knows
+SIZES = ("sizes", "hidden", "splits")  # two of these are no range, although the second may be larger
 
 GLOSSARY: Mapping[str, str] = {
     "task": "A few examples to learn from (the support set) and a few more to be judged by (the query set).",
@@ -71,17 +72,19 @@ def plural(count: int, thing: str) -> str:
 
 
 def called(values: Mapping[str, Any], leave: tuple[str, ...] = ("name",)) -> str:
-    """Options in one line: `shots 10, queries 10`."""
+    """Options in one line: `shots 10, queries 10`. The split that comes with a data set is left out beside shares for
+    one (`splits`)."""
+    leave = (*leave, "split") if values.get("splits") else leave
     shown = {name: value for name, value in values.items() if name not in leave and value not in (None, "", [], {}, ())}
-    return ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in shown.items())
+    return ", ".join(f"{name.replace('_', ' ')} {_plain(value, name)}" for name, value in shown.items())
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, name: str = "") -> str:
     if isinstance(value, Mapping):
         inner = called(value, leave=())
         return f"({inner})" if inner else "–"
     if isinstance(value, list | tuple):
-        return " … ".join(map(_plain, value)) if len(value) == 2 else ", ".join(map(_plain, value))
+        return (" … " if name not in SIZES and _is_range(value) else ", ").join(map(_plain, value))
     return (
         {True: "yes", False: "no"}[value]
         if isinstance(value, bool)
@@ -89,3 +92,9 @@ def _plain(value: Any) -> str:
         if isinstance(value, float)
         else str(value)
     )
+
+
+def _is_range(values: Sequence[Any]) -> bool:
+    """Whether these are two numbers, from the lower to the higher."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return len(numbers) == len(values) == 2 and numbers[0] < numbers[1]
