@@ -9,6 +9,7 @@ import pytest
 
 import mtnets
 from mtnets import DataError, Ensemble, OptionError, conformal
+from mtnets.inner import criterion
 from mtnets.learner import CALIBRATION_SEED
 from mtnets.learner.conformal import threshold_of
 
@@ -185,7 +186,9 @@ def test_padding_does_not_count(squared) -> None:
             tuple(np.asarray(values)[np.asarray(part.weights) > 0] for values in (part.x, part.y)) for part in task
         )
         scores.append(np.abs(np.asarray(learner.adapt(*support)(query[0])) - query[1])[:, 0])
-    assert len({len(each) for each in scores}) > 1
+    sizes = {int(np.count_nonzero(task.support.weights)) for task in drawn(tasks, 10)}
+    assert len(sizes) > 1
+    assert fit.examples == (min(sizes), max(sizes))
     np.testing.assert_allclose(fit.threshold, [by_definition(scores, 0.8)], rtol=1e-4)
 
 
@@ -225,7 +228,7 @@ def test_what_is_refused(squared, gaussian) -> None:
     with pytest.raises(OptionError, match=r"coverage is 0\.5, which needs the levels 0\.25 and 0\.75"):
         conformal(quantile, SINE, 9, coverage=0.5)
     with pytest.raises(OptionError, match="The loss binary is of classes"):
-        conformal(learners_for(loss="binary")[0], SINE, 9)
+        conformal(dataclasses.replace(learner, criterion=criterion("binary")), SINE, 9)
     still = dataclasses.replace(learner, method=mtnets.maml(0.1))
     with pytest.raises(OptionError, match="maml draws no masks"):
         conformal(still, SINE, 9, masks=4)
@@ -234,6 +237,14 @@ def test_what_is_refused(squared, gaussian) -> None:
 def test_models_to_which_the_threshold_does_not_apply(squared) -> None:
     fit = conformal(squared[0], SINE, 9)
     fit.interval(squared[0].adapt(X, Y), NEW)
+    assert fit.examples == (5, 5)
+    few, several = squared[0].adapt(X[:3], Y[:3]), squared[0].adapt(X, Y, weights=[1, 1, 0, 0, 0])
+    assert (few.examples, several.examples) == (3, 2)  # a program of five examples for the latter
+    with pytest.warns(UserWarning, match="Intervals were calibrated on tasks of 5 examples, and here are 3: they may"):
+        low, high = fit.interval(few, NEW)
+    np.testing.assert_array_equal(np.stack(fit.ends(few, NEW)), np.stack([low, high]))
+    with pytest.warns(UserWarning, match="on tasks of 5 examples, and here are 2 to 3: they may cover less than 90%"):
+        fit.warn_of_sizes([several, squared[0].adapt(X, Y), few])
     with pytest.raises(OptionError, match="adapted is of another learner"):
         fit.interval(squared[1].adapt(X, Y), NEW)
     with pytest.raises(OptionError, match=r"adapted took 3 inner steps, .* it was 2; .*inner_steps=3\)"):

@@ -70,12 +70,12 @@ def test_numbers_come_with_intervals_where_the_learner_has_some(tmp_path):
     """Without a training: what is asked is which numbers stand in the table."""
     frame, family = shop_table(1, seed=5), shop_tasks(shop_table(40))
     support, query = tmp_path / "support.csv", tmp_path / "query.csv"
-    frame[:10].to_csv(support, index=False)
+    frame[:5].to_csv(support, index=False)
     frame[10:16].to_csv(query, index=False)
     start = {"meta_steps": 1, "meta_batch": 1, "validate_every": 0, "progress": False}
     levels = mtnets.losses.Quantile(levels=(0.05, 0.5, 0.95))
     quantile = mtnets.meta_train(None, mtnets.mt_net(0.1), family, loss=levels, **start)
-    model = quantile.adapt(frame[:10])
+    model = quantile.adapt(frame[:5])
     low, high = model.interval(frame[10:16], 0.9)
     expected = np.stack([np.asarray(model(frame[10:16]))[:, 1], low[:, 0], high[:, 0]], axis=1)
     predictions = predict_files(quantile, support, query, interval=0.9)
@@ -86,7 +86,13 @@ def test_numbers_come_with_intervals_where_the_learner_has_some(tmp_path):
     calibrated = predict_files(quantile, support, query, interval=0.9, calibrate=family)
     ends = [[float(cell) for cell in row[3:]] for row in calibrated.rows]
     np.testing.assert_allclose(ends, np.stack([low[:, 0], high[:, 0]], axis=1), rtol=1e-4)
-    several = quantile.adapt(frame[:10], masks=2)
+    two = shop_table(2, seed=5)
+    two.groupby("shop").head(4).to_csv(tmp_path / "few.csv", index=False)
+    two.groupby("shop").tail(2).to_csv(tmp_path / "asked.csv", index=False)
+    with pytest.warns(UserWarning, match="were calibrated on tasks of 5 examples, and here are 4: they may") as said:
+        predict_files(quantile, tmp_path / "few.csv", tmp_path / "asked.csv", interval=0.9, calibrate=family)
+    assert len(said) == 1  # for both shops
+    several = quantile.adapt(frame[:5], masks=2)
     drawn = predict_files(quantile, support, query, masks=2)
     np.testing.assert_allclose([float(row[2]) for row in drawn.rows], several(frame[10:16])[:, 1], rtol=1e-4)
     for more, words in (

@@ -60,6 +60,7 @@ class AdaptedModel:
       inner_steps: how many it took; None as above.
       loss: that of the learner; None for a model from a file that does not tell it: of version 0.1, or with a loss of
         the user's own.
+      examples: how many it was adapted to, without those of weight 0; None for a model from a file.
     """
 
     model: Model
@@ -71,6 +72,7 @@ class AdaptedModel:
     moved: Mapping[str, Array] | None = None
     inner_steps: int | None = None
     loss: Loss | None = None
+    examples: int | None = None
 
     def __repr__(self) -> str:
         """`<AdaptedModel of <Model …>, 1 inner step, 3 of 5 outputs>`."""

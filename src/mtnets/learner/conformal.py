@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtnets.arguments import Coverage, Key, Seed, Steps, checked_arguments
-from mtnets.errors import DataError, OptionError
-from mtnets.inner import Distribution, Loss
+from mtnets.errors import DataError, OptionError, warn
+from mtnets.inner import Batch, Distribution, Loss
 from mtnets.inner.losses import Quantile
 from mtnets.learner.adapted import AdaptedModel
 from mtnets.learner.adapted_ensemble import AdaptedEnsemble
@@ -35,6 +36,7 @@ class Conformal:
       loss: of the learners.
       adapted_by: of each member, one for a single model: the fingerprint of its learner, and its inner steps.
       scaled: whether scores are in units of the standard deviation of each prediction.
+      examples: how many the tasks had to learn from, at least and at most.
     """
 
     coverage: float
@@ -43,6 +45,7 @@ class Conformal:
     loss: Loss
     adapted_by: tuple[tuple[str, int], ...]
     scaled: bool
+    examples: tuple[int, int]
 
     def __repr__(self) -> str:
         """`<Conformal for loss gaussian: covers 90% by 200 tasks>`."""
@@ -57,7 +60,14 @@ class Conformal:
 
         Raises:
           OptionError: for a loss of labels, and for a model that was adapted by another learner or in another way.
+
+        Warns for a model that was adapted to fewer or more examples than the validation tasks have.
         """
+        self.warn_of_sizes([adapted])
+        return self.ends(adapted, x)
+
+    def ends(self, adapted: AdaptedModel | AdaptedEnsemble, x: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The same as `interval` without a warning."""
         if self.loss.labels:
             raise OptionError(
                 f"The loss {self.loss.name} is of labels, which have no intervals; take sets(adapted, x)."
@@ -84,7 +94,20 @@ class Conformal:
         if not self.loss.labels:
             raise OptionError(f"The loss {self.loss.name} is of numbers, not labels; take interval(adapted, x).")
         self._check(adapted)
+        self.warn_of_sizes([adapted])
         return 1 - np.asarray(adapted.probabilities(x)) <= self.threshold
+
+    def warn_of_sizes(self, adapted: Sequence[AdaptedModel | AdaptedEnsemble]) -> None:
+        """Warns once of models that were adapted to fewer or more examples than the validation tasks have."""
+        least, most = self.examples
+        known = (members_of(each)[0].examples for each in adapted if isinstance(each, AdaptedModel | AdaptedEnsemble))
+        others = sorted({count for count in known if count is not None and not least <= count <= most})
+        if others:
+            warn(
+                f"{'Intervals' if not self.loss.labels else 'Sets'} were calibrated on tasks of {_to(least, most)} "
+                f"examples, and here are {_to(others[0], others[-1])}: they may cover less than {self.coverage:.0%}; "
+                "learn from as many, or train and calibrate with as many shots as there will be."
+            )
 
     def _check(self, adapted: AdaptedModel | AdaptedEnsemble) -> None:
         """Raises OptionError for a model to which the measured scores do not apply."""
@@ -190,7 +213,7 @@ def conformal(
     examples = jax.tree.leaves(drawn.support.y)[0].shape[1]
     steps = [each.inner_of(examples, inner_steps).steps for each in learners]
     by = [(each.fingerprint, taken) for each, taken in zip(learners, steps, strict=True) for _ in range(masks or 1)]
-    return Conformal(coverage, threshold, num_tasks, loss, tuple(by), scaled)
+    return Conformal(coverage, threshold, num_tasks, loss, tuple(by), scaled, _sizes_of(drawn.support, examples))
 
 
 def threshold_of(scores: NDArray[Any], weights: NDArray[Any], coverage: float) -> NDArray[np.float64]:
@@ -210,6 +233,19 @@ def threshold_of(scores: NDArray[Any], weights: NDArray[Any], coverage: float) -
         order = np.argsort(each)
         threshold.append(each[order[np.searchsorted(np.cumsum(shares.ravel()[order]), needed)]])
     return np.array(threshold)
+
+
+def _sizes_of(support: Batch, examples: int) -> tuple[int, int]:
+    """How many of so many examples count in each task, at least and at most."""
+    if support.weights is None:
+        return examples, examples
+    counts = np.count_nonzero(np.asarray(support.weights), axis=1)
+    return int(counts.min()), int(counts.max())
+
+
+def _to(least: int, most: int) -> str:
+    """`5`, or `3 to 5`."""
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def members_of(adapted: AdaptedModel | AdaptedEnsemble) -> tuple[AdaptedModel, ...]:

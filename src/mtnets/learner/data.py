@@ -71,6 +71,11 @@ def padded(batch: Batch) -> Batch:
     return repeated._replace(weights=np.where(np.arange(size) < count, repeated.weights, 0))
 
 
+def counted(batch: Batch) -> int:
+    """How many examples of a batch count: those of weight 0 do not."""
+    return batch.size if batch.weights is None else int(np.count_nonzero(np.asarray(batch.weights)))
+
+
 def _on_device(model: Model, arrays: Any, inputs: Inputs, name: str) -> Any:
     """Inputs of the network, finite in its precision."""
 

@@ -42,6 +42,7 @@ from mtnets.learner import compiled
 from mtnets.learner.adapted import AdaptedModel, AdaptedModels
 from mtnets.learner.adapted_ensemble import AdaptedEnsemble
 from mtnets.learner.data import (
+    counted,
     of_task,
     padded,
     padded_size,
@@ -317,13 +318,16 @@ class Learner:
         ways = None if support.outputs is None or not self.any_ways else len(support.outputs)
         inner = self.inner_of(support.size, inner_steps, ways)
         key = jax.random.key(0) if key is None else key
+        examples = counted(support)
         support = self.padded(support)
         moved, state, finite = compiled.adapt_one(inner, self.learned, start, support, key)
         if not finite:
             raise RunError(f"Adaptation failed. {self._cause(inner, start, support, key)}")
         used = None if support.outputs is None or np.all(support.outputs) else jnp.asarray(support.outputs)
         params = compiled.fold(inner, self.meta, moved)  # the program of with_task, so that both give the same bits
-        return AdaptedModel(self.model, params, state, used, inputs or self.inputs, self, moved, inner.steps, self.loss)
+        return AdaptedModel(
+            self.model, params, state, used, inputs or self.inputs, self, moved, inner.steps, self.loss, examples
+        )
 
     @checked_arguments
     def adapt_many(
@@ -468,11 +472,15 @@ class Learner:
         self, support: Batch, masks: int, inputs: Inputs, inner_steps: int | None, key: Array | None
     ) -> AdaptedEnsemble:
         """Adapts to the same task several times, each with a mask of its own."""
+        examples = counted(support)
         support = self.padded(support)
         supports = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (masks, *np.shape(leaf))), support)
         many = self.adapt_batches(supports, keys_of_masks(key, masks), (inputs,) * masks, inner_steps=inner_steps)
         params, state, moved = jax.device_get((many.params, many.state, many.moved))  # parts of which cost nothing
-        return AdaptedEnsemble(tuple(dataclasses.replace(many, params=params, state=state, moved=moved)))
+        many = dataclasses.replace(
+            many, like=dataclasses.replace(many.like, examples=examples), params=params, state=state, moved=moved
+        )
+        return AdaptedEnsemble(tuple(many))
 
     def check_masks(self, masks: int, inner_steps: int | None, start: Any = None) -> None:
         """Raises OptionError where several masks would give the same network several times, or go on from one."""

@@ -102,12 +102,16 @@ def predict_files(
         )
     answers = np.empty((len(files.queries), ways or learner.outputs))
     ends = np.empty((len(files.queries), 0 if interval is None else 2))
+    models = []
     for task in files.tasks:
         model: AdaptedModel | AdaptedEnsemble = learner.adapt(task.x, task.y, inner_steps=inner_steps, masks=masks)  # type: ignore[call-overload]
         answers[task.places] = model.probabilities(task.query)[:, :ways] if ways else model(task.query)
         if interval is not None:
-            low, high = model.interval(task.query, interval) if fit is None else fit.interval(model, task.query)
+            low, high = model.interval(task.query, interval) if fit is None else fit.ends(model, task.query)
+            models.append(model)
             ends[task.places] = np.stack([low[:, 0], high[:, 0]], axis=1)
+    if fit is not None:
+        fit.warn_of_sizes(models)  # once for all tasks
     return _of_classes(files, answers) if ways else _of_numbers(files, learner.loss.point(answers)[:, 0], ends)
 
 
