@@ -44,6 +44,19 @@ def test_errors_name_rows_of_the_whole_table() -> None:
         cells.require_present("m")
 
 
+def test_text_of_numbers_and_rows_are_told_apart_from_other_mistakes() -> None:
+    """What `csv.DictReader` gives."""
+    inputs = learned()
+    with pytest.raises(DataError, match=r"a is the text '0' in row 1, .* numbers: float\(cell\) makes one of a text\."):
+        inputs.prepare({**TABLE, "a": ["", "0", "1.5"]})
+    with pytest.raises(DataError, match=r"a is high in row 2, counted from 0; expected a finite number\."):
+        inputs.prepare({**TABLE, "a": [1.0, 2.0, "high"]})
+    rows = [dict(zip(TABLE, cells, strict=True)) for cells in zip(*TABLE.values(), strict=True)]
+    for read in (inputs.collected, inputs.prepare):
+        with pytest.raises(DataError, match=r"The table is a list of 3 rows; pass a mapping of columns, .* or a data"):
+            read(rows)
+
+
 def test_rows_by_value() -> None:
     places = Cells.of_column("t", np.array(["b", None, "a", "b"], object)).by_value("t")
     assert {name: rows.tolist() for name, rows in places.items()} == {"b": [0, 3], "a": [2]}

@@ -1,6 +1,7 @@
 """The cells of a table by column, from files, data frames and mappings."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -86,6 +87,11 @@ class Cells:
         wrong = np.flatnonzero(np.abs(numbers) > LARGEST)
         if len(wrong):
             cell, row = cells[wrong[0]], self.rows[wrong[0]]
+            if not is_mark(cell) and all(is_missing(each) or _is_text_of_number(each) for each in cells):
+                raise DataError(
+                    f"{name} is the text {_short(repr(cell))} in row {row}, counted from 0; the column must hold "
+                    "numbers: float(cell) makes one of a text."
+                )
             written = isinstance(cell, str) and like_numbers([cell])[0]
             finite = is_number(cell) and abs(_as_float(cell)) < np.inf
             within = f" within ±{LARGEST:.2g}: correct it, or change the unit of the column" if finite else ""
@@ -100,6 +106,14 @@ class Cells:
             if not is_missing(cell):
                 places.setdefault(as_text(cell), []).append(place)
         return {value: np.array(rows) for value, rows in places.items()}
+
+
+def _is_text_of_number(cell: Any) -> bool:
+    """Whether a cell is text that Python reads as a number: what `csv.DictReader` gives, say."""
+    try:
+        return isinstance(cell, str) and (is_mark(cell) or math.isfinite(float(cell)))
+    except ValueError:
+        return False
 
 
 def _as_float(cell: Any) -> float:

@@ -206,7 +206,7 @@ def column_of(cells: Cells, name: str, *, category: bool | None = None) -> Colum
     typed = column.dtype.kind in "fiub"
     present = column[~np.isnan(column)] if typed else _present(column)
     if len(present) == 0 or (not (typed or category) and all(map(is_mark, present))):
-        raise DataError(f"Column {name} has no value; leave it out: ignore=...")
+        raise DataError(f"Column {name} has no value; leave it out: ignore={name!r}.")
     if column.dtype.kind in "mM" or (not typed and any(map(is_time, present))):
         _refuse_times(name, present)
     if not category and (typed or all(is_number(cell) or is_mark(cell) for cell in present)):
@@ -217,7 +217,7 @@ def column_of(cells: Cells, name: str, *, category: bool | None = None) -> Colum
     if len(values) > MOST_CATEGORIES:
         raise DataError(
             f"Column {name} has {len(values)} different values, {values[0]!r} among them; at most {MOST_CATEGORIES} "
-            "categories are possible: group them, or leave the column out: ignore=..."
+            f"categories are possible: group them, or leave the column out: ignore={name!r}."
         )
     return CategoryColumn(name, values)
 
@@ -225,7 +225,7 @@ def column_of(cells: Cells, name: str, *, category: bool | None = None) -> Colum
 def _refuse_times(name: str, present: Any) -> None:
     raise DataError(
         f"Column {name} holds dates or times ({as_text(present[0])}); turn them into numbers, such as days, or leave "
-        "it out: ignore=..."
+        f"it out: ignore={name!r}."
     )
 
 
@@ -252,7 +252,7 @@ def _check_text(name: str, present: NDArray[Any]) -> None:
     if found > (len(text) + len(numbers)) / 2:  # more likely numbers with slips than categories
         raise DataError(
             f"Column {name} holds {text[int(like.argmin())]!r} among numbers; correct it, empty it, or leave the "
-            f"column out: ignore=... If its values are names: {as_categories}."
+            f"column out: ignore={name!r}. If its values are names: {as_categories}."
         )
     doubtful = marks + ([text[int(dates.argmax())]] if dates.any() else [])
     if found or doubtful:
@@ -275,7 +275,7 @@ def _number_column(name: str, numbers: NDArray[np.float64], present: NDArray[Any
     if 0 < np.abs(seen).max() < smallest or 0 < spread < smallest:
         raise DataError(
             f"Column {name} has numbers up to {np.abs(seen).max():.2g}, which single precision cannot hold; change its "
-            "unit, or leave it out: ignore=..."
+            f"unit, or leave it out: ignore={name!r}."
         )
     rounding = 10 * np.finfo(np.float32 if present.dtype == np.float32 else np.float64).eps * abs(mean)
     if spread <= rounding:
@@ -283,7 +283,7 @@ def _number_column(name: str, numbers: NDArray[np.float64], present: NDArray[Any
         if len({*present.tolist()}) > 1:
             warn(
                 f"Column {name} is {mean:.6g} but for rounding, and counts as constant; subtract that number if the "
-                "rest tells something, or leave the column out: ignore=...",
+                f"rest tells something, or leave the column out: ignore={name!r}.",
             )
     return NumberColumn(name, mean, spread, bool(len(seen) < len(numbers)))
 

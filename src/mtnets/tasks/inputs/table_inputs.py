@@ -112,6 +112,7 @@ class TableInputs(Inputs):
           DataError: for a column that is absent, or text where numbers are expected.
         """
         if not is_table(x):
+            _refuse_rows(x)
             return np.asarray(x)
         cells = cells_of(x)
         cells.require([column.name for column in self.columns], "this learner was trained with it")
@@ -167,6 +168,7 @@ class TableInputs(Inputs):
 
     def collected(self, x: Any) -> Any:
         """The cells of a table."""
+        _refuse_rows(x)
         return cells_of(x) if is_table(x) else x
 
     def target_of(self, x: Any) -> Any:
@@ -266,3 +268,12 @@ class TableInputs(Inputs):
 
 def _all(cells: Cells) -> NDArray[np.intp]:
     return np.arange(len(cells))
+
+
+def _refuse_rows(x: Any) -> None:
+    """Raises DataError for a list of rows, which each have their columns."""
+    if isinstance(x, list | tuple) and x and isinstance(x[0], Mapping):
+        raise DataError(
+            f"The table is a {type(x).__name__} of {len(x)} rows; pass a mapping of columns, {{name: cells}}, or a "
+            "data frame, such as pandas.DataFrame(rows)."
+        )
