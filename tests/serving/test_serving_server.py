@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,12 @@ from pathlib import Path
 import pytest
 from serve_process import STOP_SECONDS, serving, stopped
 
-from mtnets.serving.access import TOKEN
+from mtnets.cli.serve import TABS, greeting
+from mtnets.errors import OptionError
+from mtnets.serving.access import TOKEN, Access
+from mtnets.serving.forms import Playground
+from mtnets.serving.limits import Limits
+from mtnets.serving.server import serve
 
 
 def post(address: str, body: object) -> dict:
@@ -96,6 +102,36 @@ def test_an_address_that_is_taken_is_one_sentence() -> None:
         command = [sys.executable, "-m", "mtnets", "serve", "sine-10shot", "--port", port]
         second = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert second.returncode == 1
-        assert f"port {port}, where nothing can listen" in second.stderr
+        taken = (
+            f"mtnets: Port {port} of 127.0.0.1 is in use; stop what uses it, or take --port {int(port) + 1} (0 finds a"
+        )
+        assert taken in second.stderr
+        assert "ERROR" not in second.stderr  # a line of uvicorn
         assert "Traceback" not in second.stderr
         assert stopped(process) == 0
+        said = process.stderr.read()
+        assert (
+            f"serving sine-10shot; the page there has a curve (sine-10shot); {address}docs lists the requests" in said
+        )
+        assert said.endswith("stopped\n")
+
+
+def test_where_nothing_can_listen_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OptionError, match=rf"Port {port} of 127\.0\.0\.1 is in use; .* \(0 finds a free one\)"):
+            serve(None, Access(port=port), Limits())
+    with pytest.raises(
+        OptionError, match=r"host is 203\.0\.113\.1 and port 0, where this machine cannot listen \(.+\);"
+    ):
+        serve(None, Access(host="203.0.113.1", port=0), Limits())  # an address of documentation (RFC 5737)
+
+
+def test_the_greeting_says_what_fits() -> None:
+    tabs = Playground(drawings=None, points="sine-10shot", tables=True)
+    assert greeting("http://h:1/", ["sine-10shot"], tabs) == (
+        "http://h:1/\nserving sine-10shot; the page there has a curve (sine-10shot), a table "
+        "(tabular-classification, tabular-regression); http://h:1/docs lists the requests; Ctrl-C stops it"
+    )
+    none = greeting("http://h:1/", ["shops"], Playground(drawings=None, points=None, tables=False))
+    assert f"serving shops; no tab of the page there fits; {TABS}; http://h:1/docs" in none

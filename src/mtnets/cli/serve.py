@@ -2,16 +2,26 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import tyro
 
+from mtnets.errors import listed
 from mtnets.serving.access import Access
 from mtnets.serving.limits import Limits
 
+if TYPE_CHECKING:
+    from mtnets.serving.forms import Playground
+
 # Learners of the page where none is named, with the sizes of support sets for which programs are compiled at the start.
 PLAYGROUND = {"omniglot-any-way-1shot": (2, 4, 8), "sine-10shot": (4, 8, 16)}
+# What the page has for which learner; others, such as one of a table of one's own, are asked by requests
+TABS = (
+    "drawings need a learner of classes of grey images with inverted ink, a curve one of a number from a number, a "
+    "table those that ship (tabular-...)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +48,17 @@ class Serve:
         from mtnets.learner import load
         from mtnets.serving.app import create_app
         from mtnets.serving.server import serve
+        from mtnets.serving.service import playground
 
         token = self.access.token
         learners = {Path(name).name: load(name) for name in ([self.run] if self.run else PLAYGROUND)}
         sizes = PLAYGROUND if not self.run else {}
+        tables = not self.run or self.run.startswith("tabular-")
+        tabs = playground(learners, tables=tables)
         app = create_app(
             learners,
             self.limits,
-            tables=not self.run or self.run.startswith("tabular-"),
+            tables=tables,
             token=token,
             hosts=self.access.hosts(token),
             frames=self.access.allow_frame,
@@ -53,4 +66,20 @@ class Serve:
             warm={name: self.warm_up or sizes.get(name, ()) for name in learners},
             warm_together=None if self.run else 1,  # a person asks one thing at a time
         )
-        serve(app, self.access, self.limits, say=lambda address: print(address, file=sys.stderr, flush=True))
+        serve(app, self.access, self.limits, say=lambda address: _tell(greeting(address, list(learners), tabs)))
+        _tell("stopped")
+
+
+def greeting(address: str, learners: Sequence[str], tabs: "Playground") -> str:
+    """What is said when the server listens: its address in the first line, then what is there."""
+    shown = [
+        *([f"drawings ({tabs.drawings})"] if tabs.drawings else []),
+        *([f"a curve ({tabs.points})"] if tabs.points else []),
+        *(["a table (tabular-classification, tabular-regression)"] if tabs.tables else []),
+    ]
+    page = f"the page there has {listed(shown)}" if shown else f"no tab of the page there fits; {TABS}"
+    return f"{address}\nserving {listed(learners)}; {page}; {address}docs lists the requests; Ctrl-C stops it"
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from mtnets.files import read
 TOKEN = "MTNETS_TOKEN"  # the variable of the environment
 SHORTEST_TOKEN = 16  # characters; a shorter one could be guessed
 MOST_TOKEN_BYTES = 4096
+LARGEST_PORT = 2**16 - 1
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -40,8 +41,8 @@ class Access:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not 0 <= self.port < 2**16:
-            raise OptionError(f"port is {self.port}; it must be from 0 to {2**16 - 1}.")
+        if not 0 <= self.port <= LARGEST_PORT:
+            raise OptionError(f"port is {self.port}; it must be from 0 to {LARGEST_PORT}.")
         for site in self.allow_frame:
             if not site.startswith("https://") or not site.isprintable() or set(site) & set(" ;,'\""):
                 raise OptionError(f"allow_frame is {site!r}; name a site such as https://huggingface.co.")

@@ -1,5 +1,8 @@
 """The server: it listens, answers, and ends well."""
 
+import errno
+import os
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +10,7 @@ from typing import Any
 import uvicorn
 
 from mtnets.errors import OptionError
-from mtnets.serving.access import Access
+from mtnets.serving.access import LARGEST_PORT, Access
 from mtnets.serving.limits import Limits
 from mtnets.stopping import stopping
 
@@ -38,14 +41,7 @@ def serve(app: Any, access: Access, limits: Limits, *, say: Callable[[str], None
         limit_concurrency=limits.connections,
         timeout_graceful_shutdown=LAST_SECONDS,
     )
-    try:
-        listening = config.bind_socket()
-    except SystemExit:  # as uvicorn ends for an address that is taken
-        raise OptionError(
-            f"host is {access.host} and port {access.port}, where nothing can listen; another program may: port=0 "
-            "takes a free one."
-        ) from None
-    listening.listen(config.backlog)  # from here on nobody is refused who was told the address
+    listening = _listening(access, config.backlog)  # from here on nobody is refused who was told the address
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     with stopping("stopping when what has begun is answered") as asked:  # signals reach the main thread alone
@@ -56,3 +52,22 @@ def serve(app: Any, access: Access, limits: Limits, *, say: Callable[[str], None
             thread.join(POLL_SECONDS)
             server.should_exit = server.should_exit or bool(asked)
     listening.close()
+
+
+def _listening(access: Access, backlog: int) -> socket.socket:
+    """A socket that listens. Raises OptionError where none can; uvicorn's own would log a line beside it."""
+    family = socket.AF_INET6 if ":" in access.host else socket.AF_INET
+    try:
+        return socket.create_server((access.host, access.port), family=family, backlog=backlog)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            other = access.port + (1 if access.port < LARGEST_PORT else -1)
+            raise OptionError(
+                f"Port {access.port} of {access.host} is in use; stop what uses it, or take port={other} (0 finds a "
+                "free one)."
+            ) from None
+        reason = os.strerror(error.errno) if isinstance(error.errno, int) and error.errno > 0 else str(error)
+        raise OptionError(
+            f"host is {access.host} and port {access.port}, where this machine cannot listen ({reason}); name one of "
+            "its addresses, and a port that you may use (0 finds a free one)."
+        ) from None

@@ -186,12 +186,7 @@ class Service:
 
     def playground(self) -> forms.Playground:
         """The learners that fit the page's tabs."""
-        fitting = {"drawings": draws, "points": bends}
-        found = {
-            tab: next((name for name, learner in self.learners.items() if fits(learner)), None)
-            for tab, fits in fitting.items()
-        }
-        return forms.Playground(**found, tables=self.tables)
+        return playground(self.learners, tables=self.tables)
 
     # ---
 
@@ -204,6 +199,15 @@ class Service:
     def _keep(self, task: StoredTask) -> None:
         self.store.add(task)
         self.metrics.tasks.set(len(self.store))
+
+
+def playground(learners: Mapping[str, Learner], *, tables: bool) -> forms.Playground:
+    """The first learner, by name, that fits each tab of the page, and whether pasted tables are completed."""
+    fitting = {"drawings": draws, "points": bends}
+    first = {
+        tab: next((name for name, learner in learners.items() if fits(learner)), None) for tab, fits in fitting.items()
+    }
+    return forms.Playground(**first, tables=tables)
 
 
 def draws(learner: Learner) -> bool:
@@ -247,4 +251,4 @@ def _both(first: Any, second: Sequence[Any] | None) -> Any:
     return [*first, *second] if isinstance(first, list) else np.concatenate([first, second])
 
 
-__all__ = ["Service", "answer_of"]
+__all__ = ["Service", "answer_of", "playground"]
