@@ -74,7 +74,7 @@ def test_pipelines_searches_and_copies(frame, of_numbers) -> None:
         FewShotRegressor(of_numbers),
     ).set_output(transform="pandas")
     assert len(cross_val_predict(pipeline, x, y, cv=3)) == 30
-    search = GridSearchCV(FewShotRegressor(of_numbers), {"inner_steps": [0, 2]}, cv=2, error_score="raise").fit(x, y)
+    search = GridSearchCV(FewShotRegressor(of_numbers), {"inner_steps": [1, 2]}, cv=2, error_score="raise").fit(x, y)
     best: Any = search.best_estimator_
     again = pickle.loads(pickle.dumps(best))
     np.testing.assert_array_equal(again.predict(x), best.predict(x))

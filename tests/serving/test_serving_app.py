@@ -109,7 +109,7 @@ def test_classes_have_the_names_that_the_client_gives(client, classifier) -> Non
         ({"x": 5}, r"^x is 5; it must be a list: "),
         ({"x": X, "y": "abc" * 50}, r'^y is "(abc)+ …; it must be a list: '),
         ({"x": X, "learner": 3}, r"^learner is 3; it must be text: "),
-        ({"x": X}, r"y is missing; send a label or number"),
+        ({"x": X}, r"^For the learner 'curves': y is missing; send a label or number"),
         ({"x": X, "y": [1]}, r"x has 4 examples and y 1; send as many\."),
         ({"x": [["a"]], "y": [1]}, r"x\[0\] is \['a'\]; send numbers"),
         ({"x": [[1, 2]], "y": [1]}, r"x has shape \(1, 2\); this learner needs"),
@@ -122,7 +122,7 @@ def test_classes_have_the_names_that_the_client_gives(client, classifier) -> Non
         ({"x": X, "y": curve(0), "learner": "curve"}, r"learner is 'curve', which is not served; .*'curves' is meant"),
         ({"x": [[0, 0], [1, 1]], "y": ["a", 1], "learner": "places"}, r"y\[1\] is 1; labels must be all text"),
         ({"x": [[0, 0], [1, 1]], "y": [True, False], "learner": "places"}, r"y\[0\] is True; labels must be"),
-        ({"x": X, "y": [1, 2, 3, 4], "learner": "places"}, r"y has 4 classes; send at most 3\."),
+        ({"x": X, "y": [1, 2, 3, 4], "learner": "places"}, r"^For the learner 'places': y has 4 classes; send at most"),
         (X, r"^The body is \[\[-2\.0\], .*; it must be an object: "),
     ],
 )

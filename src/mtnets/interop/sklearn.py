@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mtnets.arguments import check
-from mtnets.errors import DataError, MtnetsError, OptionError, RunError
+from mtnets.errors import DataError, MtnetsError, OptionError, RunError, warn
 from mtnets.inner import Batch, Method, as_loss, t_net
 from mtnets.inner.losses import Gaussian
 from mtnets.learner import AdaptedModel, Learner, load
@@ -218,6 +218,11 @@ class _FewShot(BaseEstimator):
         learner = self.learner_
         if not (self.inner_steps is None or (isinstance(self.inner_steps, Integral) and self.inner_steps >= 0)):
             raise OptionError(f"inner_steps is {self.inner_steps!r}; it must be a whole number of at least 0, or None.")
+        if self.inner_steps == 0:
+            warn(
+                "inner_steps is 0: nothing is learned from the rows, and predictions are those of the learner as it "
+                "starts; take 1 or more, or None."
+            )
         blocks = 1
         if self.inner_steps is None and not again and not learner.view.stream:  # which is read once
             blocks = min(math.ceil(counts.sum() / self._rows_of_training()), MOST_BLOCKS)

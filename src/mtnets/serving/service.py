@@ -1,6 +1,7 @@
 """The learners that are served and the tasks that they learned: what each request does."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -62,13 +63,14 @@ class Service:
         raw: dict[str, Any] = {}
 
         def prepare() -> Adapting:
-            classes = classes_of(learner)
-            if learner.loss.labels and classes is None:
-                classes = named_classes(request.y or (), self.limits.classes)
-                if not learner.any_ways and len(classes) > learner.outputs:
-                    raise DataError(f"y has {len(classes)} classes; send at most {learner.outputs} to this learner.")
             x = to_raw(learner, request.x, self.limits)
-            y = to_targets(learner, request.y, classes, len(request.x))
+            with self._naming(name):
+                classes = classes_of(learner)
+                if learner.loss.labels and classes is None:
+                    classes = named_classes(request.y or (), self.limits.classes)
+                    if not learner.any_ways and len(classes) > learner.outputs:
+                        raise DataError(f"y has {len(classes)} classes; send at most {learner.outputs}.")
+                y = to_targets(learner, request.y, classes, len(request.x))
             raw.update(x=x, y=y, classes=classes, notes=notes_on(learner.inputs, x))
             work = Adapting.of(learner, x, y, request.inner_steps)
             raw["support"] = work.support
@@ -195,6 +197,16 @@ class Service:
         if name not in self.learners:
             raise OptionError(f"learner is {name!r:.80}, which is not served; {one_of(name, self.learners)}")
         return name, self.learners[name]
+
+    @contextlib.contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Errors of targets name the learner where there are several: a request that names none goes to the first."""
+        try:
+            yield
+        except DataError as error:
+            if len(self.learners) == 1:
+                raise
+            raise DataError(f"For the learner {name!r}: {error}") from error
 
     def _keep(self, task: StoredTask) -> None:
         self.store.add(task)

@@ -545,7 +545,9 @@ function points(learner) {
   const learn = latest(150, async () => {
     const now = dots; // others may come while the server works
     let ys = [], units = [];
+    const count = `${now.length} point${now.length === 1 ? "" : "s"}`;
     if (now.length) {
+      tell(result, `${count}; learning … (the first time takes some seconds)`);
       await task.learn({ learner: learner.name, x: now.map(([x]) => [x]), y: now.map(([, y]) => y), inner_steps: STEPS.at(-1) });
       const answer = await task.ask("steps", [...xs, ...now.map(([x]) => x)].map((x) => [x]));
       ys = STEPS.map((step) => answer.predictions[step].numbers.map(([y]) => y));
@@ -554,7 +556,6 @@ function points(learner) {
     curves = ys;
     const errors = ys.map((each) => now.reduce((sum, [, y], i) => sum + (each[GRID + i] - y) ** 2, 0) / now.length);
     const said = errors.map((error, i) => `${error.toPrecision(2)} after ${STEPS[i]}`).join(", ");
-    const count = `${now.length} point${now.length === 1 ? "" : "s"}`;
     tell(result, now.length ? `${count}; squared error on them ${said} steps.` : "No points yet.");
     fill(find("point-table"), ["x", "y", ...STEPS.map((step) => `after ${step}`)],
       now.map(([x, y], i) => [x, y, ...ys.map((each) => each[GRID + i].toFixed(2))]));
