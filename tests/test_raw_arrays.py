@@ -33,6 +33,11 @@ def test_what_is_no_array(value, words) -> None:
         read_array(value, "x")
 
 
+def test_a_folder_is_read_as_on_the_command_line(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"x is '.*', a folder; let it be read .*predict_files\(learner, support, query\)"):
+        read_array(tmp_path, "x")
+
+
 def test_a_mask_of_nothing_is_no_mask() -> None:
     np.testing.assert_array_equal(read_array(np.ma.masked_array([1, 2]), "x"), [1, 2])
 

@@ -73,11 +73,16 @@ def reading_array(value: Any, name: str) -> Iterator[None]:
 def check_no_path(value: Any, name: str) -> None:
     """Raises DataError for the path of a file or folder in the place of what it holds, with what reads it."""
     if isinstance(value, str | os.PathLike):
-        text = str(value)
+        text = os.fsdecode(value)
+        as_on_command_line = "be read as `mtnets adapt` does: mtnets.learner.predict_files(learner, support, query)"
+        if os.path.isdir(text):
+            raise DataError(
+                f"{name} is {text!r}, a folder; let it {as_on_command_line}, or pass a list of the paths of its images."
+            )
         reader = READERS.get(PurePath(text).suffix.lower(), "for images a list of their paths, [{}]")
         raise DataError(
             f"{name} is {text!r}, which is text; pass what the file holds: {reader.format(repr(text))}, or let files "
-            "be read as `mtnets adapt` does: mtnets.learner.predict_files(learner, support, query)."
+            f"{as_on_command_line}."
         )
 
 

@@ -90,7 +90,10 @@ def test_pixels_become_classes() -> None:
     np.testing.assert_array_equal(outputs["label"], model(x).argmax(-1))
     assert program.card["classes"] == ["alpha", "beta", "gamma"]
     assert program.card["examples"] == "any number, each alone"
-    assert re.match("pixels 0 … 255 of grey images, dark on light", program.card["inputs"][0]["about"])
+    assert re.match(
+        "pixels 0 … 255 of grey images, dark on light.* others are made grey, then resized by Pillow's LANCZOS$",
+        program.card["inputs"][0]["about"],
+    )
 
 
 def test_cells_become_numbers_of_the_table() -> None:

@@ -164,7 +164,9 @@ class Images(Inputs):
     def raw_form(self, like: Any) -> RawForm:
         """Pixels of images of this size."""
         paper = ", dark on light" * self.invert
-        about = f"pixels 0 … 255 of {self._colours} images{paper}, channels last; resize others first"
+        colours = "made grey" if self.channels == 1 else "made RGB"
+        others = f"others are {colours}, then resized by Pillow's {self.resize.upper()}"
+        about = f"pixels 0 … 255 of {self._colours} images{paper}, channels last; {others}"
         return RawForm(
             fields={"pixels": Field(self.shape, np.uint8, about)},
             prepared=lambda arrays: arrays["pixels"],
