@@ -120,7 +120,7 @@ def test_what_a_person_sees(terminal: bool, width: int, monkeypatch: pytest.Monk
     position = START if START else START.append(begin(plan)) or START
     at = position[0]._replace(step=1500)
     best = at.best._replace(score=jnp.array([-0.43]), step=jnp.array([1000]))
-    with Display(plan, position[0]) as display:
+    with Display(plan, position[0], tested=width > 60) as display:
         display.show(Compiled(position[0], 2.5, 12_345_678))
         early = {"pre_loss": 9.0, "post_loss": 8.0}
         display.show(Advanced(at._replace(step=1), early, {}))
@@ -139,7 +139,9 @@ def test_what_a_person_sees(terminal: bool, width: int, monkeypatch: pytest.Monk
         "Stopped at meta-step 1,500: 3 validations were not better than that of meta-step 1,000.",
     ):
         assert said in words, said
-    assert re.search(r"at [\d.,e+]+ meta-steps/s: \d+:\d\d left", words)
+    on_top = "not counting a validation of 200 tasks every 500 meta-steps"
+    on_top += " and a test of 600 tasks at the end" * (width > 60)
+    assert re.search(rf"at [\d.,e+]+ meta-steps/s: [\d:]+ left, {on_top}(?! and)", words)
     if terminal:
         assert max(cell_len(line) for line in re.split(r"[\r\n]+", text)) <= width
     else:

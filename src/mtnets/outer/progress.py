@@ -30,13 +30,15 @@ class Display:
       plan: of the training.
       position: where it begins.
       show: whether to show anything.
+      tested: whether a test follows.
     """
 
-    def __init__(self, plan: Plan, position: Position, show: bool = True) -> None:
+    def __init__(self, plan: Plan, position: Position, show: bool = True, *, tested: bool = False) -> None:
         self._console = Console(stderr=True)
         self._show = show
         self._plan = plan
         self._total = plan.training.meta_steps
+        self._tested = tested
         self._begun: tuple[float, int] | None = None  # when the first meta-steps were taken, which take longer
         self._last = 0.0
         self._estimated = False
@@ -109,12 +111,22 @@ class Display:
         numbers = " · ".join(filter(None, [numbers, self._validation]))
         if rate and not self._estimated and now - begun >= ESTIMATE_SECONDS:
             self._estimated = True
-            self.note(f"at {': '.join(parts)}")
+            self.note(f"at {': '.join(parts)}{self._on_top()}")
         if self._live is not None:
             self._draw(step, "  ".join(parts), numbers)
         elif now - self._last >= PLAIN_SECONDS or step == self._total:
             self._last = now
             self.note(" · ".join([f"{step:,}/{self._total:,}", *parts, numbers]))
+
+    def _on_top(self) -> str:
+        """What an estimate from the first meta-steps does not hold."""
+        training = self._plan.training
+        parts = []
+        if every := min(training.validate_every, self._total):
+            parts.append(f"a validation of {training.validation_tasks:,} tasks every {every:,} meta-steps")
+        if self._tested:
+            parts.append(f"a test of {training.test_tasks:,} tasks at the end")
+        return f", not counting {' and '.join(parts)}" if parts else ""
 
     def _draw(self, step: int, speed: str, numbers: str) -> None:
         """A bar that takes what the line leaves, and the numbers below it."""

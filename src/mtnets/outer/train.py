@@ -341,7 +341,7 @@ def _follow(
     begun = time.perf_counter() - (0.0 if folders is None else folders.seconds)
     listener = Listener(watch.on_log)
     show = watch.progress and is_first()
-    with Display(plan, position, show) as display, contextlib.ExitStack() as stack:
+    with Display(plan, position, show, tested=folders is not None) as display, contextlib.ExitStack() as stack:
         if plan.model.own_weights and plan.runs > 1:
             display.note("The network keeps its own starting weights: seeds differ in their tasks alone.")
         if resume and position is start:
