@@ -34,9 +34,7 @@ def test_what_is_no_array(value, words) -> None:
 
 
 def test_a_folder_is_read_as_on_the_command_line(tmp_path) -> None:
-    with pytest.raises(
-        DataError, match=r"x is '.*', a folder; let it be read .*predict_files\(learner, support"
-    ):
+    with pytest.raises(DataError, match=r"x is '.*', a folder; let it be read .*predict_files\(learner, support"):
         read_array(tmp_path, "x")
 
 

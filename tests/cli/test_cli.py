@@ -448,6 +448,7 @@ def test_the_last_of_several_methods_counts():
         ),
         ("model='mlp', or resume=False", "--model mlp, or --no-resume"),
         ("num_tasks is 0", "--tasks is 0"),
+        ("shares of them: rank=(0.6, 0.2, 1); f(rank=(1, 2))", "shares of them: --rank 0.6 0.2 1; f(rank=(1, 2))"),
         ("rank is 0; the rank", "--rank is 0; the rank"),
         (
             "no column 'x' (model=...); or rank=... and load(path, model=...)",

@@ -172,4 +172,4 @@ def test_an_error_about_class_folders_names_the_flag(tmp_path: Path, capsys: pyt
         (tmp_path / "images" / name).parent.mkdir(parents=True)
         (tmp_path / "images" / name).touch()
     assert main(["train", "folder", "--root", str(tmp_path / "images"), "--out", str(tmp_path / "run")]) == 1
-    assert "or, as each folder is a class, give shares of them: --splits" in capsys.readouterr().err
+    assert "or, as each folder is a class, give shares of them: --splits 0.6 0.2 0.2" in capsys.readouterr().err

@@ -203,7 +203,8 @@ def test_exported_program(characters, tmp_path) -> None:
     pytest.importorskip("flatbuffers", reason="StableHLO needs mtnets[export]")
     x, y = examples(2)
     model = characters.adapt(x, y)
-    model.export(tmp_path / "model.stablehlo", raw=False, platforms=("cpu",))
+    path = model.export(tmp_path / "model.stablehlo", raw=False, platforms=("cpu",))
+    assert path == tmp_path / "model.stablehlo"
     run = jax.export.deserialize((tmp_path / "model.stablehlo").read_bytes())
     for count in (1, 4):  # any number of examples
         actual, expected = np.asarray(run.call(jnp.asarray(x[:count]))), np.asarray(model(x[:count]))
@@ -216,7 +217,7 @@ def test_onnx(characters, tmp_path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     x, y = examples(4)
     model = characters.adapt(x, y)
-    model.export_onnx(tmp_path / "model.onnx", raw=False)
+    assert model.export_onnx(tmp_path / "model.onnx", raw=False) == tmp_path / "model.onnx"
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for count in (1, 5):
         (actual,) = session.run(None, {session.get_inputs()[0].name: x[:count]})
@@ -225,8 +226,9 @@ def test_onnx(characters, tmp_path) -> None:
 
 def test_bad_files(learner, characters, tmp_path) -> None:
     adapted = learner.adapt(X, Y)
-    adapted.save_task(tmp_path / "task")
-    adapted.save(tmp_path / "model")
+    assert adapted.save_task(str(tmp_path / "task")) == tmp_path / "task"
+    assert adapted.save(str(tmp_path / "model")) == tmp_path / "model"
+    assert learner.save(str(tmp_path / "learner")) == tmp_path / "learner"
     with pytest.raises(RunError, match="belongs to another learner"):
         characters.with_task(tmp_path / "task")
     changed = dataclasses.replace(learner, learned=learner.learned._replace(inner_lr=0.04))

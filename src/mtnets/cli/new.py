@@ -98,7 +98,8 @@ def configuration(family: str, method: str, estimator: str | None = None, path: 
     ]
     about = (
         f"mtnets train {family} --config {path or 'FILE'} trains with this. Options on the command line change what "
-        "stands here. Lines that begin with // are comments; remove the // of an option that is left open to set it."
+        "stands here. Lines that begin with // are comments, which --config passes over and plain readers of JSON "
+        "refuse; remove the // of an option that is left open to set it."
     )
     return "\n".join([*_comment(about, ""), "{", *_lines(entries, INDENT), "}", ""])
 

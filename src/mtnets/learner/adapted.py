@@ -155,9 +155,9 @@ class AdaptedModel:
     # --- files
 
     @checked_arguments
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path) -> Path:
         """Writes the weights and everything that is needed to use them as one safetensors file; `mtnets.load_adapted`
-        reads it. Names in it are those of the network's parameters, below `params.`."""
+        reads it. Names in it are those of the network's parameters, below `params.`. Returns the path."""
         card = {
             "kind": "adapted model",
             "model": None if self.model.config is None else dict(self.model.config),
@@ -170,9 +170,10 @@ class AdaptedModel:
         parts = {"params": self.params, "state": self.state} | ({} if self.used is None else {"used": self.used})
         arrays = {f"{part}.{name}": leaf for part in parts for name, leaf in leaves_by_path(parts[part]).items()}
         write_tensors(path, arrays, card)
+        return Path(path)
 
     @checked_arguments
-    def save_task(self, path: str | Path, *, precision: Precision = "half") -> None:
+    def save_task(self, path: str | Path, *, precision: Precision = "half") -> Path:
         """Writes what moved as a small safetensors file, which `learner.with_task(path)` applies on top of the learner.
 
         Weights that a mask held are not in it.
@@ -182,11 +183,15 @@ class AdaptedModel:
           precision: `"full"` keeps every bit; `"half"` takes half the bytes, and rounds how far each weight moved to
             one part in 2 048.
 
+        Returns:
+          The path.
+
         Raises:
           RunError: for a model that was read from a file of its own, without its learner.
         """
         learner, moved = self._origin("use save(path)")
         write_task(path, self, learner, moved, precision)
+        return Path(path)
 
     @checked_arguments
     def export(
@@ -196,7 +201,7 @@ class AdaptedModel:
         raw: bool = True,
         classes: Sequence[str] | None = None,
         platforms: tuple[str, ...] = PLATFORMS,
-    ) -> None:
+    ) -> Path:
         """Writes the model as StableHLO, for any number of examples, and beside it a card, `path` + `.json`, which says
         how it is called: names, shapes and units of what goes in and comes out.
 
@@ -211,24 +216,32 @@ class AdaptedModel:
           classes: names of the classes, in the order of the labels, for the card. Defaults to those of a table.
           platforms: where the program will run, of `cpu`, `cuda`, `rocm` and `tpu`.
 
+        Returns:
+          The path of the program.
+
         Raises:
           OptionError: without the extra `mtnets[export]`, for a network that cannot be traced for any number of
             examples, names that are not one for each class, and a program whose predictions differ from those of this
             model; no file is left then.
         """
         export_stablehlo(program_of(self, raw, classes), path, platforms)
+        return Path(path)
 
     @checked_arguments
-    def export_onnx(self, path: str | Path, *, raw: bool = True, classes: Sequence[str] | None = None) -> None:
+    def export_onnx(self, path: str | Path, *, raw: bool = True, classes: Sequence[str] | None = None) -> Path:
         """Writes the model as ONNX, for any number of examples, with the card of `export` among its metadata.
 
         Args:
           path, raw, classes: as in `export`.
 
+        Returns:
+          The path.
+
         Raises:
           OptionError: without the extra `mtnets[onnx]`, for an operation that ONNX does not have, and as `export`.
         """
         export_onnx(program_of(self, raw, classes), path)
+        return Path(path)
 
     @checked_arguments
     def state_dict(self, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, np.ndarray]:
@@ -237,9 +250,10 @@ class AdaptedModel:
         return state_dict(self.model, self.params, self.state, flattened=flattened)
 
     @checked_arguments
-    def save_state_dict(self, path: str | Path, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> None:
-        """Writes them as safetensors, for `safetensors.torch.load_file`."""
+    def save_state_dict(self, path: str | Path, *, flattened: Mapping[str, tuple[int, ...]] | None = None) -> Path:
+        """Writes them as safetensors, for `safetensors.torch.load_file`. Returns the path."""
         save_state_dict(path, self.model, self.params, self.state, flattened=flattened)
+        return Path(path)
 
     def to_torch(self, module: "torch.nn.Module") -> "torch.nn.Module":
         """A copy of the PyTorch module that the model was made of, with the adapted weights and, for batch norm, the

@@ -564,13 +564,14 @@ class Learner:
     # --- files
 
     @checked_arguments
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path) -> Path:
         """Writes `learner.safetensors`, which holds everything, and `learner.json`, the same card for people, into a
-        folder. An older learner there is replaced whole."""
+        folder. An older learner there is replaced whole. Returns the folder."""
         arrays = {f"{part}.{name}": a for part, tree in self.arrays().items() for name, a in tree.items()}
         card = self._card()
         write_tensors(Path(path) / WEIGHTS, arrays, card)
         write_json(Path(path) / CARD, card)
+        return Path(path)
 
     def arrays(self) -> dict[str, dict[str, Any]]:
         """Every array that was learned, by part (`params`, `fold`, `rule`, `head`, `loss`, `state`) and path."""

@@ -102,7 +102,7 @@ def test_class_folders_alone_are_split_by_shares(write, name: str) -> None:
         (files(names=("a", "b")), (0.6, 0.2, 0.2), DataError, "has 2 class folders with images"),
         (files(names=("a", "b", "c")) | {"1.png": png(image())}, (1, 1, 1), DataError, "1.png is in no class folder"),
         ({}, (0.6, 0.2, 0.2), DataError, "has 0 class folders"),
-        (files(), (0.6, 0.4, 0.0), OptionError, "it must be three shares above 0"),
+        (files(), (0.6, 0.4, 0.0), OptionError, "validation and test: splits=(0.6, 0.2, 0.2)"),
         (files(names=("a", "b", "c")), (0.6, 0.2, 0.2), DataError, "1 train classes, fewer than the 2 ways"),
     ],
 )

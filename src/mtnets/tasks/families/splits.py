@@ -12,7 +12,10 @@ PARTS = ("train", "validation", "test")
 def check_splits(shares: Sequence[float]) -> None:
     """Raises OptionError for anything but three shares above 0."""
     if len(shares) != len(PARTS) or min(shares) <= 0:
-        raise OptionError(f"splits is {tuple(shares)}; it must be three shares above 0: training, validation, test.")
+        raise OptionError(
+            f"splits is {tuple(shares)}; it must be three shares above 0, of training, validation and test: "
+            "splits=(0.6, 0.2, 0.2)."
+        )
 
 
 def split_names(names: Sequence[str], shares: Sequence[float], seed: int) -> dict[str, list[str]]:
