@@ -9,7 +9,8 @@ RENAMED = {"num_tasks": "tasks"}  # arguments whose option has another name
 def in_flags(message: str, names: Collection[str], calls: Mapping[str, str] | None = None) -> str:
     """A message with arguments as flags: `clip_norm=10` as `--clip-norm 10`, `resume=True` as `--resume`, `root=...` as
     `--root`, `splits=(0.6, 0.2, 0.2)` as `--splits 0.6 0.2 0.2`, the name that a message begins with (`shots is 0`),
-    and names of several words, which are no words of the language, wherever they stand. Calls of Python stay as they are.
+    and names of several words, which are no words of the language, wherever they stand. Calls of Python stay as they
+    are.
 
     Args:
       message: that was raised in Python.

@@ -188,7 +188,7 @@ def files_by_class(archive: Archive) -> list[File]:
     missing = [split for split in ("train", "val", "test") if SPLITS[split] not in {file.split for file in files}]
     if missing:
         classes_alone = names and not files and all("/" in name.removeprefix(top) for name in names)
-        remedy = "or, as each folder is a class, give shares of them: splits=(0.6, 0.2, 0.2)" if classes_alone else ""
+        remedy = "or, as each folder is a class, give shares of them: splits=(0.6, 0.2, 0.2)." if classes_alone else ""
         raise DataError(
             f"{archive.path} has no images in {' and '.join(missing)}; expected train/CLASS/IMAGE, val/CLASS/IMAGE "
             f"and test/CLASS/IMAGE (move some classes there){f', {remedy}' if remedy else '.'}"
