@@ -153,6 +153,7 @@ SLOW = {
     ("shipping", 5),
     ("tabular", 0),
     ("tabular", 1),
+    ("tabular", 2),
     ("tour", 1),
     ("tour", 2),
     ("tour", 3),
