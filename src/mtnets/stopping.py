@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -49,6 +49,32 @@ class Stopping:
         raise (Terminated if self.signal == signal.SIGTERM else KeyboardInterrupt)(message)
 
 
+class StoppingAtOnce:
+    """A handler of the signals that ask to stop, where nothing needs to be brought to an end first.
+
+    Args:
+      message: what there is by now, and how to go on.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        before = self._before[signal.Signals(number)]
+        if callable(before) and before is not signal.default_int_handler:
+            before(number, frame)  # who handles signals already decides, such as the command line
+        elif before is not signal.SIG_IGN:
+            raise (Terminated if number == signal.SIGTERM else KeyboardInterrupt)(self.message)
+
+
+@contextlib.contextmanager
+def stopping_at_once(message: str) -> Iterator[None]:
+    """Says what there is by now where a signal ends the process within the block; only the main thread can."""
+    with _handled_by(StoppingAtOnce(message)):
+        yield
+
+
 @contextlib.contextmanager
 def stopping(promise: str = Stopping.promise) -> Iterator[Stopping]:
     """Notes signals within the block; only the main thread can.
@@ -58,11 +84,18 @@ def stopping(promise: str = Stopping.promise) -> Iterator[Stopping]:
     """
     asked = Stopping()
     asked.promise = promise
+    with _handled_by(asked):
+        yield asked
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Signals that ask to stop go to this handler within the block, if it runs in the main thread."""
     before: dict[signal.Signals, Any] = {}
     try:
         if threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, asked) for number in SIGNALS}
-        yield asked
+            before = {number: signal.signal(number, handler) for number in SIGNALS}
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)

@@ -14,10 +14,10 @@ import mtnets
 from mtnets.files import checked, parse_json, read_json
 from mtnets.outer.checkpoints import latest
 from mtnets.outer.log import lines_of
-from mtnets.outer.loop import Advanced, Compiled, Ended, Mark, Position, Validated, _is_over, _marked, begin
-from mtnets.outer.opening import images_in_words
+from mtnets.outer.loop import Advanced, Compiled, Ended, Mark, Position, Validated, Validating, _is_over, _marked, begin
+from mtnets.outer.opening import augmentation_in_words, images_in_words
 from mtnets.outer.plan import make_plan
-from mtnets.outer.progress import Display, describe, duration
+from mtnets.outer.progress import Display, announced, describe, duration
 from samples import log_without_times
 
 TASKS, NETWORK = mtnets.tasks.sinusoid(shots=2), mtnets.models.mlp(1, 2, 1)
@@ -124,6 +124,7 @@ def test_what_a_person_sees(terminal: bool, width: int, monkeypatch: pytest.Monk
         display.show(Compiled(position[0], 2.5, 12_345_678))
         early = {"pre_loss": 9.0, "post_loss": 8.0}
         display.show(Advanced(at._replace(step=1), early, {}))
+        display.show(Validating(at))
         display.show(Validated(at._replace(best=best), (0.44,)))
         display.show(Advanced(at, {"pre_loss": 4.125, "post_loss": 0.5, "accuracy": 0.932}, {"a": 0.4, "b": 0.5}))
         display.show(Ended(at._replace(mark=Mark(best.score, best.step)), early=True))
@@ -163,6 +164,41 @@ def test_the_size_of_images_is_said_and_what_changes_it() -> None:
     assert images_in_words(mtnets.tasks.Images(84, 3), folder) == text
     assert images_in_words(mtnets.tasks.Images(28, 1), mtnets.tasks.Glyphs()) == "; grey images of 28 × 28 pixels"
     assert images_in_words(mtnets.tasks.AS_THEY_ARE, None) == ""
+
+
+def test_an_augmentation_is_said() -> None:
+    assert augmentation_in_words(mtnets.tasks.Glyphs(augment=("flip", "crop(padding=2)"))) == (
+        "; in training augmented by flip, crop(padding=2)"
+    )
+    support = mtnets.tasks.Glyphs(augment=("flip",), augment_where="support")
+    assert augmentation_in_words(support) == "; in training those of the support set augmented by flip"
+    assert augmentation_in_words(mtnets.tasks.Glyphs()) == ""
+    assert augmentation_in_words(None) == ""
+
+
+def test_the_end_of_a_training_is_told(capsys: pytest.CaptureFixture) -> None:
+    """The last validation, which no meta-step follows, whose learner it is, and what is done after it."""
+    options = {"meta_steps": 150, "meta_batch": 4, "validation_tasks": 7}
+    plan = make_plan(NETWORK, mtnets.maml(), TASKS, options=options)
+    start = begin(plan)
+    end = start._replace(step=150)
+    best = end._replace(best=end.best._replace(score=jnp.array([-0.25]), step=jnp.array([150])))
+    with Display(plan, start) as display:
+        display.show(Validating(end._replace(step=75)))  # each of these would be a line
+        display.show(Validating(end))
+        display.show(Validated(best, (0.25,)))
+        display.show(Ended(best))
+    with announced("testing on 7 tasks", "tested", show=True):
+        pass
+    *_, validating, validated, learner, testing, tested = capsys.readouterr().err.splitlines()
+    assert validating == "validating on 7 tasks"
+    assert validated == "150/150 · validation 0.25, best 0.25 at 150"
+    assert learner == "best learner: of meta-step 150 of 150"
+    assert testing == "testing on 7 tasks …"
+    assert re.fullmatch(r"tested in \d+\.\d s", tested)
+    with announced("testing on 7 tasks", "tested", show=False):
+        pass
+    assert not capsys.readouterr().err
 
 
 def test_durations() -> None:

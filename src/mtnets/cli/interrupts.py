@@ -7,7 +7,8 @@ import sys
 import threading
 from typing import Any
 
-from mtnets.stopping import SIGNALS
+from mtnets.cli.messages import in_flags
+from mtnets.stopping import SIGNALS, StoppingAtOnce
 
 
 def watch() -> None:
@@ -36,8 +37,9 @@ def _answer(reading: socket.socket, _writing: socket.socket) -> None:
         if number not in SIGNALS:
             continue
         handler = signal.getsignal(number)
-        if asked or handler is _wait:
-            _say("stopped.")
+        if asked or handler is _wait or isinstance(handler, StoppingAtOnce):
+            kept = isinstance(handler, StoppingAtOnce)
+            _say(in_flags(handler.message, ["resume"]) if kept else "stopped.")
             os._exit(128 + number)
         asked = True
         _say(f"{getattr(handler, 'promise', 'stopping')}; once more stops at once.")

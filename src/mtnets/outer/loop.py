@@ -109,6 +109,11 @@ class Logged(Advanced):
 
 
 @dataclasses.dataclass(frozen=True)
+class Validating(Event):
+    """The learners are about to be scored on validation tasks."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Validated(Event):
     """Learners were scored on validation tasks.
 
@@ -199,6 +204,7 @@ def training_events(
             yield Logged(position, means, moving)
             position = position._replace(sums=plan.program.no_metrics())
         if _is_at(end, every, total):
+            yield Validating(position)
             scores = _validate(plan, position)
             position = position._replace(best=_better(plan, position, scores), mark=_marked(plan, position, scores))
             yield Validated(position, scores)

@@ -1,6 +1,6 @@
 """What is said before a training: how it learns, what it learns with, and what the numbers to come are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -32,7 +32,8 @@ def opening(plan: Plan, position: Position) -> Iterator[tuple[str, str]]:
     steps = f"{training.inner_steps} inner step{'s' * (training.inner_steps != 1)}"
     rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(plan.inner_lrs))
     images = images_in_words(plan.inputs, None if plan.family is None else plan.family.options)
-    yield "tasks", f"{family}: {training.meta_batch} per meta-step, {steps} each, α {rates}{images}"
+    changed = augmentation_in_words(None if plan.family is None else plan.family.options)
+    yield "tasks", f"{family}: {training.meta_batch} per meta-step, {steps} each, α {rates}{images}{changed}"
     if plan.runs > 1:
         yield "runs", f"{plan.runs} side by side, whose means are shown"
     shown = "loss on query sets before → after adaptation, a mean since the last line of the log"
@@ -48,6 +49,16 @@ def images_in_words(inputs: Inputs, options: Options | None) -> str:
     change = " (image_size=..., --image-size, changes it)" if hasattr(options, "image_size") else ""
     kind = "grey" if inputs.channels == 1 else "RGB"
     return f"; {kind} images of {inputs.size} × {inputs.size} pixels{change}"
+
+
+def augmentation_in_words(options: Options | None) -> str:
+    """How training images are changed as they are drawn, and those of which set, where not of both."""
+    augment: Sequence[str] = getattr(options, "augment", ())
+    if not augment:
+        return ""
+    where = getattr(options, "augment_where", "all")
+    which = "" if where == "all" else f" those of the {where} set"
+    return f"; in training{which} augmented by {', '.join(map(str, augment))}"
 
 
 def _numbers(tree: Any) -> int:

@@ -1,9 +1,10 @@
 """What a person sees while a training runs: two live lines in a terminal, plain lines elsewhere."""
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mtnets.memory import in_words
-from mtnets.outer.loop import Advanced, Compiled, Ended, Event, Logged, Position, Validated
+from mtnets.outer.loop import Advanced, Compiled, Ended, Event, Logged, Position, Validated, Validating
 from mtnets.outer.opening import opening
 from mtnets.outer.plan import Plan
 from mtnets.processes import is_first
@@ -43,6 +44,7 @@ class Display:
         self._last = 0.0
         self._estimated = False
         self._validation = ""
+        self._numbers = ""  # of the last meta-steps
         self._live: Live | None = None
         if not show:
             return
@@ -79,12 +81,41 @@ class Display:
             case Compiled():
                 self._begun = None  # speed is counted without compilation
                 self.note(f"compiled in {event.seconds:.1f} s; a meta-step needs {in_words(event.bytes)} of memory")
+            case Validating():
+                self._validating(event.position.step)
             case Validated():
                 self._validation = self._validated(event)
+                if event.position.step == self._total:  # after which no meta-steps come that would show it
+                    self._last_line(event.position.step)
             case Advanced() if not isinstance(event, Logged):
                 self._update(event.position.step, describe(event.metrics, event.moving))
-            case Ended(early=True):
-                self.note(self._reason(event.position))
+            case Ended():
+                if event.early:
+                    self.note(self._reason(event.position))
+                self.note(self._best(event.position))
+
+    def _validating(self, step: int) -> None:
+        """Says that a validation is under way: each time where the line goes away again, elsewhere at the end alone."""
+        doing = f"validating on {self._plan.training.validation_tasks:,} tasks"
+        if self._live is not None:
+            self._draw(step, "", doing)
+            self._live.refresh()
+        elif step == self._total:
+            self.note(doing)
+
+    def _last_line(self, step: int) -> None:
+        """The numbers after the last validation."""
+        numbers = " · ".join(filter(None, [self._numbers, self._validation]))
+        if self._live is not None:
+            self._draw(step, "", numbers)
+        else:
+            self.note(f"{step:,}/{self._total:,} · {self._validation}")
+
+    def _best(self, position: Position) -> str:
+        """`best learner: of meta-step 3,000 of 4,000`."""
+        steps = ", ".join(f"{int(step):,}" for step in position.best.step)
+        of_runs = "learner: of meta-step" if self._plan.runs == 1 else "learners: of meta-steps"
+        return f"best {of_runs} {steps} of {position.step:,}"
 
     def _validated(self, event: Validated) -> str:
         """`validation 0.44, best 0.43 at 1,000`; of several runs their mean, and no best."""
@@ -108,6 +139,7 @@ class Display:
         begun, begin = self._begun = self._begun or (now, step)
         rate = (step - begin) / max(now - begun, 1e-9)
         parts = [f"{rate:,.4g} meta-steps/s", f"{duration((self._total - step) / rate)} left"] if rate else []
+        self._numbers = numbers
         numbers = " · ".join(filter(None, [numbers, self._validation]))
         if rate and not self._estimated and now - begun >= ESTIMATE_SECONDS:
             self._estimated = True
@@ -154,6 +186,15 @@ def announce(text: str, show: bool) -> None:
     """One line on standard error: what a run does after its last meta-step."""
     if show and is_first():
         print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def announced(doing: str, done: str, show: bool) -> Iterator[None]:
+    """A line before something that may take long, and one after it with how long that was."""
+    announce(f"{doing} …", show)
+    begun = time.perf_counter()
+    yield
+    announce(f"{done} in {time.perf_counter() - begun:.1f} s", show)
 
 
 def describe(metrics: Mapping[str, Any], moving: Mapping[str, float]) -> str:
