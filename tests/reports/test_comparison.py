@@ -1,6 +1,7 @@
 """Comparisons: numbers by SciPy's definitions, sentences that say no more than they know, and mismatches refused."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy import stats
 
 import mtnets
 from mtnets.cli import main
+from mtnets.reports.bins import bin_edges
+from mtnets.reports.comparison import LINE
 from mtnets.reports.resampling import RESAMPLES, SEED, resampled
 
 
@@ -65,6 +68,37 @@ def test_what_can_be_concluded(runs):
     assert same.wins == 0.5
 
 
+def test_the_verdict_stands_alone_and_points_are_no_per_cent(runs, tmp_path):
+    lines = str(mtnets.compare(*runs)).splitlines()
+    assert lines[0].startswith("mt_net is better than maml by 0.1")
+    assert lines[0].endswith("in mean squared error on these 40 tasks.")
+    assert lines[1] == ""
+    assert "mean squared error ± 95 % over tasks" in lines[2]
+    assert "mean mean" not in "\n".join(lines)
+    assert max(map(len, lines[1:])) <= LINE
+    assert lines[6].startswith("Paired, 95 % by Student's t; by bootstrap ")
+    random = np.random.default_rng(0)
+    config = {"metrics": {"accuracy": "accuracy"}, "best": "accuracy"}
+    one, other = (
+        run_folder(tmp_path / name, scores(), config, "accuracy", accuracy=random.binomial(5, share, (40, 2)) / 5)
+        for name, share in (("low", 0.5), ("high", 0.9))
+    )
+    comparison = mtnets.compare(one, other)
+    assert re.fullmatch(r"high is better than low by [\d.]+ ± [\d.]+ points in accuracy on .*\.", comparison.verdict)
+    assert " points to " in comparison.conclusion
+    assert re.search(r"low +[\d.]+ ± [\d.]+ %", str(comparison))
+
+
+def test_bins_follow_the_steps_of_a_score():
+    fifths = np.array([0.2, 0.4, 1.0, 0.4], np.float32)
+    assert np.allclose(bin_edges(fifths), [0.1, 0.3, 0.5, 0.7, 0.9, 1.1])
+    assert np.histogram(fifths, bin_edges(fifths))[0].tolist() == [1, 2, 0, 0, 1]
+    assert np.allclose(bin_edges(np.array([-0.2, 0.0])), [-0.3, -0.1, 0.1])
+    assert len(bin_edges(np.random.default_rng(0).normal(size=50))) == 13
+    assert len(bin_edges(np.linspace(0, 1, 500), 24)) == 25  # steps, but too many of them
+    assert len(bin_edges(np.ones(3))) == 13
+
+
 def test_seeds_are_compared_with_the_same_seeds(tmp_path):
     for name, better in (("a", 0.0), ("b", 0.1)):
         for seed in (0, 1, 2):
@@ -94,6 +128,11 @@ def test_a_task_that_diverged(runs):
     ("changes", "tasks", "words"),
     [
         ({"tasks": {"family": "sinusoid", "shots": 5, "queries": 10}}, 40, "other test tasks: shots is 10 and 5"),
+        (
+            {"tasks": {"family": "table", "ahead": None}},
+            40,
+            "have other test tasks: maml is of sinusoid, other of table; compare runs of one family",
+        ),
         ({"tasks": {"family": None}}, 40, "of which no record says"),
         ({}, 39, "were tested on 40 and 39 tasks"),
         ({"loss": "huber"}, 40, "have other losses, mse and huber"),

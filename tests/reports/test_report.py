@@ -18,12 +18,13 @@ from mtnets import endings
 from mtnets.cli import main
 from mtnets.files import write_json
 from mtnets.inner import Batch, method_to_json
-from mtnets.reports.charts import RIGHT, WIDTH, Axis, Line, bar_chart, line_chart, number
+from mtnets.reports.charts import HEIGHT, RIGHT, WIDTH, Axis, Line, bar_chart, line_chart, number
 from mtnets.reports.drawings import drawn
 from mtnets.reports.elements import document, element
 from mtnets.reports.examples import Example, _names, examples
 from mtnets.reports.page import Section, page
 from mtnets.reports.records import read_record
+from mtnets.reports.sections import masks_in_words
 from mtnets.reports.words import called, plus_minus
 from mtnets.tasks.inputs.columns import CategoryColumn, NumberColumn
 from mtnets.tasks.inputs.table_inputs import TableInputs
@@ -288,6 +289,19 @@ def test_the_method_is_told_as_it_is(tmp_path, method, equation, learns):
     folder = run_folder(tmp_path / "run", scores(), {"method": {"inner_lr": 0.01, **method_to_json(method)}})
     text = " ".join(check_page(mtnets.report(folder)).text.split())
     assert f"One inner step: {equation}. Learned besides the start: {learns}." in text
+
+
+def test_masks_that_have_hardly_moved_are_not_read_into():
+    noise = np.linspace(0.493, 0.505, 16)
+    assert masks_in_words(noise) == "None of 16 units is told apart yet (0.49 to 0.51)."
+    assert masks_in_words(np.array([*noise, 0.9])) == (
+        "17 units: 1 more likely to move than not, 0 less, 16 not told apart yet."
+    )
+    assert masks_in_words(np.array([0.1, 0.9, 0.8])) == "3 units: 2 more likely to move than not, 1 less."
+    line = Line("layers.0", [0, 1], [0.493, 0.505])
+    chart = line_chart("title", "about", [line], "meta-step", "share", ends=(0.0, 1.0))
+    low, high = (float(place.split(",")[1]) for place in chart.find(".//polyline").get("points").split())
+    assert abs(low - high) < 0.02 * HEIGHT  # of the picture: the noise is not drawn large
 
 
 def test_axes_have_round_ticks():

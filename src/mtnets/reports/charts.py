@@ -107,7 +107,16 @@ class Line(NamedTuple):
     style: int | None = None
 
 
-def line_chart(title: str, about: str, lines: Sequence[Line], x: str, y: str, *, log: bool | None = None) -> Element:
+def line_chart(
+    title: str,
+    about: str,
+    lines: Sequence[Line],
+    x: str,
+    y: str,
+    *,
+    log: bool | None = None,
+    ends: tuple[float, float] | None = None,
+) -> Element:
     """Lines over a number.
 
     Args:
@@ -116,12 +125,13 @@ def line_chart(title: str, about: str, lines: Sequence[Line], x: str, y: str, *,
       lines: what is drawn.
       x, y: labels of the axes.
       log: whether the vertical axis is logarithmic. By default where all is positive and spans more than a decade.
+      ends: of the vertical axis. By default there is room for the lines alone, in which noise may look large.
     """
     values = [part for line in lines for part in (line.y, line.low, line.high) if part is not None]
     across = [line.x for line in lines]
     whole = all(np.all(np.mod(np.asarray(part, np.float64), 1) == 0) for part in across)
     horizontal = Axis.over(across, x, whole=whole)
-    vertical = Axis.over(values, y, log=_spans(values) if log is None else log)
+    vertical = Axis.over(values, y, log=_spans(values) if log is None else log) if ends is None else Axis(*ends, y)
     marks: list[Child] = []
     for place, line in enumerate(lines):
         marks += _drawn(line, (place if line.style is None else line.style) % STYLES, horizontal, vertical)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +18,10 @@ from mtnets.outer.plan import PLACES
 from mtnets.outer.run import FREE, flat
 from mtnets.reports.records import Record, higher_is_better, read_record, runs_in
 from mtnets.reports.resampling import Resampled, resampled
-from mtnets.reports.words import name_of, percent, plural, plus_minus
+from mtnets.reports.words import mean_of, name_of, percent, plural, plus_minus
 from mtnets.sweeps.intervals import Difference, Interval, difference, interval95, mean_over
+
+LINE = 100  # characters of a line of details
 
 
 class Side(NamedTuple):
@@ -137,29 +140,44 @@ class Comparison:
     @property
     def conclusion(self) -> str:
         """What can be concluded, and what not, in sentences."""
+        return " ".join([self.verdict, *self._details])
+
+    @property
+    def verdict(self) -> str:
+        """What can be concluded, in one sentence."""
         gap, one, other = self.difference.tasks, self.one.name, self.other.name
         tasks = plural(self.num_tasks, "task")
         if not np.isfinite(gap.mean):
             return (
-                f"The mean {self.metric_name} of one of them is not finite, since tasks diverged, so that the means "
-                f"cannot be compared. {other} is better than {one} on {percent(self.wins)} of these {tasks}."
+                f"The {mean_of(self.metric_name)} of one of them is not finite, since tasks diverged, so that the "
+                f"means cannot be compared. {other} is better than {one} on {percent(self.wins)} of these {tasks}."
             )
         better, worse = (other, one) if gap.mean > 0 else (one, other)
-        amount = f"{plus_minus(abs(gap.mean), gap.half, self.metric)} in {self.metric_name} on these {tasks}"
-        told = f"{better} is better than {worse} by {amount}"
+        amount = f"{self._points(abs(gap.mean), gap.half)} in {self.metric_name} on these {tasks}"
+        ahead = f"; the mean of {better} is the better one" if gap.mean else ""
         if not self.side_over_tasks:
-            told = f"{one} and {other} cannot be told apart: the difference is {amount}, in favour of {better}"
-        elif self.difference.num_seeds > 1 and not self.side:
-            told = f"{one} and {other} cannot be told apart over seeds: these learners differ by {amount}, for {better}"
-        return " ".join([f"{told} ({self._basis(gap.mean)}).", self._of_seeds(), self._chosen()])
+            return f"{one} and {other} cannot be told apart: the difference is {amount}{ahead}."
+        if self.difference.num_seeds > 1 and not self.side:
+            return f"{one} and {other} cannot be told apart over seeds: these learners differ by {amount}{ahead}."
+        return f"{better} is better than {worse} by {amount}."
+
+    @property
+    def _details(self) -> list[str]:
+        """How that is known, and what it does not say."""
+        mean = self.difference.tasks.mean
+        return [self._basis(mean), self._of_seeds(), self._chosen()] if np.isfinite(mean) else []
+
+    def _points(self, mean: float, half: float = float("nan")) -> str:
+        """A difference of the score."""
+        return plus_minus(mean, half, self.metric, difference=True)
 
     def _basis(self, mean: float) -> str:
         """How that is known."""
-        parts, (low, high) = ["paired, 95 % by Student's t"], self.tasks[:2]
+        parts, (low, high) = ["Paired, 95 % by Student's t"], self.tasks[:2]
         if np.isfinite(low):
             ends = (low, high) if mean > 0 else (-high, -low)
-            parts.append("by bootstrap " + " to ".join(plus_minus(e, float("nan"), self.metric) for e in ends))
-        return "; ".join([*parts, f"signs flipped at random: {_p(self.tasks)}"])
+            parts.append("by bootstrap " + " to ".join(map(self._points, ends)))
+        return "; ".join([*parts, f"signs flipped at random: {_p(self.tasks)}."])
 
     def _of_seeds(self) -> str:
         count = self.difference.num_seeds
@@ -169,7 +187,7 @@ class Comparison:
                 "training."
             )
         gap = self.difference.seeds
-        amount = plus_minus(abs(gap.mean), gap.half, self.metric)
+        amount = self._points(abs(gap.mean), gap.half)
         told = f"Over {count} seeds each the difference is {amount} (Student's t; signs flipped: {_p(self.seeds)})"
         sure = "so other seeds would probably say the same" if self.side else "which leaves open what other seeds say"
         few = (
@@ -191,12 +209,13 @@ class Comparison:
         )
 
     def __str__(self) -> str:
-        rows = [("", f"mean {self.metric_name} ± 95 % over tasks", "seeds")]
+        rows = [("", f"{mean_of(self.metric_name)} ± 95 % over tasks", "seeds")]
         for side in (self.one, self.other):
             rows.append((side.name, plus_minus(*side.over_tasks, self.metric), ", ".join(map(str, side.seeds))))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, "", self.conclusion])
+        details = [textwrap.fill(sentences, LINE) for sentences in self._details]
+        return "\n".join([self.verdict, "", *lines, *([""] if details else []), *details])
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values; None for numbers that are not finite."""
@@ -326,6 +345,11 @@ def check_same_tasks(one: Record, other: Record, metric: str | None = None) -> N
     tasks = [
         {n: v for n, v in record.config["tasks"].items() if n not in (*PLACES, "network")} for record in (one, other)
     ]
+    if one.family != other.family:
+        raise RunError(
+            f"{places} have other test tasks: {one.name} is of {one.family}, {other.name} of {other.family}; compare "
+            "runs of one family."
+        )
     for name in sorted(tasks[0].keys() | tasks[1].keys()):
         values = [each.get(name) for each in tasks]
         if values[0] != values[1]:

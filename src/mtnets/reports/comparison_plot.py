@@ -7,12 +7,11 @@ import numpy as np
 
 from mtnets.analysis.figures import BLUE, ORANGE, figure, save
 from mtnets.inner import LOSS
+from mtnets.reports.bins import bin_edges
 from mtnets.sweeps.intervals import mean_over
 
 if TYPE_CHECKING:
     from mtnets.reports.comparison import Comparison
-
-BINS = 40
 
 
 def plot(comparison: "Comparison", path: str | Path) -> None:
@@ -27,12 +26,12 @@ def plot(comparison: "Comparison", path: str | Path) -> None:
     with np.errstate(all="ignore"):
         better = (other - one) * (1 if comparison.higher_is_better else -1)
     shown = better[np.isfinite(better)]
-    left.hist(shown, bins=BINS, color=BLUE, alpha=0.8)
+    left.hist(shown, bins=bin_edges(shown).tolist() if shown.size else 1, color=BLUE, alpha=0.8)
     left.axvline(0, color="black", linewidth=1)
     mean, half = comparison.difference.tasks
     if np.isfinite(mean + half):
-        left.axvspan(mean - half, mean + half, color=ORANGE, alpha=0.35)
-        left.axvline(mean, color=ORANGE, linestyle="--", label=f"mean {mean:+.4g} ± {half:.2g}")
+        left.axvline(mean, color=ORANGE, linestyle="--", label=f"mean {mean:+.4g}")
+        left.axvspan(mean - half, mean + half, color=ORANGE, alpha=0.35, label=f"its 95 % interval, ± {half:.2g}")
         left.legend(fontsize=8)
     left.set(xlabel=f"{comparison.other.name} better by ({comparison.metric_name})", ylabel="tasks")
     left.set_title(f"Paired differences on {comparison.num_tasks} test tasks", fontsize=10)

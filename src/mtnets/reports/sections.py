@@ -14,6 +14,7 @@ from mtnets.inner import LOSS, METHODS, method_from_json
 from mtnets.learner.evaluate import DIVERGED, Estimate
 from mtnets.learner.learner import Learner
 from mtnets.outer.run import CONFIG, flat
+from mtnets.reports.bins import bin_edges
 from mtnets.reports.charts import Axis, Line, bar_chart, line_chart, number
 from mtnets.reports.drawings import drawn
 from mtnets.reports.elements import Child, element, folded, table
@@ -26,8 +27,10 @@ from mtnets.tasks import FAMILIES
 MOST_LINES = 12  # of a table that repeats a chart
 MOST_UNITS = 200  # bars of a layer; of more units, so many of the sorted ones
 MOST_LAYERS = 24  # that are drawn
-BINS = 24  # of the histogram
+BINS = 24  # of the histogram of a score without steps
 LEARNED, BEFORE = "post_loss", "pre_loss"  # as the log calls the training loss after and before adaptation
+SHARES = (0.0, 1.0)  # the whole axis of shares and probabilities: near one half they hardly differ
+UNDECIDED = 0.05  # distance from one half, where masks begin, within which a unit is not told apart from others
 SHOWN = 0.99  # share of the test tasks that the histogram shows, where others are far away
 
 
@@ -227,7 +230,7 @@ def _histogram(record: Record, test: Estimate) -> Iterator[Child]:
     top = float(np.quantile(scores, SHOWN))
     far = scores.max() > top + 2 * (top - scores.min())
     shown = scores[scores <= top] if far else scores
-    counts, edges = np.histogram(shown, BINS)
+    counts, edges = np.histogram(shown, bin_edges(shown, BINS))
     marked = [("mean", float(every.mean())), ("median", float(np.median(every)))]
     about = f"Scores of {plural(len(shown), 'test task')} of {len(every)} after the last inner step."
     if far:
@@ -293,9 +296,20 @@ def _masks(record: Record, learner: Learner | None) -> Iterator[Child]:
     if record.moving:
         about = "Mean probability over the units of each layer, as the log holds it; not of each unit alone."
         lines = [Line(name, curve.steps, curve.values) for name, curve in record.moving.items()]
-        picture = line_chart("Share of units that move", about, lines[:MOST_LAYERS], "meta-step", "share", log=False)
+        picture = line_chart("Share of units that move", about, lines[:MOST_LAYERS], "meta-step", "share", ends=SHARES)
         numbers = folded("Its numbers", _thinned("Share of units that move", record.moving))
         yield element("div", figure(picture, "Over training", about, numbers), class_="charts")
+
+
+def masks_in_words(chances: np.ndarray) -> str:
+    """How many units are likely to move, `[units]`, or not to; nothing of those near one half."""
+    more, less = (chances > 0.5 + UNDECIDED).sum(), (chances < 0.5 - UNDECIDED).sum()
+    if not more + less:
+        ends = f"{chances.min():.2f} to {chances.max():.2f}"
+        return f"None of {plural(len(chances), 'unit')} is told apart yet ({ends})."
+    near = len(chances) - more - less
+    told = f"{plural(len(chances), 'unit')}: {more} more likely to move than not, {less} less"
+    return told + (f", {near} not told apart yet." if near else ".")
 
 
 def _mask(name: str, chances: np.ndarray) -> Child:
@@ -305,8 +319,8 @@ def _mask(name: str, chances: np.ndarray) -> Child:
     bars = np.sort(every)[np.linspace(0, len(every) - 1, MOST_UNITS).astype(int)] if many else every
     x = "units or elements, sorted, in per cent" if many else "unit"
     edges = np.linspace(0, 100, len(bars) + 1) if many else np.arange(len(bars) + 1) - 0.5
-    about = f"{plural(len(every), 'unit')}, {(every > 0.5).sum()} of them more likely to move than not."
-    axis = Axis(0.0, 1.0, "probability")
+    about = masks_in_words(every)
+    axis = Axis(*SHARES, "probability")
     return figure(bar_chart(f"Units of {name} that move", about, edges, bars, x, axis, whole=not many), name, about)
 
 

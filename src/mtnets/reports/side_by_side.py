@@ -72,10 +72,11 @@ def _differences(records: Sequence[Record]) -> Iterator[Child]:
             refused.append(str(error))
             continue
         mean, half = both.difference.tasks
-        interval = " to ".join(plus_minus(end, float("nan"), both.metric) for end in both.tasks[:2])
+        interval = " to ".join(plus_minus(end, float("nan"), both.metric, difference=True) for end in both.tasks[:2])
         told = {1: "yes, better", -1: "yes, worse", 0: "no"}[both.side]
         rows.append(
-            [names[id(other)], names[id(one)], plus_minus(mean, half, both.metric, sign=True), interval,
+            [names[id(other)], names[id(one)],
+             plus_minus(mean, half, both.metric, sign=True, difference=True), interval,
              "–" if np.isnan(both.tasks.p) else f"{both.tasks.p:.2g}", percent(both.wins), told]
         )  # fmt: skip
     titles = ["run", "against", "better by ± 95 %", "bootstrap 95 %", "p", "share of tasks won", "told apart"]

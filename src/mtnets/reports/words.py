@@ -43,9 +43,14 @@ def name_of(metric: str, config: Mapping[str, Any]) -> str:
     return f"loss ({loss['name']})" if isinstance(loss, Mapping) and "name" in loss else "loss"
 
 
-def plus_minus(mean: float, half: float, metric: str = "", *, sign: bool = False) -> str:
+def mean_of(name: str) -> str:
+    """The mean of a score, which may be one already: `mean accuracy`, `mean squared error`."""
+    return name if name.startswith("mean ") else f"mean {name}"
+
+
+def plus_minus(mean: float, half: float, metric: str = "", *, sign: bool = False, difference: bool = False) -> str:
     """A mean with half its interval, `0.544 ± 0.013` or `96.40 ± 0.41 %`: both to the second digit of the latter, where
-    single precision knows it."""
+    single precision knows it. The difference of two shares is in points, since it is no share of either."""
     percent = metric in SHARES
     if not math.isfinite(mean):
         return "not finite"
@@ -53,7 +58,7 @@ def plus_minus(mean: float, half: float, metric: str = "", *, sign: bool = False
     known = math.isfinite(half) and half > 0
     digits = min(_digits(half, 2), _digits(mean, MOST_DIGITS)) if known else 1 if percent else _digits(mean, 4)
     written = f"{mean:{'+' if sign else ''}.{digits}f}" + (f" ± {half:.{digits}f}" if math.isfinite(half) else "")
-    return written.replace("-", "−") + " %" * percent
+    return written.replace("-", "−") + (" points" if difference else " %") * percent
 
 
 def _digits(value: float, significant: int) -> int:
