@@ -19,7 +19,7 @@ from mtnets.cli import main
 from mtnets.files import write_json
 from mtnets.inner import Batch, method_to_json
 from mtnets.reports.charts import HEIGHT, RIGHT, WIDTH, Axis, Line, bar_chart, line_chart, number
-from mtnets.reports.drawings import drawn
+from mtnets.reports.drawings import _spread, drawn
 from mtnets.reports.elements import document, element
 from mtnets.reports.examples import Example, _names, examples
 from mtnets.reports.page import Section, page
@@ -157,6 +157,20 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert "There is no run in" in capsys.readouterr().err
 
 
+def test_the_runs_of_a_sweep_stand_side_by_side(tmp_path, monkeypatch):
+    for name in ("mt-net-inner-lr-0.1", "maml-inner-lr-0.1"):
+        for seed in (0, 1):
+            run_folder(tmp_path / "sweep" / name / f"seed-{seed}", scores(tasks=5), {"seed": seed})
+    seen = check_page(mtnets.report(tmp_path / "sweep"))
+    assert "4 runs side by side" in seen.text
+    assert seen.text.index("maml-inner-lr-0.1/seed-1") < seen.text.index("mt-net-inner-lr-0.1/seed-0")
+    with pytest.raises(mtnets.RunError, match=r"name one of those in it: maml-inner-lr-0\.1, mt-net"):
+        mtnets.compare(tmp_path / "sweep", tmp_path / "sweep")  # of which each side has one setting
+    monkeypatch.setattr(sys.modules["mtnets.reports.report"], "MOST_RUNS", 3)
+    with pytest.raises(mtnets.OptionError, match="runs are 4, and up to 3 can be read side by side; name some: mtnets"):
+        mtnets.report(tmp_path / "sweep")
+
+
 def test_on_the_command_line(tmp_path, capsys):
     folder = run_folder(tmp_path / "run", scores())
     assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
@@ -216,6 +230,23 @@ def test_images_are_shown_as_the_data_have_them(tmp_path):
     example = example._replace(support=batch(x[:2].swapaxes(1, 3), y[:2]), query=batch(x.swapaxes(1, 3), y))
     seen = page_of(tmp_path, drawn(dataclasses.replace(learner, model=first), example))
     assert {(image["width"], image["height"]) for image in seen.named("img")} == {("28", "28")}
+
+
+def test_queries_begin_with_one_image_of_each_class(tmp_path):
+    labels = np.repeat(np.arange(12), 2)
+    places = _spread(labels, np.arange(24))
+    assert labels[places].tolist() == list(range(12))  # more classes than would be shown otherwise
+    labels = np.repeat(np.arange(3), 5)
+    assert labels[_spread(labels, np.arange(15))].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+    learner = mtnets.load("omniglot-any-way-1shot")
+    names = ("a", "Malay_(Jawi_-_Arabic)/character01", "c")
+    chances = np.broadcast_to([0.2, 0.5, 0.3], (2, 15, 3))
+    shown = batch(np.zeros((15, 28, 28, 1)), labels)
+    example = Example("the best", 0, np.array([0.5, 0.75]), shown, shown, chances, None, None, names)
+    seen = page_of(tmp_path, drawn(learner, example))
+    assert "with the probability; 10 of 15 are shown" in seen.text
+    assert seen.text.count(" are shown") == 1  # all of the support set are
+    assert f'<span title="{names[1]}">Malay_(Jawi…character01</span> (50\u00a0%)' in seen.source
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])

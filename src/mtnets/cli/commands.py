@@ -232,7 +232,7 @@ class Report:
     """Writes a page on a run: how it went, how well it does, what moves, examples. Several runs stand side by side.
 
     Attributes:
-      runs: folder of a run; or several, or folders with a folder for each seed.
+      runs: folder of a run; or several, or folders with a folder for each seed, or that of a sweep.
       out: the file. Defaults to report.html in the folder; several runs need one.
       data: where the data are now, for examples of a single run. Defaults to where they were in training.
     """

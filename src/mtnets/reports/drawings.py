@@ -18,6 +18,7 @@ from mtnets.tasks import Inputs
 from mtnets.tasks.inputs import Images
 
 MOST_IMAGES = 20  # of a support or a query set that are shown
+MOST_LETTERS = 24  # of the name of a class; of longer ones the middle is left out
 MOST_ROWS = 8  # of a table
 MOST_COLUMNS = 4  # of its features
 SUPPORT, QUERY = 4, 5  # styles of dots, beside lines of styles 0 … 3
@@ -85,7 +86,7 @@ def _images(learner: Learner, example: Example) -> Child:
     labels = np.asarray(query.y)
     first = [_name(learner, example, label) for label in np.asarray(support.y)[_kept(support)][:MOST_IMAGES]]
     learned = [
-        element("li", _image(learner, np.asarray(support.x)[i], f"An image to learn from, {name}"), name)
+        element("li", _image(learner, np.asarray(support.x)[i], f"An image to learn from, {name}"), _shortened(name))
         for i, name in zip(_kept(support), first, strict=False)
     ]
     asked = []
@@ -93,26 +94,34 @@ def _images(learner: Learner, example: Example) -> Child:
         before, after = (example.predictions[step, i] for step in (0, -1))
         name = _name(learner, example, labels[i])
         right = int(np.argmax(after)) == labels[i]
-        words = f"{_guess(learner, example, before)} → {_guess(learner, example, after)}"
-        item = [_image(learner, np.asarray(query.x)[i], f"An image of {name}"), element("strong", name)]
+        words = [_guessed(learner, example, before), " → ", _guessed(learner, example, after)]
+        item = [_image(learner, np.asarray(query.x)[i], f"An image of {name}"), element("strong", _shortened(name))]
         asked.append(element("li", item, element("br"), words, element("br"), "✓ right" if right else "✗ wrong"))
     return element(
         "section",
         element("h3", f"{example.what.capitalize()} task"),
         element("p", _scored(learner, example), class_="faint"),
-        element("h4", "To learn from (support)"),
+        element("h4", f"To learn from (support){_of_all(len(learned), len(_kept(support)))}"),
         element("ul", learned, class_="pictures few"),
-        element("h4", "To be judged by (query): before → after, with the probability"),
+        element(
+            "h4",
+            f"To be judged by (query): before → after, with the probability{_of_all(len(asked), len(_kept(query)))}",
+        ),
         element("ul", asked, class_="pictures"),
         aria_label=f"{example.what.capitalize()} task",
     )
 
 
 def _spread(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Places of a few examples, of each class as many as of others."""
+    """Places of a few examples: first one of each class, then another of each, and so on."""
     turn = np.array([np.sum(labels[places[:i]] == labels[place]) for i, place in enumerate(places)], int)
-    few = places[np.argsort(turn, kind="stable")][: max(MOST_IMAGES // 2, 2)]
-    return few[np.argsort(labels[few], kind="stable")]
+    classes = len(np.unique(labels[places]))
+    return places[np.lexsort((labels[places], turn))][: min(max(MOST_IMAGES // 2, classes), MOST_IMAGES)]
+
+
+def _of_all(shown: int, count: int) -> str:
+    """How many are shown, where some are not."""
+    return f"; {shown} of {count} are shown" if shown < count else ""
 
 
 def _name(learner: Learner, example: Example, label: Any) -> str:
@@ -125,6 +134,22 @@ def _guess(learner: Learner, example: Example, probabilities: np.ndarray) -> str
     if not np.isfinite(probabilities).all():
         return "not finite"
     return f"{_name(learner, example, np.argmax(probabilities))} ({percent(float(probabilities.max()))})"
+
+
+def _guessed(learner: Learner, example: Example, probabilities: np.ndarray) -> Child:
+    """The same within a picture's few letters."""
+    if not np.isfinite(probabilities).all():
+        return "not finite"
+    name = _shortened(_name(learner, example, np.argmax(probabilities)))
+    return [name, f" ({percent(float(probabilities.max()))})"]
+
+
+def _shortened(name: str) -> Child:
+    """The name of a class, without its middle where it is long; pointing at it shows the whole."""
+    if len(name) <= MOST_LETTERS:
+        return name
+    part = (MOST_LETTERS - 1) // 2
+    return element("span", f"{name[:part]}…{name[-part:]}", title=name)
 
 
 def _scored(learner: Learner, example: Example) -> str:

@@ -95,8 +95,12 @@ def read_record(path: str | Path) -> Record:
     return Record(folder, {n: v for n, v in config.items() if n != RUN}, curves, moving, skipped, result, test)
 
 
-def runs_in(path: str | Path) -> list[Path]:
+def runs_in(path: str | Path, *, of_sweep: bool = False) -> list[Path]:
     """The folders of runs that a path names: that of one run, or those of the seeds below it, in their order.
+
+    Args:
+      path: of the folder.
+      of_sweep: whether it may be that of a sweep, with a folder of seeds for each setting.
 
     Raises:
       RunError: where there is none.
@@ -105,6 +109,11 @@ def runs_in(path: str | Path) -> list[Path]:
     if (folder / CONFIG).is_file():
         return [folder]
     below = [each.parent for each in folder.glob(f"*/{CONFIG}")]
+    if not below and of_sweep:
+        settings = sorted({each.parents[1] for each in folder.glob(f"*/*/{CONFIG}")})
+        below = [run for setting in settings for run in runs_in(setting)]
+        if below:
+            return below
     if not below:
         deeper = sorted({each.parents[1].name for each in folder.glob(f"*/*/{CONFIG}")})
         remedy = f"one of those in it: {listed(deeper)}" if deeper else "the folder of a run, or of its seeds"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mtnets.reports.side_by_side import side_by_side
 from mtnets.tasks import Family, family_from_record
 
 REPORT = "report.html"
+MOST_RUNS = 48  # side by side; a page of more could not be read
 
 
 @checked_arguments
@@ -35,11 +37,11 @@ def report(
     """Writes a report as one page of HTML, which needs nothing beside it: what was trained, how it went, how well it
     does and on which tasks, what moves, examples, and the words that it uses.
 
-    Several runs, or a folder with a folder for each seed, stand side by side: their curves, scores, paired differences
-    and the settings in which they differ.
+    Several runs, a folder with a folder for each seed, or that of a sweep stand side by side: their curves, scores,
+    paired differences and the settings in which they differ.
 
     Args:
-      runs: the folder of a run; or several of them, or of their seeds.
+      runs: the folder of a run; or several of them, or of their seeds, or that of a sweep.
       out: the file. Defaults to report.html in the folder; of several folders it has to be named.
       tasks: what the run was trained on, for examples of its test tasks. Defaults to those on record.
       data: where the data of these are now. Defaults to where they were in training.
@@ -58,8 +60,13 @@ def report(
         raise OptionError("out is None, and several runs have no folder in common; name a file: out='report.html'.")
     path = named[0] / REPORT if out is None else Path(out)
     check_place(path)
-    folders = [folder for each in named for folder in runs_in(each)]
+    folders = [folder for each in named for folder in runs_in(each, of_sweep=True)]
     records = [read_record(folder) for folder in folders]
+    if len(records) > MOST_RUNS:
+        raise OptionError(
+            f"runs are {len(records)}, and up to {MOST_RUNS} can be read side by side; name some: mtnets report "
+            f"{shlex.join(map(str, folders[:2]))} --out report.html"
+        )
     if len(records) > 1:
         return _write(path, side_by_side(records))
     try:
