@@ -168,7 +168,8 @@ def curve_title(record: Record, name: str) -> tuple[str, str]:
         )
         return f"Validation: {score}", f"On tasks that are not trained on, after the last inner step.{best}"
     every = record.config["training"].get("log_every")
-    return "Training: loss", f"On the query sets of training tasks, mean of {every} meta-steps each."
+    mean = f", mean of {plural(every, 'meta-step')} each" if every else ""
+    return "Training: loss", f"On the query sets of training tasks{mean}."
 
 
 def _curve_figure(record: Record, name: str) -> Child:
