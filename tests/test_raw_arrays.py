@@ -25,7 +25,7 @@ MASKED = np.ma.masked_array([1.0, 2.0], [False, True])
         (jax.random.key(0), "x cannot be read as an array of numbers"),
         ("a.csv", r"x is 'a\.csv', which is text; pass what .* holds: pandas\.read_csv\('a\.csv'\), or let files"),
         (Path("b/a.NPY"), r"holds: numpy\.load\('b/a\.NPY'\), or"),
-        ("my/images", r"holds: for images a list of their paths, \['my/images'\], or"),
+        ("absent/images", r"holds: for images a list of their paths, \['absent/images'\], or"),
     ],
 )
 def test_what_is_no_array(value, words) -> None:

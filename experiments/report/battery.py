@@ -9,11 +9,10 @@ import numpy as np
 from experiments.battery.experiment import PARTS, name_of
 from experiments.battery.judging import AS_TRAINED, CLOSE, MORE_WORN, SHOTS, TIMED_SHOTS, WEAR
 from experiments.report.drawing import figure, save
+from experiments.report.pages import with_tables
 from experiments.report.tables import Parts, head, row, title
-from experiments.report.tabular import BEGIN, END
 from experiments.resumable import read_parts
 from experiments.scores import mean_and_interval
-from mtnets import RunError
 
 Rows = Mapping[str, Mapping[str, Any]]
 AHEAD = "mt_net"  # that others are compared with
@@ -29,14 +28,8 @@ def page(results: Path, path: Path, figures: Path) -> str | None:
     parts = read_parts(results)
     if not parts or not path.exists():
         return None
-    text = path.read_text("utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise RunError(f"{path} has no place for tables; put the lines {BEGIN} and {END} where they belong.")
     rows = rows_of(parts)
-    lines = [_draw(rows, figures / "battery.png"), "", *_errors(rows), "", *_settings(rows)]
-    return "\n".join([before + begin, "", *lines, "", end + after])
+    return with_tables(path, [_draw(rows, figures / "battery.png"), "", *_errors(rows), "", *_settings(rows), ""])
 
 
 def rows_of(parts: Parts) -> Rows:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.intervals.problems import PROBLEMS
+from experiments.report.pages import with_tables
 from experiments.report.tables import Parts, head, row
 from experiments.resumable import read_parts
-from mtnets import RunError
 from mtnets.files import replacing
 
-BEGIN, END = "<!-- Tables of `python -m experiments report`: begin -->", "<!-- end -->"
 NUMBERS = {"coverage": "coverage, %", "width": "width", "interval_score": "interval score", "log_score": "log score"}
 LABELS = {
     "accuracy": "accuracy, %",
@@ -37,12 +36,7 @@ def page(results: Path, path: Path) -> str | None:
     lines = tables(parts)
     with replacing(results / "tables.md") as file:
         file.write("\n".join(["Tables of `python -m experiments intervals`.", "", *lines]).encode())
-    text = path.read_text("utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise RunError(f"{path} has no place for tables; put the lines {BEGIN} and {END} where they belong.")
-    return "\n".join([before + begin, "", *lines, end + after])
+    return with_tables(path, lines)
 
 
 def tables(parts: Parts) -> list[str]:

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.report.pages import with_tables
 from experiments.report.tables import Parts, head, row
 from experiments.resumable import Part, read_parts
 from experiments.tabular.experiment import DATA
 from experiments.tabular.scores import ahead
-from mtnets import RunError
-
-BEGIN, END = "<!-- Tables of `python -m experiments report`: begin -->", "<!-- end -->"
 
 
 def page(results: Path, path: Path) -> str | None:
@@ -21,12 +19,7 @@ def page(results: Path, path: Path) -> str | None:
     parts = read_parts(results)
     if not parts or not path.exists():
         return None
-    text = path.read_text("utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise RunError(f"{path} has no place for tables; put the lines {BEGIN} and {END} where they belong.")
-    return "\n".join([before + begin, "", *tables(parts), end + after])
+    return with_tables(path, tables(parts))
 
 
 def tables(parts: Parts) -> list[str]:

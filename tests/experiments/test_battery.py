@@ -12,7 +12,7 @@ from experiments.battery.cells import VOLT, VOLTS, X_EMPTY, Laboratory, batch, c
 from experiments.battery.cells import voltage as volts
 from experiments.battery.experiment import PARTS, Battery, name_of
 from experiments.report import Report
-from experiments.report.tabular import BEGIN, END
+from experiments.report.pages import BEGIN, END
 from mtnets import OptionError, RunError
 
 LOADS = jax.jit(lambda wear, key: drawn_loads(cell(wear), key, 40))

@@ -10,7 +10,7 @@ from experiments.intervals.experiment import Intervals
 from experiments.intervals.problems import oscillation
 from experiments.intervals.scores import calibration, log_score, of_intervals, of_labels, of_sets, summary
 from experiments.report import Report
-from experiments.report.intervals import BEGIN, END
+from experiments.report.pages import BEGIN, END
 from mtnets import OptionError, RunError
 
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.report import Report, tabular
-from experiments.report.tabular import BEGIN, END
+from experiments.report.pages import BEGIN, END
 from experiments.tabular import experiment
 from experiments.tabular.experiment import DATA, Tabular
 from experiments.tabular.scores import OURS, accuracy, draw, mae, r2
